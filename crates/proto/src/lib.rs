@@ -1,0 +1,3 @@
+//! See the crate's description.
+#![no_std]
+extern crate alloc;
