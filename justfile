@@ -1,0 +1,44 @@
+# One door to the repository. Each recipe is one or two plain commands, so that everything works without just.
+
+# list the recipes
+default:
+    @just --list --unsorted
+
+# is it tidy? formatting, lints, docs, the house rules
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+    cargo test -p columba-check --test tidy -- --nocapture
+
+# does it work? every test of every crate
+test:
+    cargo test --workspace
+
+# is it still sans-IO? (needs: rustup target add wasm32v1-none)
+wasm:
+    cargo check --target wasm32v1-none -p columba-proto -p columba-broker
+
+# install the outside clients and brokers that some tests talk to, into target/outside
+outside:
+    .ci/run outside
+
+# kill -9 storms against the real program; COLUMBA_SEED repeats one
+crash:
+    cargo test -p columba-cli --test kill -- --nocapture
+
+# CPU per delivered message, side by side with Debian's mosquitto
+bench:
+    cargo run --release -p columba-cli -- bench compare
+
+# ten-second sanity of the load generator and the broker
+bench-smoke:
+    cargo run --release -p columba-cli -- bench compare --runs 1 --duration 1s
+
+# exactly what CI runs
+ci:
+    .ci/run
+
+# documentation of all crates, in the browser
+doc:
+    cargo doc --workspace --no-deps --open
