@@ -1,0 +1,72 @@
+//! What a shard tells about its decisions: one typed event, many readers (log, counters, tests).
+
+use alloc::boxed::Box;
+
+use columba_proto::{ReasonCode, Version};
+
+/// Something worth telling.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// A client is connected; its CONNACK is on its way.
+    Connected {
+        /// Who.
+        client_id: Box<str>,
+        /// From where.
+        peer: Box<str>,
+        /// Protocol version.
+        version: Version,
+        /// Whether a stored session was taken up.
+        resumed: bool,
+    },
+    /// A CONNECT was refused, or something else came in its place. `None` for a connection that said nothing worth a line (a health check).
+    Refused {
+        /// From where.
+        peer: Box<str>,
+        /// The client identifier where it was readable.
+        client_id: Option<Box<str>>,
+        /// What is wrong, for people.
+        why: Box<str>,
+        /// The reason code, said to the client where its version has one.
+        reason: ReasonCode,
+    },
+    /// A client is gone.
+    Disconnected {
+        /// Who.
+        client_id: Box<str>,
+        /// From where it was connected.
+        peer: Box<str>,
+        /// Why, for people.
+        why: Box<str>,
+        /// The reason code, said or received.
+        reason: ReasonCode,
+        /// How long it was connected, in milliseconds.
+        after_ms: u64,
+    },
+    /// Messages were dropped.
+    Dropped {
+        /// For whom.
+        client_id: Box<str>,
+        /// Why.
+        reason: DropReason,
+    },
+    /// A session ended by its expiry interval.
+    Expired {
+        /// Whose.
+        client_id: Box<str>,
+    },
+}
+
+/// Why a message was not delivered to a session.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum DropReason {
+    /// QoS 0 and the client does not read fast enough.
+    SlowConsumer,
+    /// Its message expiry interval passed [MQTT-3.3.2-5].
+    Expired,
+    /// Larger than the client's maximum packet size [MQTT-3.1.2-25].
+    TooLarge,
+    /// The client refused it with a reason code of 0x80 or above.
+    Refused,
+    /// Its session ended and no other member of its shared group was there.
+    SessionEnded,
+}

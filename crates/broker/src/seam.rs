@@ -1,0 +1,171 @@
+//! The whole language between a shard's brain and the world around it.
+//!
+//! The world calls the `Shard`'s methods (opened, received, closed, flushed, parcel, synced, loaded, tick), each with a [`Cx`]; afterwards it takes what the
+//! shard wants done: records ([`Shard::cut`](crate::Shard::cut)), [`Output`]s, and bytes from the out-buffers of the dirty connections. In this order in every
+//! turn: inputs, records to the journal, outputs (parcels), bytes.
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+
+use columba_proto::{QoS, Time};
+use smallvec::SmallVec;
+
+use crate::{
+    event::Event,
+    id::{Clock, ConnectionId, MessageId, SessionNo, ShardId},
+    message::Message,
+    retained::RetainedStore,
+    route::{FilterIndex, SessionRef, Versions},
+};
+
+/// What every call into a shard is given.
+#[derive(Clone, Copy)]
+pub struct Cx<'a> {
+    /// The time of this call; never goes back.
+    pub now: Time,
+    /// What all shards of one broker share.
+    pub commons: &'a dyn Commons,
+}
+
+/// What all shards of one broker share. The server keeps it behind read-write locks; the brain touches it only when its own caches miss.
+pub trait Commons {
+    /// The counter of all identities.
+    fn clock(&self) -> &Clock;
+    /// Which lane a client belongs to, and which shard owns which lane.
+    fn placement(&self) -> &crate::placement::Placement;
+    /// The versions under which cached routes are valid.
+    fn versions(&self) -> &Versions;
+    /// Looks something up in the filter index.
+    fn read_index(&self, read: &mut dyn FnMut(&FilterIndex));
+    /// Changes the filter index; the change's version is raised before this returns.
+    fn write_index(&self, write: &mut dyn FnMut(&mut FilterIndex));
+    /// Looks something up among the retained messages.
+    fn read_retained(&self, read: &mut dyn FnMut(&RetainedStore));
+    /// Changes the retained messages.
+    fn write_retained(&self, write: &mut dyn FnMut(&mut RetainedStore));
+}
+
+/// Where a connection comes from, as the world tells it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Origin {
+    /// The other end, for events.
+    pub peer: Box<str>,
+    /// Index of the listener in the configuration.
+    pub listener: u16,
+}
+
+/// Why the world says that a connection is gone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Gone {
+    /// The other end closed it.
+    ByPeer,
+    /// Reading or writing failed.
+    Failed,
+}
+
+/// What a shard wants the world to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Close the socket once its out-buffer is written (or cannot be). The shard has forgotten the connection when `linger` is false;
+    /// with `linger` the out-buffer stays readable until the world calls `closed`.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+        /// Bytes are still to be written first.
+        linger: bool,
+    },
+    /// Deliver to another shard, in order.
+    ToShard {
+        /// Whom.
+        to: ShardId,
+        /// What.
+        parcel: Parcel,
+    },
+    /// The connection belongs to another shard: move its socket there, say `opened` and then `received` with these bytes. It is forgotten here.
+    HandOver {
+        /// Which.
+        connection: ConnectionId,
+        /// The owner of its client identifier.
+        to: ShardId,
+        /// All that was received and not used: its CONNECT and what came behind.
+        bytes: Vec<u8>,
+    },
+    /// Read the next window of a session's queue from the cold store and answer with `loaded`.
+    Load {
+        /// Whose queue.
+        session: SessionNo,
+        /// Entries above this one.
+        after: MessageId,
+        /// At most so many.
+        count: u16,
+    },
+    /// Something worth telling.
+    Event(Event),
+}
+
+/// A window of a queue from the cold store, in order; fewer than asked for: the cold part ends here.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Whose queue.
+    pub session: SessionNo,
+    /// The entries.
+    pub entries: Vec<Delivery>,
+    /// Whether nothing is left behind them.
+    pub last: bool,
+}
+
+/// From one shard to another.
+#[derive(Debug)]
+pub enum Parcel {
+    /// A publication for sessions of the receiving shard.
+    Deliver {
+        /// Its identity.
+        id: MessageId,
+        /// The message.
+        message: Arc<Message>,
+        /// Whom, and how.
+        targets: Vec<ParcelTarget>,
+    },
+    /// A message of a shared group whose member went; the record is already written by the sender.
+    Moved {
+        /// The delivery, with its identity.
+        delivery: Delivery,
+        /// The new member.
+        to: SessionRef,
+    },
+}
+
+/// A target within a parcel.
+#[derive(Clone, Debug)]
+pub struct ParcelTarget {
+    /// The session.
+    pub session: SessionRef,
+    /// Effective QoS.
+    pub qos: QoS,
+    /// RETAIN to deliver with.
+    pub retain: bool,
+    /// Through a shared subscription.
+    pub shared: bool,
+    /// Subscription identifiers.
+    pub ids: SubscriptionIds,
+}
+
+/// Identifiers of the subscriptions that a delivery serves [MQTT-3.3.4-4].
+pub type SubscriptionIds = SmallVec<[u32; 2]>;
+
+/// A message on its way to one session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Delivery {
+    /// The publication's identity and its place in the queue.
+    pub id: MessageId,
+    /// The message.
+    pub message: Arc<Message>,
+    /// min(publication, subscription).
+    pub qos: QoS,
+    /// RETAIN to deliver with.
+    pub retain: bool,
+    /// It came through a shared subscription.
+    pub shared: bool,
+    /// Subscription identifiers.
+    pub ids: SubscriptionIds,
+}
+
