@@ -1,1 +1,7 @@
-//! See the crate's description.
+//! The judge: what watches columba and other brokers from outside.
+//!
+//! - [`load`] sends traffic and measures;
+//! - [`outside`] finds the programs of others that tests talk to.
+
+pub mod load;
+pub mod outside;

@@ -1,0 +1,29 @@
+//! The load generator: publishers and subscribers on one event loop of their own, and what they measure.
+//!
+//! It runs against any broker. What it says about a broker's process (CPU per delivered message, private memory) it reads
+//! from `/proc`, so these figures exist on Linux only.
+
+mod client;
+mod compare;
+mod error;
+mod frames;
+mod generator;
+mod idle;
+mod line;
+mod payload;
+mod peer;
+mod plan;
+mod process;
+mod report;
+mod tally;
+
+pub use compare::{ComparePlan, Comparison, Row, compare};
+pub use error::LoadError;
+pub use frames::{QoS, Version};
+pub use generator::run;
+pub use idle::{Idle, IdlePlan, idle};
+pub use line::Line;
+pub use peer::{Durability, Peer, Running, free_port};
+pub use plan::{Pace, Plan, SessionKind, Stop, Topics};
+pub use process::Process;
+pub use report::Report;

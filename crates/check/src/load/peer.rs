@@ -1,0 +1,222 @@
+//! Brokers to measure: started on a free port, stopped when dropped.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{LoadError, Process};
+use crate::outside;
+
+/// A broker that does not listen after this has failed to start.
+const START_WAIT_MAX: Duration = Duration::from_secs(30);
+/// A broker that has not left after SIGTERM is killed after this.
+const STOP_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// A broker that can be started.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    name: String,
+    program: PathBuf,
+    kind: Kind,
+    /// Further words of its command line.
+    extra: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Mosquitto(Durability),
+    Columba,
+}
+
+/// What mosquitto keeps over a restart. (columba keeps what it acknowledged, always.)
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Durability {
+    /// Nothing: what it does without configuration.
+    Memory,
+    /// Its database is written at every change.
+    EveryChange,
+}
+
+impl Peer {
+    /// The installed mosquitto.
+    pub fn mosquitto(durability: Durability) -> Option<Self> {
+        let program = outside::program("mosquitto")?;
+        Some(Self {
+            name: "mosquitto".to_owned(),
+            program,
+            kind: Kind::Mosquitto(durability),
+            extra: Vec::new(),
+        })
+    }
+
+    /// `program serve`, with further words for its command line.
+    pub fn columba(program: impl Into<PathBuf>, extra: &[&str]) -> Self {
+        Self {
+            name: "columba".to_owned(),
+            program: program.into(),
+            kind: Kind::Columba,
+            extra: extra.iter().map(|&word| word.to_owned()).collect(),
+        }
+    }
+
+    /// What to call it in a table.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Starts it on `port` with everything it writes in `dir`, and waits until it listens.
+    pub fn start(&self, port: u16, dir: &Path) -> Result<Running, LoadError> {
+        let log = dir.join(format!("{}.log", self.name));
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .map_err(LoadError::io("opening the broker's log"))?;
+        let errors = output
+            .try_clone()
+            .map_err(LoadError::io("opening the broker's log"))?;
+        let mut command = Command::new(&self.program);
+        match self.kind {
+            Kind::Mosquitto(durability) => {
+                let conf = dir.join("mosquitto.conf");
+                fs::write(&conf, mosquitto_conf(port, durability, dir))
+                    .map_err(LoadError::io("writing mosquitto.conf"))?;
+                command.arg("-c").arg(conf);
+            }
+            Kind::Columba => {
+                command
+                    .args([
+                        "serve",
+                        "--listen",
+                        &format!("mqtt://127.0.0.1:{port}"),
+                        "--data-dir",
+                    ])
+                    .arg(dir.join("data"));
+            }
+        }
+        let child = command
+            .args(&self.extra)
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .spawn();
+        let child = child.map_err(LoadError::io("starting the broker"))?;
+        let mut running = Running {
+            child,
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        };
+        if running.listens_within(START_WAIT_MAX) {
+            Ok(running)
+        } else {
+            Err(LoadError::NotListening {
+                program: self.name.clone(),
+                log,
+            })
+        }
+    }
+}
+
+fn mosquitto_conf(port: u16, durability: Durability, dir: &Path) -> String {
+    let listener = format!("listener {port} 127.0.0.1\nallow_anonymous true\n");
+    match durability {
+        Durability::Memory => listener,
+        // As the user who starts it: it would give up root and could not write into `dir`.
+        Durability::EveryChange => {
+            format!(
+                "{listener}user root\npersistence true\npersistence_location {}/\nautosave_interval 1\nautosave_on_changes true\n",
+                dir.display()
+            )
+        }
+    }
+}
+
+/// A broker that runs, and is killed when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process, to look at.
+    pub fn process(&self) -> Process {
+        Process::new(self.child.id())
+    }
+
+    /// SIGKILL: no warning, nothing flushed.
+    pub fn kill(&mut self) -> Result<(), LoadError> {
+        self.child
+            .kill()
+            .map_err(LoadError::io("killing the broker"))?;
+        self.child
+            .wait()
+            .map_err(LoadError::io("waiting for the broker"))
+            .map(drop)
+    }
+
+    /// SIGTERM, then its exit status; SIGKILL for one that does not go.
+    pub fn terminate(&mut self) -> Result<ExitStatus, LoadError> {
+        if let Some(pid) = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+                .map_err(|error| LoadError::io("terminating the broker")(error.into()))?;
+        }
+        let deadline = Instant::now() + STOP_WAIT_MAX;
+        while Instant::now() < deadline {
+            if let Some(status) = self
+                .child
+                .try_wait()
+                .map_err(LoadError::io("waiting for the broker"))?
+            {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.kill()?;
+        Err(LoadError::Stalled {
+            doing: "terminating the broker",
+        })
+    }
+
+    fn listens_within(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            if TcpStream::connect(self.address).is_ok() {
+                return true;
+            }
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        false
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Gone already is what we want.
+        self.kill().ok();
+    }
+}
+
+/// A port of the loopback interface on which nothing listens.
+pub fn free_port() -> Result<u16, LoadError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .map_err(LoadError::io("looking for a free port"))?;
+    Ok(listener
+        .local_addr()
+        .map_err(LoadError::io("looking for a free port"))?
+        .port())
+}
