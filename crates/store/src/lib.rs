@@ -1,1 +1,29 @@
-//! See the crate's description.
+//! Bytes on disk: the journal, the cold store, and the disk they stand on.
+//!
+//! Everything that is acknowledged is in the [`Journal`] first: one file that is synced, one thread that syncs it, one
+//! frame per commit for all shards. What lives longer than a checkpoint is moved into the [`Cold`] store behind it.
+//! Neither knows what the bytes mean; `docs/format.md` draws where they lie.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`disk`] | what we ask of a directory of files; [`file`] is a real one, [`sim`] one that can be crashed |
+//! | [`log`] | segments, frames, recovery, readers: single-threaded, on any disk |
+//! | [`journal`] | the commit thread: group commit for N shards around a [`Log`] |
+//! | [`cold`] | ordered keys and values with a journal position: [`FjallCold`], [`MemCold`] |
+//! | [`dir`] | the data directory: lock, format, identity |
+
+pub mod cold;
+pub mod dir;
+pub mod disk;
+pub mod file;
+pub mod journal;
+pub mod log;
+pub mod sim;
+
+pub use cold::{Batch, Cold, ColdError, ColdRead, FjallCold, MemCold, Space};
+pub use dir::{DirError, StoreDir};
+pub use disk::{Disk, DiskFile};
+pub use file::RealDisk;
+pub use journal::{Appender, Journal, JournalOptions};
+pub use log::{Commit, Frame, Log, LogError, LogOptions, Position, Reader, Recovered, StoreId};
+pub use sim::SimDisk;

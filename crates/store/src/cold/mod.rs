@@ -1,0 +1,176 @@
+//! Ordered keys and values behind the journal: what lives longer than a checkpoint.
+//!
+//! What the keys mean is the broker's business. One write is one checkpoint: a batch that is there wholly or not at all,
+//! together with the journal position up to which it is complete.
+
+mod fjall;
+mod mem;
+
+use std::ops::ControlFlow;
+
+use thiserror::Error;
+
+pub use self::fjall::FjallCold;
+pub use mem::{MemCold, MemFault};
+
+use crate::log::Position;
+
+/// A namespace of keys.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Space(pub u8);
+
+/// The changes of one checkpoint. Of two changes to one key the later one counts.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Batch {
+    changes: Vec<Change>,
+    bytes: usize,
+}
+
+/// One key and its new value, `None` if it is to go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) space: Space,
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets a key. A key has 1 to 65,535 bytes.
+    pub fn put(&mut self, space: Space, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.push(space, key.into(), Some(value.into()));
+    }
+
+    /// Removes a key, if it is there.
+    pub fn remove(&mut self, space: Space, key: impl Into<Vec<u8>>) {
+        self.push(space, key.into(), None);
+    }
+
+    fn push(&mut self, space: Space, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+        self.changes.push(Change { space, key, value });
+    }
+
+    /// How many changes there are.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Bytes of all keys and values.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// What a scan calls for each key and value; `Break` ends it.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// Reading, from any thread, also beside a write.
+pub trait ColdRead: Send + Sync {
+    /// The value of a key.
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError>;
+
+    /// Visits keys from `from` (included) to `to` (excluded, `None` = to the end) in their order.
+    fn visit(
+        &self,
+        space: Space,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), ColdError>;
+
+    /// The first `limit` keys and values of a range.
+    fn scan(
+        &self,
+        space: Space,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, ColdError> {
+        let mut pairs = Vec::new();
+        if limit == 0 {
+            return Ok(pairs);
+        }
+        self.visit(space, from, to, &mut |key, value| {
+            pairs.push((key.to_vec(), value.to_vec()));
+            if pairs.len() < limit {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        Ok(pairs)
+    }
+}
+
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// The store behind the journal.
+pub trait Cold: ColdRead {
+    /// Applies a checkpoint: all changes and the position, or nothing. Durable on return.
+    fn write(&mut self, batch: Batch, position: Position) -> Result<(), ColdError>;
+
+    /// Up to where the journal has been taken in, `None` before the first checkpoint.
+    fn position(&self) -> Option<Position>;
+
+    /// A reader for other threads.
+    fn reader(&self) -> std::sync::Arc<dyn ColdRead>;
+}
+
+/// Why the cold store cannot be opened, read or written.
+#[derive(Debug, Error)]
+pub enum ColdError {
+    /// The engine refused.
+    #[error("cold store {path}: {source}")]
+    Engine {
+        /// The directory.
+        path: String,
+        /// What the engine said.
+        source: ::fjall::Error,
+    },
+
+    /// The directory cannot be made.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The directory.
+        path: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+
+    /// The stored position is not one.
+    #[error("cold store {path}: the stored journal position is damaged")]
+    Position {
+        /// The directory.
+        path: String,
+    },
+
+    /// A space that was not named when the store was opened.
+    #[error("the cold store has no space {}", .0.0)]
+    UnknownSpace(Space),
+
+    /// A key that no store can keep.
+    #[error("a key of {len} bytes in space {}", .space.0)]
+    KeyLength {
+        /// Its space.
+        space: Space,
+        /// Its length.
+        len: usize,
+    },
+
+    /// A test asked for this failure.
+    #[error("the cold store failed as it was told to")]
+    Injected,
+}

@@ -1,0 +1,204 @@
+//! The commit thread, and the one that keeps spare segments ready for it.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use super::Wake;
+use super::shared::Shared;
+use crate::disk::Disk;
+use crate::log::{Commit, Log, LogError, LogHandle};
+
+/// How often a full disk is tried again when nobody says that there is room.
+const SPACE_RETRY: Duration = Duration::from_millis(250);
+/// A buffer longer than this is given back when commits have become much smaller.
+const BUFFER_KEPT_MAX: usize = 256 << 10;
+
+/// The shards' bytes of one commit.
+struct Cut {
+    commit: Commit,
+    /// By shard; the other halves of the double buffers.
+    bytes: Vec<Vec<u8>>,
+    total: u64,
+}
+
+pub(super) fn run<D: Disk>(
+    shared: &Shared,
+    log: Log<D>,
+    wakes: &[Wake],
+    early: bool,
+    keeper: &Thread,
+) {
+    let guard = FailOnUnwind { shared, wakes };
+    Committer {
+        shared,
+        wakes,
+        early,
+        keeper,
+        handle: log.handle(),
+        cut_bytes: 0,
+        cut: Cut {
+            commit: log.durable(),
+            bytes: wakes.iter().map(|_| Vec::new()).collect(),
+            total: 0,
+        },
+        log,
+    }
+    .run();
+    std::mem::forget(guard);
+}
+
+/// Says that the journal has failed if the thread panics: nobody may wait for ever.
+struct FailOnUnwind<'a> {
+    shared: &'a Shared,
+    wakes: &'a [Wake],
+}
+
+impl Drop for FailOnUnwind<'_> {
+    fn drop(&mut self) {
+        self.shared.fail(LogError::ThreadEnded);
+        self.wakes.iter().for_each(|wake| wake());
+    }
+}
+
+struct Committer<'a, D: Disk> {
+    shared: &'a Shared,
+    wakes: &'a [Wake],
+    early: bool,
+    keeper: &'a Thread,
+    handle: LogHandle<D>,
+    log: Log<D>,
+    cut: Cut,
+    /// Bytes ever cut.
+    cut_bytes: u64,
+}
+
+impl<D: Disk> Committer<'_, D> {
+    fn run(&mut self) {
+        loop {
+            // Before the cut: what was appended before the stop is in it.
+            let last = self.shared.stopping.load(SeqCst);
+            if self.cut() {
+                if let Err(error) = self.commit() {
+                    tracing::error!(%error, "the journal failed: nothing is acknowledged until a restart");
+                    self.shared.fail(error);
+                    self.wakes.iter().for_each(|wake| wake());
+                    return;
+                }
+            } else if last {
+                return;
+            } else {
+                self.sleep();
+            }
+        }
+    }
+
+    /// Takes what all shards have appended, at one point in time. False if that is nothing.
+    fn cut(&mut self) -> bool {
+        if self.shared.appended.load(SeqCst) == self.cut_bytes {
+            return false;
+        }
+        let mut open: Vec<_> = self
+            .shared
+            .lanes
+            .iter()
+            .map(super::shared::Lane::lock)
+            .collect();
+        let next = self.cut.commit.next();
+        self.cut.total = 0;
+        for (open, bytes) in open.iter_mut().zip(&mut self.cut.bytes) {
+            std::mem::swap(&mut open.bytes, bytes);
+            self.cut.total += bytes.len() as u64;
+            open.commit = next.next();
+        }
+        self.cut.commit = next;
+        self.cut_bytes += self.cut.total;
+        true
+    }
+
+    fn commit(&mut self) -> Result<(), LogError> {
+        if self.early {
+            self.announce();
+        }
+        self.write()?;
+        self.log.sync()?;
+        self.shared.count_written(self.cut.total);
+        if !self.early {
+            self.announce();
+        }
+        for bytes in &mut self.cut.bytes {
+            let used = bytes.len();
+            bytes.clear();
+            if bytes.capacity() > BUFFER_KEPT_MAX && used < bytes.capacity() / 4 {
+                bytes.shrink_to(BUFFER_KEPT_MAX);
+            }
+        }
+        if self.handle.wants_spares() {
+            self.keeper.unpark();
+        }
+        Ok(())
+    }
+
+    /// Writes the frame; without room for a segment it waits until there is, or until the journal is stopped.
+    fn write(&mut self) -> Result<(), LogError> {
+        let parts: Vec<_> = (0_u16..)
+            .zip(&self.cut.bytes)
+            .filter(|(_, bytes)| !bytes.is_empty())
+            .map(|(shard, bytes)| (shard, bytes.as_slice()))
+            .collect();
+        loop {
+            match self.log.write(&parts) {
+                Ok(commit) => {
+                    debug_assert_eq!(commit, self.cut.commit, "one frame for each cut");
+                    self.shared.waits_for_space.store(false, SeqCst);
+                    return Ok(());
+                }
+                Err(no_space @ LogError::NoSpace { .. }) => {
+                    if self.shared.stopping.load(SeqCst) {
+                        return Err(no_space);
+                    }
+                    if !self.shared.waits_for_space.swap(true, SeqCst) {
+                        tracing::error!(error = %no_space, "acknowledgements wait for space");
+                    }
+                    thread::park_timeout(SPACE_RETRY);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn announce(&self) {
+        self.shared.publish(self.cut.commit);
+        for ((bytes, lane), wake) in self
+            .cut
+            .bytes
+            .iter()
+            .zip(&self.shared.lanes)
+            .zip(self.wakes)
+        {
+            if !bytes.is_empty() && !lane.muted.load(SeqCst) {
+                wake();
+            }
+        }
+    }
+
+    fn sleep(&self) {
+        self.shared.sleeping.store(true, SeqCst);
+        let nothing_new = self.shared.appended.load(SeqCst) == self.cut_bytes;
+        if nothing_new && !self.shared.stopping.load(SeqCst) {
+            thread::park();
+        }
+        self.shared.sleeping.store(false, SeqCst);
+    }
+}
+
+/// Keeps spare segments ready until the journal stops.
+pub(super) fn keep<D: Disk>(shared: &Shared, handle: &LogHandle<D>) {
+    while !shared.stopping.load(SeqCst) {
+        if let Err(error) = handle.prepare() {
+            // The commit thread makes a segment itself when it needs one, and says so if it cannot.
+            tracing::warn!(%error, "cannot prepare a spare journal segment");
+        }
+        thread::park();
+    }
+}

@@ -1,0 +1,157 @@
+//! What appenders and the commit thread share.
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+
+use crate::log::{Commit, LogError};
+
+pub(super) struct Shared {
+    pub(super) lanes: Box<[Lane]>,
+    durable: AtomicU64,
+    /// Bytes ever appended; grows under the shard's lock.
+    pub(super) appended: AtomicU64,
+    /// Bytes ever made durable.
+    written: AtomicU64,
+    /// Set by the commit thread before it parks. Whoever appends and sees it wakes the thread.
+    pub(super) sleeping: AtomicBool,
+    pub(super) stopping: AtomicBool,
+    pub(super) waits_for_space: AtomicBool,
+    failed: OnceLock<Arc<LogError>>,
+    thread: OnceLock<Thread>,
+    waiters: AtomicUsize,
+    waiting: Mutex<()>,
+    progress: Condvar,
+}
+
+/// One shard's half of the double buffer, on cache lines of its own.
+#[repr(align(128))]
+pub(super) struct Lane {
+    open: Mutex<Open>,
+    pub(super) muted: AtomicBool,
+}
+
+/// What is appended and not yet cut.
+pub(super) struct Open {
+    pub(super) bytes: Vec<u8>,
+    /// The commit that will carry them. It changes under this lock, at the cut, so nothing is ever promised to a commit
+    /// that does not carry it.
+    pub(super) commit: Commit,
+    /// The commit of the last append.
+    pub(super) last: Commit,
+}
+
+impl Lane {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    pub(super) fn new(shards: usize, durable: Commit) -> Self {
+        let lane = || Lane {
+            open: Mutex::new(Open {
+                bytes: Vec::new(),
+                commit: durable.next(),
+                last: durable,
+            }),
+            muted: AtomicBool::new(false),
+        };
+        Self {
+            lanes: (0..shards).map(|_| lane()).collect(),
+            durable: AtomicU64::new(durable.0),
+            appended: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            sleeping: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            waits_for_space: AtomicBool::new(false),
+            failed: OnceLock::new(),
+            thread: OnceLock::new(),
+            waiters: AtomicUsize::new(0),
+            waiting: Mutex::new(()),
+            progress: Condvar::new(),
+        }
+    }
+
+    pub(super) fn set_thread(&self, thread: Thread) {
+        // Set once, right after the thread was made.
+        drop(self.thread.set(thread));
+    }
+
+    pub(super) fn unpark(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    pub(super) fn append(&self, shard: usize, bytes: &[u8]) -> Commit {
+        let commit = {
+            let mut open = self.lanes[shard].lock();
+            open.bytes.extend_from_slice(bytes);
+            open.last = open.commit;
+            self.appended.fetch_add(bytes.len() as u64, SeqCst);
+            open.commit
+        };
+        // The thread sets `sleeping`, then looks at `appended` once more; we do it the other way round. One of us sees.
+        if self.sleeping.load(SeqCst) && self.sleeping.swap(false, SeqCst) {
+            self.unpark();
+        }
+        commit
+    }
+
+    pub(super) fn durable(&self) -> Commit {
+        Commit(self.durable.load(SeqCst))
+    }
+
+    pub(super) fn failed(&self) -> Option<Arc<LogError>> {
+        self.failed.get().cloned()
+    }
+
+    pub(super) fn pending_bytes(&self) -> u64 {
+        // `written` first: it never overtakes an `appended` that is read later.
+        let written = self.written.load(SeqCst);
+        self.appended.load(SeqCst).saturating_sub(written)
+    }
+
+    pub(super) fn publish(&self, commit: Commit) {
+        self.durable.store(commit.0, SeqCst);
+        self.notify();
+    }
+
+    pub(super) fn count_written(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Relaxed);
+    }
+
+    pub(super) fn fail(&self, error: LogError) {
+        // The first reason is the one that counts.
+        drop(self.failed.set(Arc::new(error)));
+        self.notify();
+    }
+
+    fn notify(&self) {
+        if self.waiters.load(SeqCst) > 0 {
+            drop(self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            self.progress.notify_all();
+        }
+    }
+
+    pub(super) fn wait_durable(&self, commit: Commit) -> Result<(), Arc<LogError>> {
+        let mut guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiters.fetch_add(1, SeqCst);
+        let result = loop {
+            if self.durable() >= commit {
+                break Ok(());
+            }
+            if let Some(error) = self.failed() {
+                break Err(error);
+            }
+            guard = self
+                .progress
+                .wait(guard)
+                .unwrap_or_else(PoisonError::into_inner);
+        };
+        self.waiters.fetch_sub(1, SeqCst);
+        result
+    }
+}

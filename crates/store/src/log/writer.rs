@@ -1,0 +1,203 @@
+//! Writing: one frame, one sync, and a new segment when the frame does not fit.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use super::error::LogError;
+use super::format::{ALIGN, Head, PART_HEAD_LEN, part_head, stride};
+use super::recover::{self, Recovered};
+use super::segments::{Live, LogHandle, Segments};
+use super::{Commit, LogOptions, Position, Reader};
+use crate::disk::{Disk, DiskFile as _};
+
+/// The writer of a journal. There is one; [`Log::handle`] gives the others what they may do.
+pub struct Log<D: Disk> {
+    segments: Arc<Segments<D>>,
+    number: u64,
+    active: Live<D::File>,
+    /// Where the next frame goes.
+    offset: u64,
+    next: Commit,
+    condition: Condition,
+}
+
+/// What the writer may do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Condition {
+    /// All that was written is synced.
+    Clean,
+    /// One frame is written and not synced.
+    Unsynced,
+    /// A write or sync failed: what the disk holds is unknown until a restart reads it.
+    Poisoned,
+}
+
+impl<D: Disk> Log<D> {
+    /// Opens the journal in `disk` and recovers it; `from` is the checkpoint's position, `None` if there never was one.
+    ///
+    /// On return everything that [`Log::reader`] will show is synced, and what a crash had torn is gone.
+    pub fn open(
+        disk: D,
+        options: LogOptions,
+        from: Option<Position>,
+    ) -> Result<(Self, Recovered), LogError> {
+        recover::open(disk, options, from)
+    }
+
+    pub(super) fn resume(
+        segments: Arc<Segments<D>>,
+        number: u64,
+        active: Live<D::File>,
+        next: Commit,
+    ) -> Self {
+        let offset = active.end;
+        Self {
+            segments,
+            number,
+            active,
+            offset,
+            next,
+            condition: Condition::Clean,
+        }
+    }
+
+    /// Writes one commit: labelled parts, in this order. It counts only after [`Log::sync`].
+    ///
+    /// A frame that is not yet synced is synced first: two frames in the air could land in the wrong order. After
+    /// [`LogError::NoSpace`] nothing has happened and the same write may be tried again; any other error poisons.
+    pub fn write(&mut self, parts: &[(u16, &[u8])]) -> Result<Commit, LogError> {
+        self.sync()?;
+        let len = parts
+            .iter()
+            .map(|(_, bytes)| (PART_HEAD_LEN + bytes.len()) as u64)
+            .sum();
+        let too_large = LogError::FrameTooLarge { bytes: len };
+        let Ok(len) = u32::try_from(len) else {
+            return Err(self.poisoned_by(too_large));
+        };
+        let stride = stride(u64::from(len));
+        if self.offset + stride > self.active.header.size {
+            self.begin_segment(stride)?;
+        }
+
+        let commit = self.next;
+        self.write_frame(commit, len, parts).map_err(|source| {
+            let file = self.file_name();
+            self.poisoned_by(LogError::Io {
+                action: "write",
+                file,
+                source,
+            })
+        })?;
+        self.offset += stride;
+        self.next = commit.next();
+        self.condition = Condition::Unsynced;
+        Ok(commit)
+    }
+
+    fn write_frame(&self, commit: Commit, len: u32, parts: &[(u16, &[u8])]) -> std::io::Result<()> {
+        let seed = self.active.header.seed();
+        let mut crc = seed;
+        let mut heads = Vec::with_capacity(parts.len());
+        for (label, bytes) in parts {
+            // The sum of all parts fits a u32, so each does.
+            let head = part_head(*label, u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+            crc = crc32c::crc32c_append(crc32c::crc32c_append(crc, &head), bytes);
+            heads.push(head);
+        }
+        let head = Head { len, crc, commit };
+        let encoded = head.encode(seed);
+        let mut slices = Vec::with_capacity(2 * parts.len() + 2);
+        slices.push(IoSlice::new(&encoded));
+        for (head, (_, bytes)) in heads.iter().zip(parts) {
+            slices.push(IoSlice::new(head));
+            slices.push(IoSlice::new(bytes));
+        }
+        let used = encoded.len() as u64 + u64::from(len);
+        let padding = usize::try_from(head.stride() - used).unwrap_or(0);
+        slices.push(IoSlice::new(&[0; ALIGN as usize][..padding]));
+        self.active.file.write_at(&slices, self.offset)
+    }
+
+    /// Makes what was written durable and shows it to readers. Without anything new it does nothing.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        match self.condition {
+            Condition::Clean => return Ok(()),
+            Condition::Poisoned => return Err(LogError::Poisoned),
+            Condition::Unsynced => {}
+        }
+        if let Err(source) = self.active.file.sync_data() {
+            let file = self.file_name();
+            return Err(self.poisoned_by(LogError::Io {
+                action: "sync",
+                file,
+                source,
+            }));
+        }
+        self.condition = Condition::Clean;
+        self.active.end = self.offset;
+        let mut state = self.segments.lock();
+        if let Some(live) = state.live.get_mut(&self.number) {
+            live.end = self.offset;
+        }
+        state.durable = Commit(self.next.0 - 1);
+        Ok(())
+    }
+
+    fn begin_segment(&mut self, stride: u64) -> Result<(), LogError> {
+        match self.segments.begin(self.number + 1, self.next, stride) {
+            Ok(live) => {
+                self.number += 1;
+                self.offset = live.end;
+                self.active = live;
+                Ok(())
+            }
+            Err(no_space @ LogError::NoSpace { .. }) => Err(no_space),
+            Err(error) => Err(self.poisoned_by(error)),
+        }
+    }
+
+    fn poisoned_by(&mut self, error: LogError) -> LogError {
+        self.condition = Condition::Poisoned;
+        error
+    }
+
+    fn file_name(&self) -> String {
+        self.segments
+            .disk
+            .display(&super::segments::segment_name(self.number))
+    }
+
+    /// The last commit that is on disk.
+    pub fn durable(&self) -> Commit {
+        self.segments.lock().durable
+    }
+
+    /// The number that the next write will have.
+    pub fn next(&self) -> Commit {
+        self.next
+    }
+
+    /// Where the frames end, synced or not.
+    pub fn end(&self) -> Position {
+        Position {
+            segment: self.number,
+            offset: self.offset,
+        }
+    }
+
+    /// Reads durable frames from `from` on.
+    pub fn reader(&self, from: Position) -> Reader<D> {
+        self.handle().reader(from)
+    }
+
+    /// Frees segments; see [`LogHandle::recycle`].
+    pub fn recycle(&self, below: Position) -> Result<(), LogError> {
+        self.handle().recycle(below)
+    }
+
+    /// What readers, checkpoints and the maker of spares need.
+    pub fn handle(&self) -> LogHandle<D> {
+        LogHandle(Arc::clone(&self.segments))
+    }
+}

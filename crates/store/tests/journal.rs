@@ -1,0 +1,177 @@
+//! The commit thread: order, causality, poison.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread;
+
+use columba_store::journal::Wake;
+use columba_store::sim::{Fault, SimDisk};
+use columba_store::{
+    Commit, Journal, JournalOptions, Log, LogError, LogOptions, Position, StoreId,
+};
+
+fn options() -> LogOptions {
+    LogOptions {
+        segment_bytes_min: 16 << 10,
+        segment_bytes_max: 64 << 10,
+        ..LogOptions::new(StoreId([1; 16]), 7)
+    }
+}
+
+fn open(disk: &SimDisk) -> Log<SimDisk> {
+    Log::open(disk.clone(), options(), None).unwrap().0
+}
+
+fn no_wakes(shards: usize) -> Vec<Wake> {
+    (0..shards).map(|_| Box::new(|| {}) as Wake).collect()
+}
+
+/// (commit, shard, bytes) of everything durable.
+fn read_all(log: &Log<SimDisk>) -> Vec<(Commit, u16, Vec<u8>)> {
+    let mut reader = log.reader(Position::START);
+    let mut all = Vec::new();
+    while let Some(frame) = reader.next_frame().unwrap() {
+        let commit = frame.commit;
+        all.extend(
+            frame
+                .parts()
+                .map(|(label, bytes)| (commit, label, bytes.to_vec())),
+        );
+    }
+    all
+}
+
+#[test]
+fn what_is_appended_comes_back_in_the_commit_that_was_promised() {
+    let disk = SimDisk::new(1);
+    let journal = Journal::start(open(&disk), &JournalOptions::default(), no_wakes(2)).unwrap();
+    let (a, b) = (journal.appender(0), journal.appender(1));
+
+    let first = a.append(b"one");
+    journal.wait_durable(first).unwrap();
+    let second = b.append(b"two");
+    journal.stop().unwrap();
+
+    disk.crash(5);
+    let all = read_all(&open(&disk));
+    assert_eq!(
+        all,
+        [(first, 0, b"one".to_vec()), (second, 1, b"two".to_vec())]
+    );
+    assert!(first < second);
+}
+
+#[test]
+fn each_shard_keeps_its_order_and_no_consequence_is_before_its_cause() {
+    const SHARDS: u16 = 4;
+    const APPENDS: u64 = 3000;
+    let disk = SimDisk::new(2);
+    let journal = Journal::start(open(&disk), &JournalOptions::default(), no_wakes(4)).unwrap();
+    // A clock that ticks between one thread's append and another's: what has a lower number happened before.
+    let clock = AtomicU64::new(0);
+    let mut promised: Vec<(u64, u64, Commit)> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..SHARDS)
+            .map(|shard| {
+                let (appender, clock) = (journal.appender(shard), &clock);
+                scope.spawn(move || {
+                    let append = |number: u64| {
+                        let begun = clock.fetch_add(1, SeqCst);
+                        let commit = appender.append(&number.to_le_bytes());
+                        (begun, clock.fetch_add(1, SeqCst), commit)
+                    };
+                    (0..APPENDS).map(append).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    journal.stop().unwrap();
+
+    promised.sort_unstable();
+    let mut ended: Vec<_> = promised
+        .iter()
+        .map(|&(_, end, commit)| (end, commit))
+        .collect();
+    ended.sort_unstable();
+    let (mut highest, mut done) = (Commit::NONE, ended.into_iter().peekable());
+    for (begun, _, commit) in promised {
+        while let Some((_, earlier)) = done.next_if(|&(end, _)| end < begun) {
+            highest = highest.max(earlier);
+        }
+        assert!(
+            highest <= commit,
+            "appended after {highest:?} was promised, but goes with {commit:?}"
+        );
+    }
+
+    let all = read_all(&open(&disk));
+    for shard in 0..SHARDS {
+        let bytes: Vec<u8> = all
+            .iter()
+            .filter(|(_, label, _)| *label == shard)
+            .flat_map(|(_, _, bytes)| bytes.clone())
+            .collect();
+        let numbers: Vec<u64> = bytes
+            .chunks_exact(8)
+            .map(|chunk| u64::from_le_bytes(chunk.try_into().unwrap()))
+            .collect();
+        assert_eq!(numbers, (0..APPENDS).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_failed_sync_is_the_last_word() {
+    let disk = SimDisk::new(3);
+    let woken = Arc::new(AtomicU64::new(0));
+    let wake = {
+        let woken = Arc::clone(&woken);
+        Box::new(move || {
+            woken.fetch_add(1, SeqCst);
+        })
+    };
+    let log = open(&disk);
+    let mut options = JournalOptions::default();
+    options.thread_name = "poisoned".to_owned();
+    let journal = Journal::start(log, &options, vec![wake]).unwrap();
+    let appender = journal.appender(0);
+    let good = appender.append(b"good");
+    journal.wait_durable(good).unwrap();
+
+    // The spare thread may sync too, so let every sync fail from here on.
+    for spare in 0..8 {
+        disk.fail(Fault::Write, spare);
+    }
+    let bad = appender.append(b"bad");
+    let reason = journal.wait_durable(bad).unwrap_err();
+
+    assert!(matches!(&*reason, LogError::Io { .. }), "{reason}");
+    assert!(woken.load(SeqCst) >= 1);
+    assert_eq!(appender.durable(), good);
+    let after = appender.append(b"after");
+    assert!(journal.wait_durable(after).is_err());
+    assert!(appender.failed().is_some());
+    assert!(journal.stop().is_err());
+}
+
+#[test]
+fn released_before_the_write_is_a_lie_that_a_test_can_see() {
+    let disk = SimDisk::new(4);
+    let options = JournalOptions {
+        release_before_write: true,
+        ..JournalOptions::default()
+    };
+    let journal = Journal::start(open(&disk), &options, no_wakes(1)).unwrap();
+    for spare in 0..8 {
+        disk.fail(Fault::Write, spare);
+    }
+
+    let commit = journal.appender(0).append(b"lost");
+
+    journal.wait_durable(commit).unwrap();
+    assert!(journal.stop().is_err());
+    disk.crash(1);
+    assert_eq!(read_all(&open(&disk)), []);
+}
