@@ -1,0 +1,107 @@
+//! Handing out Packet Identifiers that are not in use (§2.2.1).
+
+use crate::packet_id::PacketId;
+
+/// The order in which identifiers are handed out: one after the other, around at 65,535, past those in use.
+///
+/// It does not know which are in use, and asks only when it must: it remembers how many identifiers ahead are known to be
+/// free, which after a look at the open exchanges is usually tens of thousands.
+#[derive(Debug)]
+pub(super) struct PacketIds {
+    next: PacketId,
+    known_free: u16,
+}
+
+impl PacketIds {
+    pub(super) const fn new() -> Self {
+        Self {
+            next: PacketId::FIRST,
+            known_free: 0,
+        }
+    }
+
+    /// Forgets what was known to be free: an identifier has been taken elsewhere.
+    pub(super) const fn distrust(&mut self) {
+        self.known_free = 0;
+    }
+
+    /// The next identifier that is not in use; `None` if all 65,535 are.
+    pub(super) fn take<I>(&mut self, in_use: impl Fn() -> I) -> Option<PacketId>
+    where
+        I: Iterator<Item = PacketId>,
+    {
+        if self.known_free == 0 {
+            self.find_free(in_use)?;
+        }
+        let taken = self.next;
+        self.next = taken.next();
+        self.known_free -= 1;
+        Some(taken)
+    }
+
+    /// Moves on to a free identifier and counts how many follow before the next one in use.
+    fn find_free<I>(&mut self, in_use: impl Fn() -> I) -> Option<()>
+    where
+        I: Iterator<Item = PacketId>,
+    {
+        // Each round jumps over a run of used identifiers of length one or more, so it ends.
+        for _ in 0..u16::MAX {
+            let free = in_use()
+                .map(|id| distance(self.next, id))
+                .min()
+                .unwrap_or(u16::MAX);
+            if free > 0 {
+                self.known_free = free;
+                return Some(());
+            }
+            self.next = self.next.next();
+        }
+        None
+    }
+}
+
+/// Steps from one identifier to the other, going up and around; there is no zero on the way.
+fn distance(from: PacketId, to: PacketId) -> u16 {
+    if to >= from {
+        to.get() - from.get()
+    } else {
+        u16::MAX - from.get() + to.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    fn id(number: u16) -> PacketId {
+        PacketId::new(number).unwrap()
+    }
+
+    #[test]
+    fn identifiers_go_up_around_and_past_those_in_use() {
+        let in_use = [id(2), id(3), id(65_535)];
+        let mut ids = PacketIds::new();
+
+        let taken: Vec<u16> = (0..65_532)
+            .map(|_| ids.take(|| in_use.into_iter()).unwrap().get())
+            .collect();
+
+        assert_eq!(taken[..3], [1, 4, 5]);
+        assert_eq!(taken.last(), Some(&65_534));
+        assert_eq!(ids.take(|| in_use.into_iter()), Some(id(1)));
+    }
+
+    #[test]
+    fn when_all_are_in_use_there_is_none() {
+        let all = || (1..=u16::MAX).filter_map(PacketId::new);
+        let mut ids = PacketIds::new();
+
+        assert_eq!(
+            ids.take(|| all().filter(|id| id.get() != 40_000)),
+            Some(id(40_000))
+        );
+        assert_eq!(ids.take(all), None);
+    }
+}

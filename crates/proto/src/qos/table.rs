@@ -1,0 +1,96 @@
+//! The whole behaviour of Sender and Receiver, printed: every state with every packet. Review this before any code.
+
+use std::fmt::Write as _;
+use std::string::String;
+
+use super::{Receiver, Seen, Sender, Sending};
+use crate::packet::AckKind;
+use crate::packet_id::PacketId;
+use crate::reason::ReasonCode;
+
+const ID: PacketId = PacketId::FIRST;
+
+#[test]
+fn every_state_answers_every_packet_as_the_table_says() {
+    let mut table = String::new();
+    sender_table(&mut table);
+    table.push('\n');
+    receiver_table(&mut table);
+
+    insta::assert_snapshot!(table);
+}
+
+fn sender_table(table: &mut String) {
+    let states = [
+        None,
+        Some(Sending::AwaitPuback("message")),
+        Some(Sending::AwaitPubrec("message")),
+        Some(Sending::AwaitPubcomp),
+    ];
+    writeln!(table, "SENDER").unwrap();
+    for state in states {
+        for kind in AckKind::ALL {
+            for reason in [ReasonCode::SUCCESS, ReasonCode::UNSPECIFIED_ERROR] {
+                let mut sender = Sender::new(10);
+                if let Some(state) = state {
+                    sender.restore(ID, state);
+                }
+                assert!(sender.resume().count() <= 1);
+                let answer = sender.on_ack(kind, ID, reason);
+                let before =
+                    state.map_or_else(|| "unknown".into(), |state| std::format!("{state:?}"));
+                let after = sender
+                    .get(ID)
+                    .map_or_else(|| "unknown".into(), |state| std::format!("{state:?}"));
+                let failure = if reason.is_failure() { " 0x80" } else { "" };
+                writeln!(
+                    table,
+                    "{before:22} + {kind:?}{failure:5} => {after:22} {answer:?}"
+                )
+                .unwrap();
+            }
+        }
+    }
+}
+
+fn receiver_table(table: &mut String) {
+    writeln!(table, "RECEIVER").unwrap();
+    for stored in [None, Some("message")] {
+        let receiver = || {
+            let mut receiver = Receiver::new();
+            if let Some(message) = stored {
+                receiver.store(ID, message);
+            }
+            receiver
+        };
+        let name = |receiver: &Receiver<&str>| {
+            receiver.get(ID).map_or_else(
+                || "unknown".into(),
+                |message| std::format!("AwaitPubrel({message:?})"),
+            )
+        };
+
+        let mut publish = receiver();
+        let seen = publish.on_publish(ID);
+        if seen == Seen::New {
+            publish.store(ID, "message");
+        }
+        writeln!(
+            table,
+            "{:22} + Publish => {:22} {seen:?}",
+            name(&receiver()),
+            name(&publish)
+        )
+        .unwrap();
+
+        let mut pubrel = receiver();
+        let handed_on = pubrel.on_pubrel(ID);
+        writeln!(
+            table,
+            "{:22} + Pubrel  => {:22} {handed_on:?}",
+            name(&receiver()),
+            name(&pubrel)
+        )
+        .unwrap();
+    }
+}
