@@ -1,0 +1,180 @@
+//! Every key there is: its name and what it sets.
+
+use tracing_subscriber::filter::Targets;
+
+use super::{
+    Access, Config, Data, Listener, LogFormat, OnFailure, Release, suggest,
+    value::{Value, Wrong},
+};
+
+/// A data directory has so many lanes, and a shard owns at least one.
+pub(super) const SHARDS_MAX: u16 = 64;
+
+/// The key under which the listeners stand, as an array of tables.
+pub(super) const LISTENER: &str = "listener";
+
+/// One key of the configuration.
+pub(super) struct Key<T: 'static> {
+    pub(super) name: &'static str,
+    pub(super) set: fn(&mut T, &Value) -> Result<(), Wrong>,
+    shown: Shown,
+}
+
+/// Whether a key is suggested.
+#[derive(Eq, PartialEq)]
+enum Shown {
+    Yes,
+    /// It exists for tests.
+    No,
+}
+
+const fn key<T>(name: &'static str, set: fn(&mut T, &Value) -> Result<(), Wrong>) -> Key<T> {
+    Key {
+        name,
+        set,
+        shown: Shown::Yes,
+    }
+}
+
+/// All keys but those of the listeners.
+static KEYS: &[Key<Config>] = &[
+    key("data_dir", |config, value| {
+        config.data = Data::Directory(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
+    key("auth.anonymous", |config, value| {
+        config.access = if value.flag()? {
+            Access::Anyone
+        } else {
+            Access::ThisMachine
+        };
+        Ok(())
+    }),
+    key("limits.max_connections", |config, value| {
+        config.max_connections = value.or_none(|value| count(value, 1))?;
+        Ok(())
+    }),
+    key("durability.sync", |config, value| {
+        config.durability.release = value.one_of(&[("group", Release::AfterSync)])?;
+        Ok(())
+    }),
+    key("durability.on_failure", |config, value| {
+        config.durability.on_failure =
+            value.one_of(&[("stay", OnFailure::Stay), ("exit", OnFailure::Exit)])?;
+        Ok(())
+    }),
+    Key {
+        name: "durability.unsafe_release_before_write",
+        set: |config, value| {
+            config.durability.release = if value.flag()? {
+                Release::BeforeWrite
+            } else {
+                Release::AfterSync
+            };
+            Ok(())
+        },
+        shown: Shown::No,
+    },
+    key("log.format", |config, value| {
+        config.log.format =
+            value.one_of(&[("text", LogFormat::Text), ("json", LogFormat::Json)])?;
+        Ok(())
+    }),
+    key("log.filter", |config, value| {
+        let filter: Result<Targets, _> = value.text()?.parse();
+        config.log.filter = filter
+            .map_err(|_| Wrong("levels like \"info\" or \"columba_server=debug,warn\"".into()))?;
+        Ok(())
+    }),
+    key("runtime.workers", |config, value| {
+        config.runtime.workers = shards(value)?;
+        Ok(())
+    }),
+    key("runtime.shards", |config, value| {
+        config.runtime.shards = shards(value)?;
+        Ok(())
+    }),
+];
+
+/// The keys of one `[[listener]]`.
+static LISTENER_KEYS: &[Key<Listener>] = &[
+    key("url", |listener, value| {
+        listener.address = value
+            .text()?
+            .parse()
+            .map_err(|error: super::ListenAddressError| {
+                Wrong(format!("an address to listen on ({error})"))
+            })?;
+        Ok(())
+    }),
+    key("max_connections", |listener, value| {
+        listener.max_connections = value.or_none(|value| count(value, 1))?;
+        Ok(())
+    }),
+];
+
+fn count(value: &Value, least: u64) -> Result<u32, Wrong> {
+    let number = value.number(least..=u64::from(u32::MAX))?;
+    u32::try_from(number).map_err(|_| Wrong("a smaller number".into()))
+}
+
+fn shards(value: &Value) -> Result<u16, Wrong> {
+    let number = value.number(1..=u64::from(SHARDS_MAX))?;
+    u16::try_from(number).map_err(|_| Wrong("a smaller number".into()))
+}
+
+/// Something that has keys.
+pub(super) trait Keyed: Sized + 'static {
+    fn keys() -> &'static [Key<Self>];
+
+    fn key(name: &str) -> Option<&'static Key<Self>> {
+        Self::keys().iter().find(|key| key.name == name)
+    }
+
+    /// Whether `name` is a section, like `limits`.
+    fn is_section(name: &str) -> bool {
+        Self::keys().iter().any(|key| {
+            key.name
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with('.'))
+        })
+    }
+
+    /// The key that was meant by `name`, a full name: one of its own section by a slip of the finger, or one that stands elsewhere.
+    fn nearest(name: &str) -> Option<&'static str> {
+        let (section, word) = name.rsplit_once('.').unwrap_or(("", name));
+        let shown = || {
+            Self::keys()
+                .iter()
+                .filter(|key| key.shown == Shown::Yes)
+                .map(|key| key.name)
+        };
+        let inside = |key: &'static str| {
+            let rest = if section.is_empty() {
+                Some(key)
+            } else {
+                key.strip_prefix(section)
+                    .and_then(|rest| rest.strip_prefix('.'))
+            };
+            rest.map(|rest| rest.split('.').next().unwrap_or(rest))
+        };
+        let sections = shown()
+            .filter_map(inside)
+            .chain(section.is_empty().then_some(LISTENER));
+        suggest::nearest(word, sections)
+            .or_else(|| shown().find(|key| key.rsplit('.').next() == Some(word)))
+            .or_else(|| suggest::nearest(name, shown()))
+    }
+}
+
+impl Keyed for Config {
+    fn keys() -> &'static [Key<Self>] {
+        KEYS
+    }
+}
+
+impl Keyed for Listener {
+    fn keys() -> &'static [Key<Self>] {
+        LISTENER_KEYS
+    }
+}

@@ -1,0 +1,155 @@
+//! The configuration: defaults < file < `COLUMBA__SECTION__KEY` < `--set section.key=value` < the options with a name of their own.
+
+mod keys;
+mod listener;
+mod source;
+mod suggest;
+mod value;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    thread,
+};
+
+pub(crate) use listener::Needed;
+pub use listener::{Host, ListenAddress, ListenAddressError, Listener};
+pub use source::{ConfigError, Place, Problem, Sources};
+use tracing_subscriber::filter::Targets;
+
+/// All that can be configured.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where what must survive is kept.
+    pub data: Data,
+    /// Where to listen.
+    pub listeners: Vec<Listener>,
+    /// Who may connect.
+    pub access: Access,
+    /// Connections of all listeners together, where bounded.
+    pub max_connections: Option<u32>,
+    /// How acknowledgements and the disk go together.
+    pub durability: Durability,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Threads.
+    pub runtime: Runtime,
+}
+
+/// Where what must survive a restart is kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Data {
+    /// In this directory, which is made if need be.
+    Directory(PathBuf),
+    /// Nowhere: a restart forgets everything.
+    Ephemeral,
+}
+
+/// Who may connect.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Access {
+    /// Anyone on this machine; a listener that others can reach is refused at start.
+    ThisMachine,
+    /// Anyone who can reach a listener.
+    Anyone,
+}
+
+/// How acknowledgements and the disk go together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Durability {
+    /// What an acknowledgement waits for.
+    pub release: Release,
+    /// What happens when the journal cannot be written any more.
+    pub on_failure: OnFailure,
+}
+
+/// What an acknowledgement of durable traffic waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Release {
+    /// One sync of the journal for all that came while the last one ran (`sync = "group"`).
+    AfterSync,
+    /// Nothing: the promise is broken on purpose, so that a test can show that it notices.
+    BeforeWrite,
+}
+
+/// What the process does when its journal failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnFailure {
+    /// Goes on with what promises nothing durable.
+    Stay,
+    /// Leaves with an error, for a supervisor to start it anew.
+    Exit,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// The shape of a line.
+    pub format: LogFormat,
+    /// Which modules tell how much, like `info` or `columba_server=debug,warn`.
+    pub filter: Targets,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Threads and shards.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Runtime {
+    /// Threads that carry traffic.
+    pub workers: u16,
+    /// Event loops, spread over the workers.
+    pub shards: u16,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: Data::Directory(default_data_dir()),
+            listeners: vec![Listener::local()],
+            access: Access::ThisMachine,
+            max_connections: None,
+            durability: Durability {
+                release: Release::AfterSync,
+                on_failure: OnFailure::Stay,
+            },
+            log: Log {
+                format: LogFormat::Text,
+                filter: Targets::new().with_default(tracing::Level::INFO),
+            },
+            runtime: Runtime::default(),
+        }
+    }
+}
+
+impl Default for Runtime {
+    /// Half the cores: the commit thread and the clients want some, too.
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let workers = u16::try_from((cores / 2).max(1))
+            .unwrap_or(u16::MAX)
+            .min(keys::SHARDS_MAX);
+        Self {
+            workers,
+            shards: workers,
+        }
+    }
+}
+
+/// `$STATE_DIRECTORY` of a service manager, else `$XDG_STATE_HOME/columba`, else `~/.local/state/columba`.
+fn default_data_dir() -> PathBuf {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(directories) = set("STATE_DIRECTORY") {
+        return env::split_paths(&directories).next().unwrap_or_default();
+    }
+    let state = set("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| set("HOME").map(|home| Path::new(&home).join(".local/state")));
+    state.unwrap_or_else(|| ".".into()).join("columba")
+}

@@ -1,0 +1,488 @@
+//! Reads the configuration from where it may stand, and says exactly where it is wrong.
+
+use std::{
+    env, fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    Access, Config, Data, ListenAddressError, Listener,
+    keys::{Keyed, LISTENER},
+    value::{Value, Wrong},
+};
+
+/// How a variable of the environment begins that sets a key.
+const PREFIX: &str = "COLUMBA__";
+
+/// Where the configuration comes from, in rising order of weight.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// A TOML file.
+    pub file: Option<PathBuf>,
+    /// The environment: names and values; names without the prefix `COLUMBA__` are passed over.
+    pub env: Vec<(String, String)>,
+    /// `section.key=value`.
+    pub set: Vec<String>,
+    /// Addresses to listen on, instead of those of the file.
+    pub listen: Vec<String>,
+    /// The data directory.
+    pub data_dir: Option<PathBuf>,
+    /// Keep nothing on disk.
+    pub ephemeral: bool,
+    /// Let anyone in who can reach a listener.
+    pub allow_anonymous: bool,
+}
+
+/// What is wrong with the configuration, and where.
+#[derive(Debug, Error)]
+#[error("{place}: {problem}")]
+pub struct ConfigError {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub problem: Problem,
+}
+
+/// Where a piece of configuration stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// A file as a whole.
+    File(PathBuf),
+    /// A line and a column of a file, from 1.
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+        /// The column, in characters.
+        column: usize,
+    },
+    /// A variable of the environment.
+    Variable(String),
+    /// An option of the command line with what was given to it.
+    Option {
+        /// Like `--set`.
+        name: &'static str,
+        /// What stood behind it.
+        given: String,
+    },
+}
+
+/// What is wrong with a piece of configuration.
+#[derive(Debug, Error)]
+pub enum Problem {
+    /// The file cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+    /// Not TOML.
+    #[error("{0}")]
+    Syntax(Box<str>),
+    /// A key that does not exist.
+    #[error("unknown key \"{key}\"{}", did_you_mean(*.nearest))]
+    UnknownKey {
+        /// What stands there.
+        key: Box<str>,
+        /// What may be meant.
+        nearest: Option<&'static str>,
+    },
+    /// A value that is not what its key wants.
+    #[error("\"{key}\" wants {expected}")]
+    WrongValue {
+        /// The key.
+        key: Box<str>,
+        /// What it wants.
+        expected: Box<str>,
+    },
+    /// An address that is none.
+    #[error("{0}")]
+    Address(#[from] ListenAddressError),
+    /// `--set` without `=`.
+    #[error("write key=value, like limits.max_connections=1000")]
+    NoEquals,
+    /// `listener` is no table of its own.
+    #[error("write each listener as [[listener]] with url = \"mqtt://HOST:PORT\"")]
+    ListenerShape,
+    /// Listeners given in a way that cannot hold them.
+    #[error("listeners come from the file or from --listen")]
+    ListenerHere,
+}
+
+impl Sources {
+    /// The environment of this process.
+    pub fn process_env() -> Vec<(String, String)> {
+        env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    }
+}
+
+impl Config {
+    /// Reads all sources, the later ones over the earlier ones.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        if let Some(path) = &sources.file {
+            let text = fs::read_to_string(path).map_err(|error| ConfigError {
+                place: Place::File(path.clone()),
+                problem: Problem::Unreadable(error),
+            })?;
+            config.read_file(path, &text)?;
+        }
+        for (name, value) in &sources.env {
+            if let Some(key) = name.strip_prefix(PREFIX) {
+                let key = key.to_ascii_lowercase().replace("__", ".");
+                config.set(&key, value).map_err(|problem| ConfigError {
+                    place: Place::Variable(name.clone()),
+                    problem,
+                })?;
+            }
+        }
+        for given in &sources.set {
+            let (key, value) = given
+                .split_once('=')
+                .map_or((None, ""), |(key, value)| (Some(key.trim()), value.trim()));
+            let result = key
+                .ok_or(Problem::NoEquals)
+                .and_then(|key| config.set(key, value));
+            result.map_err(|problem| ConfigError {
+                place: Place::Option {
+                    name: "--set",
+                    given: given.clone(),
+                },
+                problem,
+            })?;
+        }
+        if !sources.listen.is_empty() {
+            let listeners: Result<Vec<Listener>, ConfigError> =
+                sources.listen.iter().map(|given| listen(given)).collect();
+            config.listeners = listeners?;
+        }
+        if let Some(path) = &sources.data_dir {
+            config.data = Data::Directory(path.clone());
+        }
+        if sources.ephemeral {
+            config.data = Data::Ephemeral;
+        }
+        if sources.allow_anonymous {
+            config.access = Access::Anyone;
+        }
+        Ok(config)
+    }
+
+    fn set(&mut self, key: &str, text: &str) -> Result<(), Problem> {
+        if key == LISTENER {
+            return Err(Problem::ListenerHere);
+        }
+        set(self, key, &Value::from_text(text))
+    }
+
+    fn read_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let at = |offset: usize, problem| ConfigError {
+            place: place(path, text, offset),
+            problem,
+        };
+        let table = DeTable::parse(text).map_err(|error| {
+            at(
+                error.span().map_or(0, |span| span.start),
+                Problem::Syntax(error.message().into()),
+            )
+        })?;
+        self.read_table("", table.get_ref())
+            .map_err(|(offset, problem)| at(offset, problem))
+    }
+
+    fn read_table(&mut self, section: &str, table: &DeTable<'_>) -> Result<(), (usize, Problem)> {
+        for (key, value) in table {
+            let name = if section.is_empty() {
+                key.get_ref().to_string()
+            } else {
+                format!("{section}.{}", key.get_ref())
+            };
+            if name == LISTENER {
+                self.listeners = read_listeners(value)?;
+                continue;
+            }
+            match value.get_ref() {
+                DeValue::Table(inner) if Self::is_section(&name) => {
+                    self.read_table(&name, inner)?
+                }
+                _ if Self::is_section(&name) => {
+                    let expected = format!("keys of its own, under [{name}]").into();
+                    return Err((
+                        value.span().start,
+                        Problem::WrongValue {
+                            key: name.into(),
+                            expected,
+                        },
+                    ));
+                }
+                inner => set(self, &name, &Value::from_toml(inner))
+                    .map_err(|problem| (offset(key, value, &problem), problem))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_listeners(value: &Spanned<DeValue<'_>>) -> Result<Vec<Listener>, (usize, Problem)> {
+    let shape = |span: usize| (span, Problem::ListenerShape);
+    let items = value
+        .get_ref()
+        .as_array()
+        .ok_or_else(|| shape(value.span().start))?;
+    let mut listeners = Vec::new();
+    for item in items.iter() {
+        let table = item
+            .get_ref()
+            .as_table()
+            .ok_or_else(|| shape(item.span().start))?;
+        if !table.contains_key("url") {
+            return Err(shape(item.span().start));
+        }
+        let mut listener = Listener::local();
+        for (key, value) in table {
+            set(
+                &mut listener,
+                key.get_ref(),
+                &Value::from_toml(value.get_ref()),
+            )
+            .map_err(|problem| (offset(key, value, &problem), problem))?;
+        }
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn set<T: Keyed>(target: &mut T, name: &str, value: &Value) -> Result<(), Problem> {
+    let key = T::key(name).ok_or_else(|| Problem::UnknownKey {
+        key: name.into(),
+        nearest: T::nearest(name),
+    })?;
+    (key.set)(target, value).map_err(|Wrong(expected)| Problem::WrongValue {
+        key: name.into(),
+        expected: expected.into(),
+    })
+}
+
+fn listen(given: &str) -> Result<Listener, ConfigError> {
+    let address = given
+        .parse()
+        .map_err(|error: ListenAddressError| ConfigError {
+            place: Place::Option {
+                name: "--listen",
+                given: given.to_owned(),
+            },
+            problem: error.into(),
+        })?;
+    Ok(Listener {
+        address,
+        ..Listener::local()
+    })
+}
+
+/// An unknown key is wrong where it stands, a wrong value where that stands.
+fn offset(
+    key: &Spanned<std::borrow::Cow<'_, str>>,
+    value: &Spanned<DeValue<'_>>,
+    problem: &Problem,
+) -> usize {
+    if matches!(problem, Problem::WrongValue { .. }) {
+        value.span().start
+    } else {
+        key.span().start
+    }
+}
+
+fn place(path: &Path, text: &str, offset: usize) -> Place {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    Place::Line {
+        path: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+    }
+}
+
+/// `~/x` in a file means the home directory, as in a shell.
+pub(super) fn expand_home(text: &str) -> PathBuf {
+    match (text.strip_prefix("~/"), env::var_os("HOME")) {
+        (Some(rest), Some(home)) => Path::new(&home).join(rest),
+        (Some(_) | None, _) => text.into(),
+    }
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest
+        .map(|nearest| format!("; did you mean \"{nearest}\"?"))
+        .unwrap_or_default()
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Line { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Option { name, given } => write!(f, "{name} {given}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Durability, OnFailure, Release};
+
+    fn read(text: &str) -> Result<Config, String> {
+        let mut config = Config::default();
+        config
+            .read_file(Path::new("columba.toml"), text)
+            .map(|()| config)
+            .map_err(|error| error.to_string())
+    }
+
+    fn load(sources: Sources) -> Result<Config, String> {
+        Config::load(&sources).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_file_sets_what_it_names() {
+        let config = read("data_dir = \"/srv/columba\"\n[[listener]]\nurl = \"mqtt://*:1884\"\nmax_connections = 50_000\n[durability]\nsync = \"group\"\non_failure = \"exit\"\n").unwrap();
+
+        assert_eq!(config.data, Data::Directory("/srv/columba".into()));
+        assert_eq!(config.listeners.len(), 1);
+        assert_eq!(config.listeners[0].address.to_string(), "*:1884");
+        assert_eq!(config.listeners[0].max_connections, Some(50_000));
+        assert_eq!(
+            config.durability,
+            Durability {
+                release: Release::AfterSync,
+                on_failure: OnFailure::Exit
+            }
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_place_and_what_was_meant() {
+        assert_eq!(
+            read("[log]\n\n[[listner]]\nurl = \"*:1\"\n").unwrap_err(),
+            "columba.toml:3:3: unknown key \"listner\"; did you mean \"listener\"?"
+        );
+        assert_eq!(
+            read("[limits]\n  max_conections = 5\n").unwrap_err(),
+            "columba.toml:2:3: unknown key \"limits.max_conections\"; did you mean \"max_connections\"?"
+        );
+        assert_eq!(
+            read("on_failure = 1").unwrap_err(),
+            "columba.toml:1:1: unknown key \"on_failure\"; did you mean \"durability.on_failure\"?"
+        );
+        assert_eq!(
+            read("[[listener]]\nurl = \"*:1\"\nmax_conns = 1\n").unwrap_err(),
+            "columba.toml:3:1: unknown key \"max_conns\""
+        );
+        assert_eq!(
+            read("[plugins]\nlua = true\n").unwrap_err(),
+            "columba.toml:1:2: unknown key \"plugins\""
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_an_error_where_it_stands() {
+        assert_eq!(
+            read("[log]\nformat = \"xml\"\n").unwrap_err(),
+            "columba.toml:2:10: \"log.format\" wants \"text\" or \"json\""
+        );
+        assert_eq!(
+            read("limits = 5").unwrap_err(),
+            "columba.toml:1:10: \"limits\" wants keys of its own, under [limits]"
+        );
+        assert!(
+            read("data_dir = /tmp")
+                .unwrap_err()
+                .starts_with("columba.toml:1:12: ")
+        );
+        assert!(
+            read("[listener]\nurl = \"*:1\"")
+                .unwrap_err()
+                .ends_with("write each listener as [[listener]] with url = \"mqtt://HOST:PORT\"")
+        );
+    }
+
+    #[test]
+    fn later_sources_win() {
+        let config = load(Sources {
+            env: vec![
+                ("COLUMBA__LIMITS__MAX_CONNECTIONS".into(), "5".into()),
+                ("COLUMBA__DATA_DIR".into(), "/a".into()),
+                ("PATH".into(), "/bin".into()),
+            ],
+            set: vec!["limits.max_connections=6".into()],
+            listen: vec!["127.0.0.1:0".into(), "[::1]:0".into()],
+            ..Sources::default()
+        })
+        .unwrap();
+
+        assert_eq!(config.max_connections, Some(6));
+        assert_eq!(config.data, Data::Directory("/a".into()));
+        assert_eq!(config.listeners.len(), 2);
+    }
+
+    #[test]
+    fn each_source_is_named_when_it_is_wrong() {
+        let set = |text: &str| {
+            load(Sources {
+                set: vec![text.into()],
+                ..Sources::default()
+            })
+            .unwrap_err()
+        };
+
+        assert_eq!(
+            set("limits.max_connections"),
+            "--set limits.max_connections: write key=value, like limits.max_connections=1000"
+        );
+        assert_eq!(
+            set("limits.max_connections=many"),
+            "--set limits.max_connections=many: \"limits.max_connections\" wants a number from 1 to 4294967295, or \"none\""
+        );
+        assert_eq!(
+            set("listener=1"),
+            "--set listener=1: listeners come from the file or from --listen"
+        );
+        let env = load(Sources {
+            env: vec![("COLUMBA__LOG__FORMT".into(), "json".into())],
+            ..Sources::default()
+        });
+        assert_eq!(
+            env.unwrap_err(),
+            "COLUMBA__LOG__FORMT: unknown key \"log.formt\"; did you mean \"format\"?"
+        );
+        let listen = load(Sources {
+            listen: vec!["mqtts://*:8883".into()],
+            ..Sources::default()
+        });
+        assert_eq!(
+            listen.unwrap_err(),
+            "--listen mqtts://*:8883: listeners speak mqtt only: write mqtt://HOST:PORT or HOST:PORT"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = load(Sources {
+            file: Some("/nowhere/columba.toml".into()),
+            ..Sources::default()
+        })
+        .unwrap_err();
+
+        assert!(
+            error.starts_with("/nowhere/columba.toml: cannot be read: "),
+            "{error}"
+        );
+    }
+}
