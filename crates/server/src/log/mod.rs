@@ -1,0 +1,51 @@
+//! Log lines to standard error, as text for people or as JSON with stable keys.
+//!
+//! A line is handed to a thread that writes it: whoever reads our standard error, or does not, stops no shard. Lines that find the
+//! queue full are counted and reported once there is room.
+
+mod line;
+mod writer;
+
+use std::sync::OnceLock;
+
+use tracing::Subscriber;
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, SubscriberExt},
+};
+
+use self::writer::Writer;
+use crate::config::{Log, LogFormat};
+
+static WRITER: OnceLock<Writer> = OnceLock::new();
+
+/// Starts logging for the whole process; only the first call does anything.
+pub fn start(log: &Log) {
+    if WRITER.set(Writer::start()).is_err() {
+        return;
+    }
+    let lines = Lines { format: log.format };
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(log.filter.clone()));
+    // Fails where somebody else already listens to the events of this process; then they have them.
+    tracing::subscriber::set_global_default(subscriber).unwrap_or_default();
+}
+
+/// Waits until all lines so far are written, for a short while at most.
+pub fn flush() {
+    if let Some(writer) = WRITER.get() {
+        writer.flush();
+    }
+}
+
+/// Makes a line of each event.
+struct Lines {
+    format: LogFormat,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if let Some(writer) = WRITER.get() {
+            writer.write(line::format(self.format, event));
+        }
+    }
+}
