@@ -4,9 +4,8 @@
 use std::error::Error;
 use std::time::Duration;
 
-use columba_check::load::{
-    ComparePlan, Durability, IdlePlan, Peer, Topics, Version, compare, idle,
-};
+use columba_check::load::{ComparePlan, Durability, IdlePlan, Peer, Topics, compare, idle};
+use columba_proto::Version;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();

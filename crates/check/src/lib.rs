@@ -1,7 +1,11 @@
 //! The judge: what watches columba and other brokers from outside.
 //!
+//! - [`script`] knows the conversations of the standard;
 //! - [`load`] sends traffic and measures;
-//! - [`outside`] finds the programs of others that tests talk to.
+//! - [`broker`] and [`program`] start what a test talks to, [`outside`] finds the programs of others.
 
+pub mod broker;
 pub mod load;
 pub mod outside;
+pub mod program;
+pub mod script;

@@ -1,20 +1,25 @@
-//! One connection of the generator: a publisher or a subscriber, without a thought about sockets of others.
+//! One connection of the generator: a publisher or a subscriber.
 
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
+use columba_proto::packet::{Packet, Publish};
+use columba_proto::qos::{Acked, Receiver, Seen, Sender};
+use columba_proto::{AckKind, QoS, Version};
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 
-use super::frames::{self, Version};
+use super::frames::{self, Template};
 use super::payload::Stamp;
 use super::tally::Tally;
-use super::{LoadError, Pace, Plan, SessionKind};
+use super::{LoadError, Pace, Plan};
 
 /// A connection stops producing when so much waits to be written.
 const OUT_BYTES_MAX: usize = 64 * 1024;
 /// Reads of one connection before the next one has its turn.
 const READS_PER_TURN: usize = 4;
+/// No latency is longer than this.
+const LATENCY_MAX: Duration = Duration::from_hours(1);
 
 /// What all connections write down.
 pub(crate) struct Board {
@@ -46,23 +51,18 @@ pub(crate) enum Role {
 
 pub(crate) struct Publisher {
     pub(crate) number: u32,
-    template: Vec<u8>,
-    identifier_at: Option<usize>,
-    payload_at: usize,
-    /// Identifiers that no exchange uses.
-    free: Vec<u16>,
+    template: Template,
+    sender: Sender<()>,
     pub(crate) sent: u64,
     pub(crate) limit: u64,
-    pub(crate) in_flight: u64,
-    /// Deliveries that a bound on QoS 0 no longer waits for.
+    /// Deliveries that the bound on QoS 0 no longer waits for.
     pub(crate) forgiven: u64,
 }
 
 pub(crate) struct Subscriber {
     number: usize,
     filters: Vec<String>,
-    /// QoS 2 identifiers between PUBLISH and PUBREL.
-    awaiting_release: Vec<bool>,
+    receiver: Receiver<()>,
 }
 
 pub(crate) struct Connection {
@@ -74,76 +74,69 @@ pub(crate) struct Connection {
     version: Version,
     out: Vec<u8>,
     written: usize,
+    /// The beginning of a packet whose end has not come yet.
     rest: Vec<u8>,
 }
 
 impl Publisher {
     pub(crate) fn new(plan: &Plan, number: u32, limit: u64) -> Self {
-        let (template, identifier_at, payload_at) =
-            frames::publish(plan.version, plan.qos, &plan.topic(number), plan.payload);
+        let template = Template::new(
+            plan.version,
+            plan.qos,
+            &super::plan::topic(number),
+            plan.payload,
+        );
+        let sender = Sender::new(plan.window);
         Self {
             number,
             template,
-            identifier_at,
-            payload_at,
-            free: (1..=plan.window).rev().collect(),
+            sender,
             sent: 0,
             limit,
-            in_flight: 0,
             forgiven: 0,
         }
+    }
+
+    /// How many messages are not acknowledged.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.sender.len() as u64
     }
 
     /// Appends what may leave now.
     fn produce(&mut self, plan: &Plan, board: &Board, sending_since: u64, out: &mut Vec<u8>) {
         while self.sent < self.limit && out.len() < OUT_BYTES_MAX {
-            let due = match plan.pace {
-                Pace::Saturated => board.now,
-                Pace::PerSecond(rate) => {
-                    sending_since
-                        + due_after(
-                            self.sent * u64::from(plan.publishers) + u64::from(self.number),
-                            rate,
-                        )
-                }
-            };
-            if due > board.now {
+            let due = self.due(plan, sending_since).unwrap_or(board.now);
+            if due > board.now || !self.has_room(plan, board) {
                 return;
             }
-            let identifier = if self.identifier_at.is_some() {
-                let Some(identifier) = self.free.pop() else {
-                    return;
-                };
-                self.in_flight += 1;
-                identifier
-            } else {
-                let settled = board.of_publisher[self.number as usize] + self.forgiven;
-                if (self.sent * plan.fan_out()).saturating_sub(settled)
-                    >= u64::from(plan.ahead) * plan.fan_out().max(1)
-                {
-                    return;
-                }
-                0
-            };
-            let start = out.len();
-            out.extend_from_slice(&self.template);
-            let frame = &mut out[start..];
-            if let Some(at) = self.identifier_at {
-                frame[at..at + 2].copy_from_slice(&identifier.to_be_bytes());
-            }
-            Stamp {
+            let id = (plan.qos != QoS::AtMostOnce).then(|| self.sender.begin(plan.qos, ()));
+            let stamp = Stamp {
                 publisher: self.number,
                 sequence: self.sent,
                 due,
-            }
-            .write(&mut frame[self.payload_at..]);
+            };
+            self.template
+                .append(id, out, |payload| stamp.write(payload));
             self.sent += 1;
         }
     }
 
-    fn finished(&mut self, identifier: u16) {
-        self.free.push(identifier);
-        self.in_flight = self.in_flight.saturating_sub(1);
+    /// When the next message is due, where there is a schedule.
+    fn due(&self, plan: &Plan, sending_since: u64) -> Option<u64> {
+        let Pace::PerSecond(rate) = plan.pace else {
+            return None;
+        };
+        let before = self.sent * u64::from(plan.publishers) + u64::from(self.number);
+        Some(sending_since + nanoseconds_for(before, rate))
+    }
+
+    fn has_room(&self, plan: &Plan, board: &Board) -> bool {
+        if plan.qos != QoS::AtMostOnce {
+            return self.sender.has_room();
+        }
+        let settled = board.of_publisher[self.number as usize] + self.forgiven;
+        let ahead = (self.sent * plan.fan_out()).saturating_sub(settled);
+        ahead < u64::from(plan.ahead) * plan.fan_out().max(1)
     }
 }
 
@@ -151,30 +144,54 @@ impl Publisher {
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
-    reason = "a schedule within the length of a run"
+    reason = "a schedule within the length of a run, which is positive and far below 2^53"
 )]
-fn due_after(messages: u64, per_second: f64) -> u64 {
+fn nanoseconds_for(messages: u64, per_second: f64) -> u64 {
     (messages as f64 * 1e9 / per_second) as u64
 }
 
 impl Subscriber {
-    pub(crate) fn new(plan: &Plan, number: u32) -> Self {
+    pub(crate) fn new(plan: &Plan, number: usize) -> Self {
         Self {
-            number: number as usize,
+            number,
             filters: plan.filters(number),
-            awaiting_release: vec![false; 1 << 16],
+            receiver: Receiver::new(),
         }
     }
 
-    fn delivered(&mut self, payload: &[u8], board: &mut Board) {
-        let stamp = Stamp::read(payload)
-            .filter(|stamp| (stamp.publisher as usize) < board.of_publisher.len());
-        let Some(stamp) = stamp else {
+    /// Counts a message and answers it. At QoS 2 it counts when it comes first; nothing is stored until PUBREL.
+    fn received(
+        &mut self,
+        publish: &Publish<'_>,
+        version: Version,
+        board: &mut Board,
+        out: &mut Vec<u8>,
+    ) {
+        match (publish.qos, publish.packet_id) {
+            (QoS::ExactlyOnce, Some(id)) => {
+                if self.receiver.on_publish(id) == Seen::New {
+                    self.receiver.store(id, ());
+                    self.delivered(publish.payload, board);
+                }
+                frames::acknowledge(version, AckKind::Pubrec, id, out);
+            }
+            (QoS::AtLeastOnce, Some(id)) => {
+                self.delivered(publish.payload, board);
+                frames::acknowledge(version, AckKind::Puback, id, out);
+            }
+            (_, _) => self.delivered(publish.payload, board),
+        }
+    }
+
+    fn delivered(&self, payload: &[u8], board: &mut Board) {
+        let known = |stamp: &Stamp| (stamp.publisher as usize) < board.of_publisher.len();
+        let Some(stamp) = Stamp::read(payload).filter(known) else {
             board.corrupt += 1;
             return;
         };
-        board.tallies[self.number][stamp.publisher as usize].note(stamp.sequence);
-        board.of_publisher[stamp.publisher as usize] += 1;
+        let publisher = stamp.publisher as usize;
+        board.tallies[self.number][publisher].note(stamp.sequence);
+        board.of_publisher[publisher] += 1;
         board.deliveries += 1;
         if board.measuring {
             board.measured_deliveries += 1;
@@ -188,9 +205,9 @@ impl Subscriber {
 impl Connection {
     pub(crate) fn open(plan: &Plan, name: String, role: Role) -> Result<Self, LoadError> {
         let stream = TcpStream::connect(plan.address).map_err(LoadError::io("connecting"))?;
-        // Not every platform reports a failed option before the connection stands; batching happens here anyway.
+        // Not every platform takes the option before the connection stands; batching happens here anyway.
         stream.set_nodelay(true).ok();
-        let out = frames::connect(plan.version, &name, plan.session == SessionKind::Clean, 600);
+        let out = frames::connect(plan.version, &name, plan.session);
         Ok(Self {
             stream,
             role,
@@ -239,11 +256,13 @@ impl Connection {
             &joined[..]
         };
         let mut at = 0;
-        while let Some((first, body, length)) = frames::split(&bytes[at..]) {
-            self.handle(plan, board, first, body)?;
+        while let Some((packet, length)) =
+            frames::next(self.version, &bytes[at..]).map_err(|_| self.lost("a malformed packet"))?
+        {
+            self.handle(plan, board, packet)?;
             at += length;
         }
-        self.rest = bytes[at..].to_vec();
+        self.rest.extend_from_slice(&bytes[at..]);
         Ok(())
     }
 
@@ -251,85 +270,47 @@ impl Connection {
         &mut self,
         plan: &Plan,
         board: &mut Board,
-        first: u8,
-        body: &[u8],
+        packet: Packet<'_>,
     ) -> Result<(), LoadError> {
-        if first & 0xf0 == frames::PUBLISH {
-            return self.on_publish(board, first, body);
-        }
-        let identifier = body
-            .first_chunk()
-            .map_or(0, |bytes| u16::from_be_bytes(*bytes));
-        match (first, &mut self.role) {
-            (frames::CONNACK, role) => {
-                let code = body.get(1).copied().unwrap_or(0xff);
-                if code != 0 {
-                    return Err(LoadError::Refused { code });
-                }
-                self.phase = Phase::Ready;
-                if let Role::Subscriber(subscriber) = role
-                    && !subscriber.filters.is_empty()
-                {
-                    self.out.extend_from_slice(&frames::subscribe(
-                        self.version,
-                        1,
-                        &subscriber.filters,
-                        plan.qos,
-                    ));
-                    self.phase = Phase::AwaitSuback;
-                }
+        match (packet, &mut self.role) {
+            (Packet::Connack(connack), _) if connack.reason.is_failure() => {
+                return Err(LoadError::Refused {
+                    reason: connack.reason,
+                });
             }
-            (frames::SUBACK, Role::Subscriber(_)) => {
-                let code = body.last().copied().unwrap_or(0xff);
-                if code >= 0x80 {
-                    return Err(LoadError::SubscriptionRefused { code });
+            (Packet::Connack(_), Role::Subscriber(subscriber))
+                if !subscriber.filters.is_empty() =>
+            {
+                let frame = frames::subscribe(self.version, &subscriber.filters, plan.qos);
+                self.out.extend_from_slice(&frame);
+                self.phase = Phase::AwaitSuback;
+            }
+            (Packet::Connack(_), _) => self.phase = Phase::Ready,
+            (Packet::Suback(suback), Role::Subscriber(_)) => {
+                if let Some(reason) = suback.reasons.iter().find(|reason| reason.is_failure()) {
+                    return Err(LoadError::SubscriptionRefused { reason });
                 }
                 self.phase = Phase::Ready;
             }
-            (frames::PUBACK | frames::PUBCOMP, Role::Publisher(publisher)) => {
-                publisher.finished(identifier)
+            (Packet::Publish(publish), Role::Subscriber(subscriber)) => {
+                subscriber.received(&publish, self.version, board, &mut self.out);
             }
-            (frames::PUBREC, Role::Publisher(_)) => self.answer(frames::PUBREL, identifier),
-            (frames::PUBREL, Role::Subscriber(subscriber)) => {
-                subscriber.awaiting_release[usize::from(identifier)] = false;
-                self.answer(frames::PUBCOMP, identifier);
+            (Packet::Ack(ack), Role::Subscriber(subscriber)) if ack.kind == AckKind::Pubrel => {
+                subscriber.receiver.on_pubrel(ack.id);
+                frames::acknowledge(self.version, AckKind::Pubcomp, ack.id, &mut self.out);
             }
-            _ => return Err(self.lost("the broker sent a packet that does not belong here")),
-        }
-        Ok(())
-    }
-
-    fn on_publish(&mut self, board: &mut Board, first: u8, body: &[u8]) -> Result<(), LoadError> {
-        let Role::Subscriber(subscriber) = &mut self.role else {
-            return Err(self.lost("a publisher was sent a message"));
-        };
-        let Some((qos, identifier, payload)) = frames::read_publish(self.version, first, body)
-        else {
-            return Err(self.lost("a malformed PUBLISH"));
-        };
-        match qos {
-            0 => subscriber.delivered(payload, board),
-            1 => {
-                subscriber.delivered(payload, board);
-                self.answer(frames::PUBACK, identifier);
-            }
-            _ => {
-                let known = std::mem::replace(
-                    &mut subscriber.awaiting_release[usize::from(identifier)],
-                    true,
-                );
-                if !known {
-                    subscriber.delivered(payload, board);
+            (Packet::Ack(ack), Role::Publisher(publisher)) => {
+                match publisher.sender.on_ack(ack.kind, ack.id, ack.reason) {
+                    Ok(Acked::Released(()) | Acked::ReleasedAgain) => {
+                        frames::acknowledge(self.version, AckKind::Pubrel, ack.id, &mut self.out);
+                    }
+                    Ok(Acked::Finished { .. }) => {}
+                    Err(_) => return Err(self.lost("an acknowledgement of nothing that was sent")),
                 }
-                self.answer(frames::PUBREC, identifier);
             }
+            (_, _) => return Err(self.lost("the broker sent a packet that does not belong here")),
         }
         Ok(())
-    }
-
-    fn answer(&mut self, first: u8, identifier: u16) {
-        let [high, low] = identifier.to_be_bytes();
-        self.out.extend_from_slice(&[first, 2, high, low]);
     }
 
     pub(crate) fn produce(&mut self, plan: &Plan, board: &Board, sending_since: u64) {
@@ -360,22 +341,13 @@ impl Connection {
         Ok(())
     }
 
-    /// When the next message is due, for a paced publisher.
+    /// When the next message is due, for a publisher with a schedule and something left to send.
     pub(crate) fn next_due(&self, plan: &Plan, sending_since: u64) -> Option<u64> {
-        match (&self.role, plan.pace) {
-            (Role::Publisher(publisher), Pace::PerSecond(rate))
-                if publisher.sent < publisher.limit =>
-            {
-                Some(
-                    sending_since
-                        + due_after(
-                            publisher.sent * u64::from(plan.publishers)
-                                + u64::from(publisher.number),
-                            rate,
-                        ),
-                )
+        match &self.role {
+            Role::Publisher(publisher) if publisher.sent < publisher.limit => {
+                publisher.due(plan, sending_since)
             }
-            _ => None,
+            Role::Publisher(_) | Role::Subscriber(_) => None,
         }
     }
 
@@ -390,6 +362,7 @@ impl Connection {
 impl Board {
     pub(crate) fn new(plan: &Plan) -> Self {
         let row = || (0..plan.publishers).map(|_| Tally::default()).collect();
+        let longest = u64::try_from(LATENCY_MAX.as_nanos()).expect("an hour has few nanoseconds");
         Self {
             now: 0,
             measuring: false,
@@ -398,15 +371,8 @@ impl Board {
             corrupt: 0,
             tallies: (0..plan.subscribers).map(|_| row()).collect(),
             of_publisher: vec![0; plan.publishers as usize],
-            latency: Histogram::new_with_bounds(
-                1_000,
-                Duration::from_secs(3600)
-                    .as_nanos()
-                    .try_into()
-                    .unwrap_or(u64::MAX),
-                3,
-            )
-            .expect("the bounds are in order and three digits are allowed"),
+            latency: Histogram::new_with_bounds(1_000, longest, 3)
+                .expect("the bounds are in order and three digits are allowed"),
         }
     }
 }

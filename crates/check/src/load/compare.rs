@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::frames::QoS;
+use columba_proto::QoS;
+
 use super::{LoadError, Peer, Plan, Topics, free_port, run};
 
 /// What to compare.

@@ -1,6 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use columba_proto::ReasonCode;
 use thiserror::Error;
 
 /// Why a measurement could not be made; a broker that loses messages is not an error but a figure of the report.
@@ -15,16 +16,16 @@ pub enum LoadError {
         source: io::Error,
     },
     /// The broker answered CONNECT with a failure (§3.2.2.2).
-    #[error("the broker refused the connection with code {code:#04x}")]
+    #[error("the broker refused the connection with {reason}")]
     Refused {
-        /// Its return or reason code.
-        code: u8,
+        /// Why.
+        reason: ReasonCode,
     },
     /// The broker answered SUBSCRIBE with a failure (§3.9.3).
-    #[error("the broker refused a subscription with code {code:#04x}")]
+    #[error("the broker refused a subscription with {reason}")]
     SubscriptionRefused {
-        /// Its return or reason code.
-        code: u8,
+        /// Why.
+        reason: ReasonCode,
     },
     /// The broker closed a connection, or sent what no broker may send.
     #[error("the connection of {client} ended: {why}")]

@@ -4,10 +4,10 @@ use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use columba_proto::QoS;
 use mio::{Events, Interest, Poll, Token};
 
 use super::client::{Board, Connection, Phase, Publisher, Role, Subscriber};
-use super::frames::QoS;
 use super::payload::STAMP;
 use super::{LoadError, Pace, Plan, Process, Report, Stop};
 
@@ -61,7 +61,7 @@ impl<'p> World<'p> {
         for number in 0..self.plan.subscribers {
             self.open(
                 format!("{run}s{number}"),
-                Role::Subscriber(Subscriber::new(self.plan, number)),
+                Role::Subscriber(Subscriber::new(self.plan, number as usize)),
             )?;
         }
         self.until_ready()?;
@@ -170,7 +170,7 @@ impl<'p> World<'p> {
                 .fold((0, 0), |(sent, pending), publisher| {
                     (
                         sent + publisher.sent,
-                        pending + publisher.in_flight + (publisher.limit - publisher.sent),
+                        pending + publisher.in_flight() + (publisher.limit - publisher.sent),
                     )
                 });
             if pending == 0 && self.board.deliveries >= sent * self.plan.fan_out() {

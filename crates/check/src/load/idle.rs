@@ -4,9 +4,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use columba_proto::{QoS, Version};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::frames::{QoS, Version};
 use super::{Line, LoadError, Peer, Process, Running, SessionKind, free_port};
 
 /// Connections opened before their answers are read.

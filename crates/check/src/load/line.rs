@@ -4,11 +4,16 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::frames::{self, QoS, Version};
+use columba_proto::packet::Packet;
+use columba_proto::{QoS, Version};
+
+use super::frames;
 use super::{LoadError, SessionKind};
 
 /// An answer that takes longer than this is a stall.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
+const ANSWER_WAIT_MAX: Duration = Duration::from_mins(1);
+
+const READ_BYTES: usize = 16 * 1024;
 
 /// A client that sends and waits.
 #[derive(Debug)]
@@ -34,12 +39,7 @@ impl Line {
             .set_read_timeout(Some(ANSWER_WAIT_MAX))
             .map_err(LoadError::io("setting a time limit"))?;
         stream
-            .write_all(&frames::connect(
-                version,
-                name,
-                session == SessionKind::Clean,
-                600,
-            ))
+            .write_all(&frames::connect(version, name, session))
             .map_err(LoadError::io("sending CONNECT"))?;
         Ok(Self {
             stream,
@@ -52,28 +52,39 @@ impl Line {
 
     /// Waits for CONNACK and says whether the broker still had the session.
     pub fn accepted(&mut self) -> Result<bool, LoadError> {
-        self.frame(|first, body| match (first, body) {
-            (frames::CONNACK, [present, 0, ..]) => Ok(*present == 1),
-            (frames::CONNACK, [_, code, ..]) => Err(LoadError::Refused { code: *code }),
-            _ => Err(LoadError::Stalled {
-                doing: "waiting for CONNACK",
-            }),
+        self.packet(|packet| {
+            let Packet::Connack(connack) = packet else {
+                return Err(LoadError::Stalled {
+                    doing: "waiting for CONNACK",
+                });
+            };
+            if connack.reason.is_failure() {
+                return Err(LoadError::Refused {
+                    reason: connack.reason,
+                });
+            }
+            Ok(connack.session_present)
         })?
     }
 
     /// Sends SUBSCRIBE for one filter; [`Line::subscribed`] waits for the answer.
     pub fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<(), LoadError> {
-        let frame = frames::subscribe(self.version, 1, &[filter.to_owned()], qos);
+        let frame = frames::subscribe(self.version, &[filter.to_owned()], qos);
         self.send(&frame)
     }
 
     /// Waits for SUBACK.
     pub fn subscribed(&mut self) -> Result<(), LoadError> {
-        self.frame(|first, body| match (first, body.last()) {
-            (frames::SUBACK, Some(code)) if *code < 0x80 => Ok(()),
-            (_, code) => Err(LoadError::SubscriptionRefused {
-                code: code.copied().unwrap_or(0xff),
-            }),
+        self.packet(|packet| {
+            let Packet::Suback(suback) = packet else {
+                return Err(LoadError::Stalled {
+                    doing: "waiting for SUBACK",
+                });
+            };
+            match suback.reasons.iter().find(|reason| reason.is_failure()) {
+                Some(reason) => Err(LoadError::SubscriptionRefused { reason }),
+                None => Ok(()),
+            }
         })?
     }
 
@@ -90,31 +101,38 @@ impl Line {
             .map_err(LoadError::io("sending"))
     }
 
-    /// Waits for one frame and hands its first byte and body to `look`.
-    pub(crate) fn frame<T>(&mut self, look: impl FnOnce(u8, &[u8]) -> T) -> Result<T, LoadError> {
-        while frames::split(&self.read[self.taken..]).is_none() {
-            self.read.drain(..self.taken);
-            self.taken = 0;
-            let old = self.read.len();
-            self.read.resize(old + 16 * 1024, 0);
-            let length = self
-                .stream
-                .read(&mut self.read[old..])
-                .map_err(LoadError::io("waiting for the broker"))?;
-            self.read.truncate(old + length);
-            if length == 0 {
-                return Err(LoadError::Lost {
-                    client: self.name.clone(),
-                    why: "the broker closed it",
-                });
+    /// Waits for one packet and hands it to `look`.
+    pub(crate) fn packet<T>(&mut self, look: impl FnOnce(Packet<'_>) -> T) -> Result<T, LoadError> {
+        loop {
+            let next = frames::next(self.version, &self.read[self.taken..]);
+            if let Some((packet, length)) = next.map_err(|_| self.lost("a malformed packet"))? {
+                let seen = look(packet);
+                self.taken += length;
+                return Ok(seen);
             }
+            self.read_more()?;
         }
-        let (first, body, length) =
-            frames::split(&self.read[self.taken..]).ok_or(LoadError::Stalled {
-                doing: "reading a frame",
-            })?;
-        let seen = look(first, body);
-        self.taken += length;
-        Ok(seen)
+    }
+
+    fn read_more(&mut self) -> Result<(), LoadError> {
+        self.read.drain(..self.taken);
+        self.taken = 0;
+        let old = self.read.len();
+        self.read.resize(old + READ_BYTES, 0);
+        let read = self.stream.read(&mut self.read[old..]);
+        self.read
+            .truncate(old + read.as_ref().map_or(0, |length| *length));
+        match read {
+            Ok(0) => Err(self.lost("the broker closed it")),
+            Ok(_) => Ok(()),
+            Err(error) => Err(LoadError::io("waiting for the broker")(error)),
+        }
+    }
+
+    fn lost(&self, why: &'static str) -> LoadError {
+        LoadError::Lost {
+            client: self.name.clone(),
+            why,
+        }
     }
 }

@@ -19,7 +19,6 @@ mod tally;
 
 pub use compare::{ComparePlan, Comparison, Row, compare};
 pub use error::LoadError;
-pub use frames::{QoS, Version};
 pub use generator::run;
 pub use idle::{Idle, IdlePlan, idle};
 pub use line::Line;

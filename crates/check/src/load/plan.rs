@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::frames::{QoS, Version};
+use columba_proto::{QoS, Version};
 
 /// One measurement: who connects, what they send, and when it ends.
 #[derive(Clone, Debug)]
@@ -94,18 +94,13 @@ impl Plan {
         }
     }
 
-    /// The topic of one publisher.
-    pub(crate) fn topic(&self, publisher: u32) -> String {
-        format!("load/{publisher}")
-    }
-
     /// The filters of one subscriber.
-    pub(crate) fn filters(&self, subscriber: u32) -> Vec<String> {
+    pub(crate) fn filters(&self, subscriber: usize) -> Vec<String> {
         match self.topics {
             Topics::All => vec!["load/+".to_owned()],
             Topics::Pairs => (0..self.publishers)
-                .filter(|publisher| self.receives(subscriber as usize, *publisher as usize))
-                .map(|publisher| self.topic(publisher))
+                .filter(|publisher| self.receives(subscriber, *publisher as usize))
+                .map(topic)
                 .collect(),
         }
     }
@@ -125,4 +120,9 @@ impl Plan {
             Topics::Pairs => u64::from(self.subscribers.min(1)),
         }
     }
+}
+
+/// The topic of one publisher.
+pub(crate) fn topic(publisher: u32) -> String {
+    format!("load/{publisher}")
 }

@@ -40,7 +40,9 @@ mod tests {
 
     fn after(sequences: &[u64]) -> Tally {
         let mut tally = Tally::default();
-        sequences.iter().for_each(|sequence| tally.note(*sequence));
+        for sequence in sequences {
+            tally.note(*sequence);
+        }
         tally
     }
 

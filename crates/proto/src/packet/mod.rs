@@ -124,10 +124,9 @@ impl PacketType {
     }
 
     const fn fixed_flags(self) -> u8 {
-        if matches!(self, Self::Pubrel | Self::Subscribe | Self::Unsubscribe) {
-            0b0010
-        } else {
-            0
+        match self {
+            Self::Pubrel | Self::Subscribe | Self::Unsubscribe => 0b0010,
+            _ => 0,
         }
     }
 
@@ -211,12 +210,12 @@ pub enum Packet<'a> {
 /// Checks all that can be known from the packet alone, who sent it included. CONNECT tells its own version and does not
 /// ask for `version`.
 #[inline]
-pub fn decode(
+pub fn decode<'a>(
     version: Version,
     from: Peer,
     first: u8,
-    body: &[u8],
-) -> Result<Packet<'_>, PeerError> {
+    body: &'a [u8],
+) -> Result<Packet<'a>, PeerError> {
     let packet = PacketType::of(first)?;
     let flags = first & 0x0f;
     // By far the most frequent, and the only one whose flags say something.
@@ -226,13 +225,13 @@ pub fn decode(
     decode_other(version, from, packet, flags, body)
 }
 
-fn decode_other(
+fn decode_other<'a>(
     version: Version,
     from: Peer,
     packet: PacketType,
     flags: u8,
-    body: &[u8],
-) -> Result<Packet<'_>, PeerError> {
+    body: &'a [u8],
+) -> Result<Packet<'a>, PeerError> {
     if packet == PacketType::Auth && !version.has_auth() {
         return Err(Malformed::ReservedPacketType(packet as u8).into());
     }

@@ -43,8 +43,11 @@ fn sender_table(table: &mut String) {
                     .get(ID)
                     .map_or_else(|| "unknown".into(), |state| std::format!("{state:?}"));
                 let failure = if reason.is_failure() { " 0x80" } else { "" };
-                let packet = std::format!("{kind:?}{failure}");
-                writeln!(table, "{before:22} + {packet:12} => {after:22} {answer:?}").unwrap();
+                writeln!(
+                    table,
+                    "{before:22} + {kind:?}{failure:5} => {after:22} {answer:?}"
+                )
+                .unwrap();
             }
         }
     }
