@@ -110,7 +110,7 @@ impl OutAlias {
     }
 
     /// The topic name as it stands in the packet: empty where the alias says it all.
-    pub const fn topic<'a>(self, topic: TopicName<'a>) -> &'a str {
+    pub const fn topic(self, topic: TopicName<'_>) -> &str {
         match self {
             Self::Name | Self::Introduce(_) => topic.as_str(),
             Self::Alias(_) => "",

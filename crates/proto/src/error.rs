@@ -177,8 +177,11 @@ pub enum Violation {
     /// Neither topic name nor alias.
     #[error("a PUBLISH has neither topic name nor topic alias (§3.3.2.1)")]
     NoTopic,
-    /// Alias 0, or above the limit that we gave.
-    #[error("topic alias {alias} is not within 1 to {max} [MQTT-3.3.2-8] [MQTT-3.3.2-9]")]
+    /// Alias 0.
+    #[error("topic alias 0 does not exist [MQTT-3.3.2-8]")]
+    TopicAliasZero,
+    /// An alias above the limit that we gave.
+    #[error("topic alias {alias} is above our maximum of {max} [MQTT-3.3.2-9]")]
     TopicAlias {
         /// As it stood in PUBLISH.
         alias: u16,
@@ -227,7 +230,7 @@ impl Violation {
                 ReasonCode::UNSUPPORTED_PROTOCOL_VERSION
             }
             Self::TopicName(_) => ReasonCode::TOPIC_NAME_INVALID,
-            Self::TopicAlias { .. } => ReasonCode::TOPIC_ALIAS_INVALID,
+            Self::TopicAliasZero | Self::TopicAlias { .. } => ReasonCode::TOPIC_ALIAS_INVALID,
             Self::ReceiveMaximumExceeded => ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
             Self::PacketTooLarge { .. } => ReasonCode::PACKET_TOO_LARGE,
             Self::NotConnect(_)

@@ -100,6 +100,45 @@ pub enum PropertyPlace {
     Auth,
 }
 
+impl PropertyPlace {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Connect,
+        Self::Will,
+        Self::Connack,
+        Self::Publish,
+        Self::Puback,
+        Self::Pubrec,
+        Self::Pubrel,
+        Self::Pubcomp,
+        Self::Subscribe,
+        Self::Suback,
+        Self::Unsubscribe,
+        Self::Unsuback,
+        Self::Disconnect,
+        Self::Auth,
+    ];
+
+    const fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// [`PropertyId::places`] as one bit per place, computed once by the compiler.
+static PLACES: [u16; 43] = {
+    let mut table = [0; 43];
+    let mut ids: &[PropertyId] = &PropertyId::ALL;
+    while let [id, more @ ..] = ids {
+        let mut places = id.places();
+        while let [place, rest @ ..] = places {
+            table[*id as usize] |= place.bit();
+            places = rest;
+        }
+        ids = more;
+    }
+    table
+};
+
 /// A property with its value, inside the limits that the standard sets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Property<'a> {
@@ -251,30 +290,32 @@ impl PropertyId {
     pub const fn places(self) -> &'static [PropertyPlace] {
         use PropertyPlace::*;
         match self {
-            Self::PayloadFormatIndicator => &[Publish, Will],
-            Self::MessageExpiryInterval => &[Publish, Will],
-            Self::ContentType => &[Publish, Will],
-            Self::ResponseTopic => &[Publish, Will],
-            Self::CorrelationData => &[Publish, Will],
+            Self::PayloadFormatIndicator
+            | Self::MessageExpiryInterval
+            | Self::ContentType
+            | Self::ResponseTopic
+            | Self::CorrelationData => &[Publish, Will],
             Self::SubscriptionIdentifier => &[Publish, Subscribe],
             Self::SessionExpiryInterval => &[Connect, Connack, Disconnect],
-            Self::AssignedClientIdentifier => &[Connack],
-            Self::ServerKeepAlive => &[Connack],
-            Self::AuthenticationMethod => &[Connect, Connack, Auth],
-            Self::AuthenticationData => &[Connect, Connack, Auth],
-            Self::RequestProblemInformation => &[Connect],
+            Self::AssignedClientIdentifier
+            | Self::ServerKeepAlive
+            | Self::ResponseInformation
+            | Self::MaximumQoS
+            | Self::RetainAvailable
+            | Self::WildcardSubscriptionAvailable
+            | Self::SubscriptionIdentifiersAvailable
+            | Self::SharedSubscriptionAvailable => &[Connack],
+            Self::AuthenticationMethod | Self::AuthenticationData => &[Connect, Connack, Auth],
+            Self::RequestProblemInformation | Self::RequestResponseInformation => &[Connect],
             Self::WillDelayInterval => &[Will],
-            Self::RequestResponseInformation => &[Connect],
-            Self::ResponseInformation => &[Connack],
             Self::ServerReference => &[Connack, Disconnect],
             Self::ReasonString => &[
                 Connack, Puback, Pubrec, Pubrel, Pubcomp, Suback, Unsuback, Disconnect, Auth,
             ],
-            Self::ReceiveMaximum => &[Connect, Connack],
-            Self::TopicAliasMaximum => &[Connect, Connack],
+            Self::ReceiveMaximum | Self::TopicAliasMaximum | Self::MaximumPacketSize => {
+                &[Connect, Connack]
+            }
             Self::TopicAlias => &[Publish],
-            Self::MaximumQoS => &[Connack],
-            Self::RetainAvailable => &[Connack],
             Self::UserProperty => &[
                 Connect,
                 Connack,
@@ -291,27 +332,22 @@ impl PropertyId {
                 Disconnect,
                 Auth,
             ],
-            Self::MaximumPacketSize => &[Connect, Connack],
-            Self::WildcardSubscriptionAvailable => &[Connack],
-            Self::SubscriptionIdentifiersAvailable => &[Connack],
-            Self::SharedSubscriptionAvailable => &[Connack],
         }
     }
 
     /// May it stand there?
     #[inline]
-    pub fn is_allowed(self, place: PropertyPlace) -> bool {
-        self.places().contains(&place)
+    pub const fn is_allowed(self, place: PropertyPlace) -> bool {
+        PLACES[self as usize] & place.bit() != 0
     }
 
     /// May it stand there more than once?
     #[inline]
     pub const fn may_repeat(self, place: PropertyPlace) -> bool {
-        match self {
-            Self::UserProperty => true,
-            Self::SubscriptionIdentifier => matches!(place, PropertyPlace::Publish),
-            _ => false,
-        }
+        matches!(
+            (self, place),
+            (Self::UserProperty, _) | (Self::SubscriptionIdentifier, PropertyPlace::Publish)
+        )
     }
 }
 
@@ -495,13 +531,10 @@ fn maximum_qos(reader: &mut Reader<'_>) -> Result<QoS, PeerError> {
 
 /// Zero is nobody's alias [MQTT-3.3.2-8]; its reason code is 0x94 like that of one above the maximum.
 fn topic_alias(reader: &mut Reader<'_>) -> Result<NonZeroU16, PeerError> {
-    NonZeroU16::new(reader.u16()?).ok_or(
-        Violation::TopicAlias {
-            alias: 0,
-            max: u16::MAX,
-        }
-        .into(),
-    )
+    match NonZeroU16::new(reader.u16()?) {
+        Some(alias) => Ok(alias),
+        None => Err(Violation::TopicAliasZero.into()),
+    }
 }
 
 /// A topic name that somebody will publish to [MQTT-3.3.2-14].
@@ -696,3 +729,42 @@ impl PartialEq for SubscriptionIds<'_> {
 }
 
 impl Eq for SubscriptionIds<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::string::String;
+
+    use super::*;
+
+    #[test]
+    fn each_property_stands_where_the_standard_lists_it_and_nowhere_else() {
+        let mut table = String::new();
+        for id in PropertyId::ALL {
+            write!(table, "{:#04x} {id:?}:", id as u8).unwrap();
+            for place in PropertyPlace::ALL {
+                if id.is_allowed(place) {
+                    let many = if id.may_repeat(place) { "*" } else { "" };
+                    write!(table, " {place:?}{many}").unwrap();
+                }
+            }
+            table.push('\n');
+        }
+
+        insta::assert_snapshot!(table);
+    }
+
+    #[test]
+    fn a_number_and_its_property_find_each_other() {
+        for number in 0..=u32::from(u8::MAX) {
+            if let Some(id) = PropertyId::new(number) {
+                assert_eq!(id as u32, number);
+                assert!(PropertyId::ALL.contains(&id));
+            }
+        }
+        assert_eq!(
+            PropertyId::ALL.map(|id| PropertyId::new(id as u32)),
+            PropertyId::ALL.map(Some)
+        );
+    }
+}

@@ -39,8 +39,7 @@ pub(crate) fn from_wire(bytes: &[u8]) -> Result<&str, Malformed> {
     core::str::from_utf8(bytes).map_err(|_| Malformed::NotUtf8)
 }
 
-/// Looks at every byte without leaving early: short strings and wide registers make that the faster way.
 #[inline]
 fn has_nul(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |found, byte| found | (*byte == 0))
+    bytes.contains(&0)
 }

@@ -33,8 +33,12 @@ impl AwaitConnack {
     }
 
     /// A packet from the server: CONNACK, or AUTH if CONNECT named a method [MQTT-3.2.0-1] [MQTT-4.12.0-6].
-    pub fn on_packet<'a>(self, first: u8, body: &'a [u8]) -> Result<Answer<'a>, PeerError> {
+    pub fn on_packet(self, first: u8, body: &[u8]) -> Result<Answer<'_>, PeerError> {
         let packet_type = PacketType::of(first)?;
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "all else has no place before CONNACK"
+        )]
         match decode(self.version, Peer::Server, first, body)? {
             Packet::Connack(connack) if connack.reason.is_failure() => Ok(Answer::Refused(connack)),
             Packet::Connack(connack) => Ok(Answer::Open(

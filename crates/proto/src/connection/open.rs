@@ -30,7 +30,7 @@ impl Open {
     /// Reads the next packet from the peer. CONNECT and CONNACK do not come a second time [MQTT-3.1.0-2]
     /// [MQTT-3.2.0-2]; AUTH only if CONNECT named a method [MQTT-4.12.0-6] [MQTT-4.12.0-7].
     #[inline]
-    pub fn decode<'a>(self, first: u8, body: &'a [u8]) -> Result<Packet<'a>, PeerError> {
+    pub fn decode(self, first: u8, body: &[u8]) -> Result<Packet<'_>, PeerError> {
         match (PacketType::of(first)?, self.peer) {
             (PacketType::Connect, Peer::Client) => Err(Violation::SecondConnect.into()),
             (PacketType::Connack, Peer::Server) => Err(Violation::SecondConnack.into()),

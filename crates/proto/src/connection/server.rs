@@ -32,16 +32,16 @@ impl AwaitConnect {
     }
 
     /// The first packet is CONNECT [MQTT-3.1.0-1].
-    pub fn on_packet<'a>(
-        self,
-        first: u8,
-        body: &'a [u8],
-    ) -> Result<(Connecting, Connect<'a>), PeerError> {
+    pub fn on_packet(self, first: u8, body: &[u8]) -> Result<(Connecting, Connect<'_>), PeerError> {
         let packet_type = PacketType::of(first)?;
         if packet_type != PacketType::Connect {
             return Err(Violation::NotConnect(packet_type).into());
         }
         // CONNECT tells its own version; the one given here says only that nothing is known yet.
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "CONNECT is the only first packet"
+        )]
         match decode(Version::V5, Peer::Client, first, body)? {
             Packet::Connect(connect) => {
                 let has_method = connect.properties.authentication_method.is_some();
@@ -70,6 +70,10 @@ impl Connecting {
         if PacketType::of(first)? == PacketType::Connect {
             return Err(Violation::SecondConnect.into());
         }
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "all else has no place before CONNACK"
+        )]
         match decode(self.version, Peer::Client, first, body)? {
             Packet::Auth(_) if !self.has_method => Err(Violation::UnexpectedAuth.into()),
             Packet::Auth(auth) => Ok(BeforeConnack::Auth(auth)),

@@ -142,7 +142,7 @@ impl<'a> ConnackProperties<'a> {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the rest has no place here")]
             match property? {
                 Property::SessionExpiryInterval(seconds) => {
-                    properties.session_expiry = Some(seconds)
+                    properties.session_expiry = Some(seconds);
                 }
                 Property::ReceiveMaximum(count) => properties.receive_maximum = Some(count),
                 Property::MaximumQoS(qos) => properties.maximum_qos = Some(qos),
@@ -153,19 +153,19 @@ impl<'a> ConnackProperties<'a> {
                 Property::ReasonString(text) => properties.reason_string = Some(text),
                 Property::UserProperty(_) => {}
                 Property::WildcardSubscriptionAvailable(is) => {
-                    properties.wildcard_subscription_available = Some(is)
+                    properties.wildcard_subscription_available = Some(is);
                 }
                 Property::SubscriptionIdentifiersAvailable(is) => {
                     properties.subscription_identifiers_available = Some(is);
                 }
                 Property::SharedSubscriptionAvailable(is) => {
-                    properties.shared_subscription_available = Some(is)
+                    properties.shared_subscription_available = Some(is);
                 }
                 Property::ServerKeepAlive(seconds) => properties.server_keep_alive = Some(seconds),
                 Property::ResponseInformation(text) => properties.response_information = Some(text),
                 Property::ServerReference(text) => properties.server_reference = Some(text),
                 Property::AuthenticationMethod(method) => {
-                    properties.authentication_method = Some(method)
+                    properties.authentication_method = Some(method);
                 }
                 Property::AuthenticationData(data) => properties.authentication_data = Some(data),
                 other => return Err(other.misplaced()),

@@ -274,6 +274,10 @@ fn read_will_properties<'a>(
     };
     let mut delay = 0;
     for property in block {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the message takes its own and refuses the rest"
+        )]
         match property? {
             Property::WillDelayInterval(seconds) => delay = seconds,
             of_message => properties.set(of_message)?,
@@ -295,7 +299,7 @@ impl<'a> ConnectProperties<'a> {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the rest has no place here")]
             match property? {
                 Property::SessionExpiryInterval(seconds) => {
-                    properties.session_expiry = Some(seconds)
+                    properties.session_expiry = Some(seconds);
                 }
                 Property::ReceiveMaximum(count) => properties.receive_maximum = Some(count),
                 Property::MaximumPacketSize(bytes) => properties.maximum_packet_size = Some(bytes),
@@ -304,10 +308,10 @@ impl<'a> ConnectProperties<'a> {
                     properties.request_response_information = Some(wanted);
                 }
                 Property::RequestProblemInformation(wanted) => {
-                    properties.request_problem_information = Some(wanted)
+                    properties.request_problem_information = Some(wanted);
                 }
                 Property::AuthenticationMethod(method) => {
-                    properties.authentication_method = Some(method)
+                    properties.authentication_method = Some(method);
                 }
                 Property::AuthenticationData(data) => properties.authentication_data = Some(data),
                 Property::UserProperty(_) => {}

@@ -56,10 +56,9 @@ impl<'a> Disconnect<'a> {
         self.user_properties =
             UserProperties::of_checked_block(block.block(), PropertyPlace::Disconnect);
         for property in block {
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the rest has no place here")]
             match (property?, from) {
                 (Property::SessionExpiryInterval(seconds), Peer::Client) => {
-                    self.session_expiry = Some(seconds)
+                    self.session_expiry = Some(seconds);
                 }
                 (Property::SessionExpiryInterval(_), Peer::Server) => {
                     return Err(
@@ -67,7 +66,7 @@ impl<'a> Disconnect<'a> {
                     );
                 }
                 (Property::ServerReference(text), Peer::Server) => {
-                    self.server_reference = Some(text)
+                    self.server_reference = Some(text);
                 }
                 (Property::ServerReference(_), Peer::Client) => {
                     return Err(Violation::PropertyDirection(PropertyId::ServerReference).into());

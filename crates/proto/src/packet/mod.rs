@@ -124,9 +124,10 @@ impl PacketType {
     }
 
     const fn fixed_flags(self) -> u8 {
-        match self {
-            Self::Pubrel | Self::Subscribe | Self::Unsubscribe => 0b0010,
-            _ => 0,
+        if matches!(self, Self::Pubrel | Self::Subscribe | Self::Unsubscribe) {
+            0b0010
+        } else {
+            0
         }
     }
 
@@ -210,12 +211,12 @@ pub enum Packet<'a> {
 /// Checks all that can be known from the packet alone, who sent it included. CONNECT tells its own version and does not
 /// ask for `version`.
 #[inline]
-pub fn decode<'a>(
+pub fn decode(
     version: Version,
     from: Peer,
     first: u8,
-    body: &'a [u8],
-) -> Result<Packet<'a>, PeerError> {
+    body: &[u8],
+) -> Result<Packet<'_>, PeerError> {
     let packet = PacketType::of(first)?;
     let flags = first & 0x0f;
     // By far the most frequent, and the only one whose flags say something.
@@ -225,13 +226,13 @@ pub fn decode<'a>(
     decode_other(version, from, packet, flags, body)
 }
 
-fn decode_other<'a>(
+fn decode_other(
     version: Version,
     from: Peer,
     packet: PacketType,
     flags: u8,
-    body: &'a [u8],
-) -> Result<Packet<'a>, PeerError> {
+    body: &[u8],
+) -> Result<Packet<'_>, PeerError> {
     if packet == PacketType::Auth && !version.has_auth() {
         return Err(Malformed::ReservedPacketType(packet as u8).into());
     }

@@ -26,10 +26,7 @@ impl PacketIds {
     }
 
     /// The next identifier that is not in use; `None` if all 65,535 are.
-    pub(super) fn take<I>(&mut self, in_use: impl Fn() -> I) -> Option<PacketId>
-    where
-        I: Iterator<Item = PacketId>,
-    {
+    pub(super) fn take(&mut self, in_use: impl Iterator<Item = PacketId>) -> Option<PacketId> {
         if self.known_free == 0 {
             self.find_free(in_use)?;
         }
@@ -40,32 +37,42 @@ impl PacketIds {
     }
 
     /// Moves on to a free identifier and counts how many follow before the next one in use.
-    fn find_free<I>(&mut self, in_use: impl Fn() -> I) -> Option<()>
-    where
-        I: Iterator<Item = PacketId>,
-    {
-        // Each round jumps over a run of used identifiers of length one or more, so it ends.
-        for _ in 0..u16::MAX {
-            let free = in_use()
-                .map(|id| distance(self.next, id))
-                .min()
-                .unwrap_or(u16::MAX);
-            if free > 0 {
-                self.known_free = free;
-                return Some(());
-            }
-            self.next = self.next.next();
+    fn find_free(&mut self, in_use: impl Iterator<Item = PacketId>) -> Option<()> {
+        let mut used = Bitmap::new();
+        for id in in_use {
+            used.set(id);
         }
-        None
+        let mut skipped = 0;
+        while used.has(self.next) {
+            self.next = self.next.next();
+            skipped += 1;
+            if skipped == u16::MAX {
+                return None;
+            }
+        }
+        let mut id = self.next;
+        while !used.has(id) && self.known_free < u16::MAX {
+            self.known_free += 1;
+            id = id.next();
+        }
+        Some(())
     }
 }
 
-/// Steps from one identifier to the other, going up and around; there is no zero on the way.
-fn distance(from: PacketId, to: PacketId) -> u16 {
-    if to >= from {
-        to.get() - from.get()
-    } else {
-        u16::MAX - from.get() + to.get()
+/// One bit per identifier, on the stack.
+struct Bitmap([u64; 1_024]);
+
+impl Bitmap {
+    const fn new() -> Self {
+        Self([0; 1_024])
+    }
+
+    fn set(&mut self, id: PacketId) {
+        self.0[usize::from(id.get() / 64)] |= 1 << (id.get() % 64);
+    }
+
+    fn has(&self, id: PacketId) -> bool {
+        self.0[usize::from(id.get() / 64)] & (1 << (id.get() % 64)) != 0
     }
 }
 
@@ -85,12 +92,12 @@ mod tests {
         let mut ids = PacketIds::new();
 
         let taken: Vec<u16> = (0..65_532)
-            .map(|_| ids.take(|| in_use.into_iter()).unwrap().get())
+            .map(|_| ids.take(in_use.into_iter()).unwrap().get())
             .collect();
 
         assert_eq!(taken[..3], [1, 4, 5]);
         assert_eq!(taken.last(), Some(&65_534));
-        assert_eq!(ids.take(|| in_use.into_iter()), Some(id(1)));
+        assert_eq!(ids.take(in_use.into_iter()), Some(id(1)));
     }
 
     #[test]
@@ -99,9 +106,9 @@ mod tests {
         let mut ids = PacketIds::new();
 
         assert_eq!(
-            ids.take(|| all().filter(|id| id.get() != 40_000)),
+            ids.take(all().filter(|id| id.get() != 40_000)),
             Some(id(40_000))
         );
-        assert_eq!(ids.take(all), None);
+        assert_eq!(ids.take(all()), None);
     }
 }

@@ -246,12 +246,8 @@ impl<M> Sender<M> {
             ids,
             ..
         } = self;
-        ids.take(|| {
-            exchanges
-                .iter()
-                .map(|exchange| exchange.id)
-                .chain(requests.iter().copied())
-        })
+        let requests = requests.iter().copied();
+        ids.take(exchanges.iter().map(|exchange| exchange.id).chain(requests))
     }
 
     /// An acknowledgement has come.
@@ -287,7 +283,7 @@ impl<M> Sender<M> {
     /// A new connection has taken up the Session: what has to be sent again, in send order [MQTT-4.4.0-1]
     /// [MQTT-4.6.0-1]; PUBLISH with DUP 1 where a message is left, else PUBREL.
     ///
-    /// No more PUBLISHes than the window has room for: the rest waits, and [`Sender::resume_next`] gives it out as
+    /// No more `PUBLISHes` than the window has room for: the rest waits, and [`Sender::resume_next`] gives it out as
     /// acknowledgements make room. PUBRELs never wait [MQTT-3.3.4-10].
     pub fn resume(&mut self) -> impl Iterator<Item = (PacketId, &Sending<M>)> {
         let released = self

@@ -43,11 +43,8 @@ fn sender_table(table: &mut String) {
                     .get(ID)
                     .map_or_else(|| "unknown".into(), |state| std::format!("{state:?}"));
                 let failure = if reason.is_failure() { " 0x80" } else { "" };
-                writeln!(
-                    table,
-                    "{before:22} + {kind:?}{failure:5} => {after:22} {answer:?}"
-                )
-                .unwrap();
+                let packet = std::format!("{kind:?}{failure}");
+                writeln!(table, "{before:22} + {packet:12} => {after:22} {answer:?}").unwrap();
             }
         }
     }

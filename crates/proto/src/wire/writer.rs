@@ -40,6 +40,10 @@ impl<'a> Writer<'a> {
     }
 
     /// A variable byte integer in the fewest bytes [MQTT-1.5.5-1].
+    ///
+    /// # Panics
+    ///
+    /// Above [`VARINT_MAX`].
     #[inline]
     pub fn varint(&mut self, number: u32) {
         let (bytes, len) = varint_bytes(number);
@@ -53,6 +57,10 @@ impl<'a> Writer<'a> {
     }
 
     /// Binary data behind its length (§1.5.6).
+    ///
+    /// # Panics
+    ///
+    /// On more than 65,535 bytes.
     #[inline]
     pub fn binary(&mut self, bytes: &[u8]) {
         let len = u16::try_from(bytes.len())
@@ -62,6 +70,10 @@ impl<'a> Writer<'a> {
     }
 
     /// A UTF-8 string behind its length (§1.5.4).
+    ///
+    /// # Panics
+    ///
+    /// On more than 65,535 bytes.
     #[inline]
     pub fn text(&mut self, text: &str) {
         self.binary(text.as_bytes());

@@ -112,7 +112,7 @@ fn an_identifier_in_use_is_never_handed_out_again() {
 fn requests_and_publications_share_the_identifiers() {
     let mut sender = Sender::new(10);
     sender.restore(id(2), Sending::AwaitPuback(()));
-    let _again = sender.resume();
+    assert_eq!(ids(sender.resume()), [2]);
 
     let subscribe = sender.begin_request().unwrap();
     let publish = sender.begin(QoS::AtLeastOnce, ());
