@@ -135,13 +135,12 @@ impl StoreDir {
         }
         let lock = lock(&path)?;
         // Again: while we had no lock another process may have made it.
-        let identity = match read_identity(&path)? {
-            Some(identity) => identity,
-            None => {
-                let identity = identity().map_err(io("read random bytes for", &path))?;
-                make(&path, &identity)?;
-                identity
-            }
+        let identity = if let Some(identity) = read_identity(&path)? {
+            identity
+        } else {
+            let identity = identity().map_err(io("read random bytes for", &path))?;
+            make(&path, &identity)?;
+            identity
         };
         Ok(Self {
             path,

@@ -69,12 +69,17 @@ impl SimDisk {
         self.world().fail(fault, spare);
     }
 
+    /// Takes back faults that have not happened yet and the limit on space.
+    pub fn heal(&self) {
+        self.world().heal();
+    }
+
     /// Limits the sum of all files' lengths; what goes beyond fails with "no space left".
     pub fn limit_space(&self, bytes: Option<u64>) {
         self.world().limit_space(bytes);
     }
 
-    /// Damages a file on the medium and in the cache: `mask` is XORed into the byte at `offset`.
+    /// Damages a file on the medium and in the cache: the bits of `mask` flip in the byte at `offset`.
     ///
     /// # Panics
     /// If there is no such byte.

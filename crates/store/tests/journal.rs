@@ -1,5 +1,10 @@
 //! The commit thread: order, causality, poison.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -133,9 +138,7 @@ fn a_failed_sync_is_the_last_word() {
         })
     };
     let log = open(&disk);
-    let mut options = JournalOptions::default();
-    options.thread_name = "poisoned".to_owned();
-    let journal = Journal::start(log, &options, vec![wake]).unwrap();
+    let journal = Journal::start(log, &JournalOptions::default(), vec![wake]).unwrap();
     let appender = journal.appender(0);
     let good = appender.append(b"good");
     journal.wait_durable(good).unwrap();

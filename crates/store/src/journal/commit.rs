@@ -35,7 +35,7 @@ pub(super) fn run<D: Disk>(
         wakes,
         early,
         keeper,
-        handle: log.handle(),
+        segment: log.end().segment,
         cut_bytes: 0,
         cut: Cut {
             commit: log.durable(),
@@ -66,8 +66,9 @@ struct Committer<'a, D: Disk> {
     wakes: &'a [Wake],
     early: bool,
     keeper: &'a Thread,
-    handle: LogHandle<D>,
     log: Log<D>,
+    /// The segment of the last commit; a new one has taken a spare.
+    segment: u64,
     cut: Cut,
     /// Bytes ever cut.
     cut_bytes: u64,
@@ -86,6 +87,10 @@ impl<D: Disk> Committer<'_, D> {
                     return;
                 }
             } else if last {
+                // Nobody waits for it: without the seal nothing is lost.
+                if let Err(error) = self.log.seal() {
+                    tracing::warn!(%error, "cannot seal the journal");
+                }
                 return;
             } else {
                 self.sleep();
@@ -133,7 +138,9 @@ impl<D: Disk> Committer<'_, D> {
                 bytes.shrink_to(BUFFER_KEPT_MAX);
             }
         }
-        if self.handle.wants_spares() {
+        let segment = self.log.end().segment;
+        if self.segment != segment {
+            self.segment = segment;
             self.keeper.unpark();
         }
         Ok(())

@@ -88,9 +88,12 @@ impl Shared {
     pub(super) fn append(&self, shard: usize, bytes: &[u8]) -> Commit {
         let commit = {
             let mut open = self.lanes[shard].lock();
-            open.bytes.extend_from_slice(bytes);
+            // After a failure nobody takes the bytes any more: do not gather them.
+            if self.failed.get().is_none() {
+                open.bytes.extend_from_slice(bytes);
+                self.appended.fetch_add(bytes.len() as u64, SeqCst);
+            }
             open.last = open.commit;
-            self.appended.fetch_add(bytes.len() as u64, SeqCst);
             open.commit
         };
         // The thread sets `sleeping`, then looks at `appended` once more; we do it the other way round. One of us sees.

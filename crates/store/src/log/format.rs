@@ -17,7 +17,7 @@ pub(crate) const HEAD_LEN: usize = 24;
 /// The fixed part before the bytes of one part.
 pub(crate) const PART_HEAD_LEN: usize = 6;
 /// Frames begin at multiples of this.
-pub(crate) const ALIGN: u64 = 8;
+pub(crate) const ALIGN: usize = 8;
 
 /// The first page of a segment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -127,7 +127,7 @@ impl Head {
 
 /// How much room a frame takes whose parts have `len` bytes.
 pub(crate) fn stride(len: u64) -> u64 {
-    (HEAD_LEN as u64 + len).next_multiple_of(ALIGN)
+    (HEAD_LEN as u64 + len).next_multiple_of(ALIGN as u64)
 }
 
 /// The parts of one frame: a label and opaque bytes each.

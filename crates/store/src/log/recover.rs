@@ -8,6 +8,7 @@ use super::error::{Damage, LogError, MissingBecause};
 use super::format::{ALIGN, FORMAT, FRAMES_START, HEAD_LEN, Head, Header, HeaderError};
 use super::segments::{Kind, Live, Segments, Spare, State, kind_of, segment_name};
 use super::window::{Found, Window, read_header};
+use super::writer::Resume;
 use super::{Commit, Log, LogOptions, Position, WhenEmpty};
 use crate::disk::{Disk, DiskFile, zero};
 
@@ -40,6 +41,10 @@ pub(super) fn open<D: Disk>(
     options: LogOptions,
     from: Option<Position>,
 ) -> Result<(Log<D>, Recovered), LogError> {
+    let mut options = options;
+    // At least one page for the header and one for frames.
+    options.segment_bytes_min = options.segment_bytes_min.max(2 * FRAMES_START);
+    options.segment_bytes_max = options.segment_bytes_max.max(options.segment_bytes_min);
     let found = Listing::read(&disk)?;
     let start = from.unwrap_or(Position::START);
     if found.segments.is_empty() && from.is_none() && options.when_empty == WhenEmpty::Create {
@@ -126,7 +131,15 @@ fn create<D: Disk>(
         torn: None,
     };
     Ok((
-        Log::resume(segments, Position::START.segment, live, first),
+        Log::resume(
+            segments,
+            Position::START.segment,
+            live,
+            Resume {
+                next: first,
+                last_is_witnessed: true,
+            },
+        ),
         recovered,
     ))
 }
@@ -266,7 +279,9 @@ impl<F: DiskFile> Scan<F> {
                         }
                         Found::HeadOnly(head) if head.commit == self.next => (head.stride(), true),
                         // Zeros, or what the file held before it was recycled.
-                        Found::Frame(_) | Found::HeadOnly(_) | Found::Nothing => (ALIGN, false),
+                        Found::Frame(_) | Found::HeadOnly(_) | Found::Nothing => {
+                            (ALIGN as u64, false)
+                        }
                     };
                     let behind = look_behind(file, &header, at, at + skip, self.next);
                     let behind = behind.map_err(LogError::io("read", disk.display(name)))?;
@@ -363,7 +378,7 @@ fn look_behind<F: DiskFile>(
         let piece = window.get(file, at, PIECE + HEAD_LEN as u64, header.size)?;
         if let Some(last) = piece.iter().rposition(|&byte| byte != 0) {
             behind.dirty_end = behind.dirty_end.max(at + last as u64 + 1);
-            for offset in (0..piece.len().saturating_sub(HEAD_LEN - 1)).step_by(ALIGN as usize) {
+            for offset in (0..piece.len().saturating_sub(HEAD_LEN - 1)).step_by(ALIGN) {
                 let head =
                     Head::decode(&piece[offset..], seed).filter(|_| at + offset as u64 >= from);
                 if let Some(head) = head.filter(|head| head.commit >= expected) {
@@ -399,10 +414,14 @@ fn settle<D: Disk>(
         .and_then(|()| zero(&*active.file, active.end, scan.dirty_end))
         .and_then(|()| active.file.sync_data())
         .map_err(LogError::io("recover", display.clone()))?;
-    disk.sync_dir()
-        .map_err(LogError::io("sync the directory of", display.clone()))?;
 
     let last = Commit(scan.next.0 - 1);
+    // Without a frame in the newest segment its header is the witness of the one before.
+    let last_is_witnessed = scan.last_frame.is_none_or(|(_, head)| head.len == 0);
+    let resume = Resume {
+        next: scan.next,
+        last_is_witnessed,
+    };
     let recovered = Recovered {
         from: start,
         end: Position {
@@ -411,7 +430,7 @@ fn settle<D: Disk>(
         },
         last,
         frames: scan.frames,
-        torn: scan.torn.then(|| Torn {
+        torn: scan.torn.then_some(Torn {
             file: display,
             offset: active.end,
         }),
@@ -438,15 +457,16 @@ fn settle<D: Disk>(
             "read the length of",
             segments.disk.display(&name),
         ))?;
-        let spare = segments.free(name, Arc::new(file), size)?;
+        let spare = segments.free(&name, Arc::new(file), size)?;
         segments.lock().spares.extend(spare);
     }
     segments.drop_surplus()?;
+    // The last process may have been killed between giving a segment its name and syncing it.
     segments.disk.sync_dir().map_err(LogError::io(
         "sync the directory of",
         segments.disk.display(""),
     ))?;
-    Ok((Log::resume(segments, number, active, scan.next), recovered))
+    Ok((Log::resume(segments, number, active, resume), recovered))
 }
 
 fn rewrite<F: DiskFile>(

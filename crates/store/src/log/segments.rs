@@ -268,7 +268,7 @@ impl<D: Disk> Segments<D> {
         // A spare is offered only after its new name is durable.
         let mut spares = Vec::new();
         for (name, file, size) in freed {
-            spares.extend(self.free(name, file, size)?);
+            spares.extend(self.free(&name, file, size)?);
         }
         self.disk
             .sync_dir()
@@ -280,7 +280,7 @@ impl<D: Disk> Segments<D> {
     /// Turns a segment that nobody needs into a spare, or removes it when it is too short or too long for one.
     pub(crate) fn free(
         &self,
-        name: String,
+        name: &str,
         file: Arc<D::File>,
         size: u64,
     ) -> Result<Option<Spare<D::File>>, LogError> {
@@ -292,10 +292,10 @@ impl<D: Disk> Segments<D> {
             useful.then(|| spare_name(state.next_spare))
         };
         let done = match &new_name {
-            Some(new_name) => self.disk.rename(&name, new_name),
-            None => self.disk.remove(&name),
+            Some(new_name) => self.disk.rename(name, new_name),
+            None => self.disk.remove(name),
         };
-        done.map_err(LogError::io("recycle", self.disk.display(&name)))?;
+        done.map_err(LogError::io("recycle", self.disk.display(name)))?;
         Ok(new_name.map(|name| Spare { name, file, size }))
     }
 

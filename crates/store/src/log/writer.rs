@@ -19,6 +19,8 @@ pub struct Log<D: Disk> {
     offset: u64,
     next: Commit,
     condition: Condition,
+    /// Whether the last frame with content has something behind it that proves it was synced.
+    last_is_witnessed: bool,
 }
 
 /// What the writer may do.
@@ -30,6 +32,13 @@ enum Condition {
     Unsynced,
     /// A write or sync failed: what the disk holds is unknown until a restart reads it.
     Poisoned,
+}
+
+/// Where a writer goes on.
+#[derive(Clone, Copy)]
+pub(super) struct Resume {
+    pub(super) next: Commit,
+    pub(super) last_is_witnessed: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -48,9 +57,13 @@ impl<D: Disk> Log<D> {
         segments: Arc<Segments<D>>,
         number: u64,
         active: Live<D::File>,
-        next: Commit,
+        at: Resume,
     ) -> Self {
         let offset = active.end;
+        let Resume {
+            next,
+            last_is_witnessed,
+        } = at;
         Self {
             segments,
             number,
@@ -58,6 +71,7 @@ impl<D: Disk> Log<D> {
             offset,
             next,
             condition: Condition::Clean,
+            last_is_witnessed,
         }
     }
 
@@ -92,6 +106,7 @@ impl<D: Disk> Log<D> {
         self.offset += stride;
         self.next = commit.next();
         self.condition = Condition::Unsynced;
+        self.last_is_witnessed = len == 0;
         Ok(commit)
     }
 
@@ -115,7 +130,7 @@ impl<D: Disk> Log<D> {
         }
         let used = encoded.len() as u64 + u64::from(len);
         let padding = usize::try_from(head.stride() - used).unwrap_or(0);
-        slices.push(IoSlice::new(&[0; ALIGN as usize][..padding]));
+        slices.push(IoSlice::new(&[0; ALIGN][..padding]));
         self.active.file.write_at(&slices, self.offset)
     }
 
@@ -166,6 +181,16 @@ impl<D: Disk> Log<D> {
         self.segments
             .disk
             .display(&super::segments::segment_name(self.number))
+    }
+
+    /// Ends the journal with a frame of nothing, so that damage to the last real frame is told from a torn one. Does
+    /// nothing where that is so already.
+    pub fn seal(&mut self) -> Result<(), LogError> {
+        if self.last_is_witnessed {
+            return self.sync();
+        }
+        self.write(&[])?;
+        self.sync()
     }
 
     /// The last commit that is on disk.

@@ -170,6 +170,11 @@ impl World {
         self.faults.push((fault, spare));
     }
 
+    pub(super) fn heal(&mut self) {
+        self.faults.clear();
+        self.space = None;
+    }
+
     pub(super) fn limit_space(&mut self, bytes: Option<u64>) {
         self.space = bytes;
     }
@@ -198,7 +203,6 @@ impl World {
             inode.seen.clone_from(&inode.durable);
         }
         self.settle_names(rng);
-        self.faults.clear();
         self.forget_unnamed();
     }
 
