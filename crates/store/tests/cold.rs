@@ -69,7 +69,7 @@ fn assert_same(cold: &dyn ColdRead, map: &Map, rng: &mut Rng) {
 
 /// Random checkpoints; `reopen` stands for a restart.
 fn against_a_map<C: Cold>(seed: u64, mut cold: C, reopen: impl Fn(C) -> C) {
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let mut rng = Rng::new(seed);
     let mut map = Map::new();
     assert_eq!(cold.position(), None);
@@ -211,5 +211,5 @@ fn a_new_store_opens_quickly() {
     let made = begun.elapsed();
     let begun = Instant::now();
     drop(FjallCold::open(&path, &spaces).unwrap());
-    println!("made in {made:?}, opened again in {:?}", begun.elapsed());
+    eprintln!("made in {made:?}, opened again in {:?}", begun.elapsed());
 }

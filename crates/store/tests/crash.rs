@@ -34,7 +34,7 @@ struct Model {
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Stats {
     crashes: u64,
     frames: u64,
     torn: u64,
@@ -43,7 +43,7 @@ struct Seen {
 }
 
 /// One run: several lives of one journal on one disk. An error is a broken promise.
-fn run(seed: u64, kind: Disk, seen: &mut Seen) -> Result<(), String> {
+fn run(seed: u64, kind: Disk, stats: &mut Stats) -> Result<(), String> {
     let mut rng = Rng::new(seed);
     let disk = SimDisk::new(rng.next_u64());
     disk.ignore_syncs(kind == Disk::Lying);
@@ -66,14 +66,14 @@ fn run(seed: u64, kind: Disk, seen: &mut Seen) -> Result<(), String> {
             disk.fail(fault, rng.below(20));
         }
         disk.limit_space(rng.one_in(10).then(|| 20_000 + rng.below(60_000)));
-        match live(&disk, &options, &mut model, &mut rng, seen)? {
-            Ended::ByDisk => seen.refused_by_disk += 1,
+        match live(&disk, &options, &mut model, &mut rng, stats)? {
+            Ended::ByDisk => stats.refused_by_disk += 1,
             Ended::ByItself => {}
         }
         if rng.one_in(4) {
             disk.kill();
         } else {
-            seen.crashes += 1;
+            stats.crashes += 1;
             disk.crash(rng.next_u64());
         }
     }
@@ -87,7 +87,7 @@ fn run(seed: u64, kind: Disk, seen: &mut Seen) -> Result<(), String> {
             model.checkpoint.map(|(at, _)| at),
         )
         .map_err(|error| format!("the last recovery: {error}"))?;
-        judge(&log, &recovered, &mut model, seen)?;
+        judge(&log, &recovered, &mut model, stats)?;
         disk.crash(rng.next_u64());
     }
     Ok(())
@@ -103,7 +103,7 @@ fn live(
     options: &LogOptions,
     model: &mut Model,
     rng: &mut Rng,
-    seen: &mut Seen,
+    stats: &mut Stats,
 ) -> Result<Ended, String> {
     let opened = Log::open(
         disk.clone(),
@@ -115,29 +115,29 @@ fn live(
         Err(LogError::Io { .. } | LogError::NoSpace { .. }) => return Ok(Ended::ByDisk),
         Err(error) => return Err(format!("refused: {error}")),
     };
-    match judge(&log, &recovered, model, seen) {
+    match judge(&log, &recovered, model, stats) {
         // The power may fail while the judge reads.
         Err(error) if error.contains("the power is off") => return Ok(Ended::ByDisk),
         result => result?,
     }
     let mut follower = log.reader(model.checkpoint.map_or(Position::START, |(at, _)| at));
-    let mut followed = model.checkpoint.map_or(0, |(_, commit)| commit);
+    let mut taken = model.checkpoint.map_or(0, |(_, commit)| commit);
     for _ in 0..rng.below(40) {
         let segment = log.end().segment;
         let step = match rng.below(10) {
             0..=4 => write(&mut log, model, rng),
             5..=6 => log.sync().map(|()| model.synced = model.written.len()),
             7 => log.handle().prepare(),
-            8 => follow(&mut follower, &mut followed, model, usize::MAX)?,
+            8 => follow(&mut follower, &mut taken, model, usize::MAX)?,
             _ => {
                 let some = rng.index(6);
-                follow(&mut follower, &mut followed, model, some)?.and_then(|()| {
-                    model.checkpoint = Some((follower.position(), followed));
+                follow(&mut follower, &mut taken, model, some)?.and_then(|()| {
+                    model.checkpoint = Some((follower.position(), taken));
                     log.recycle(follower.position())
                 })
             }
         };
-        seen.rotations += log.end().segment - segment;
+        stats.rotations += log.end().segment - segment;
         match step {
             Ok(()) | Err(LogError::NoSpace { .. }) => {}
             Err(LogError::Io { .. }) => return Ok(Ended::ByDisk),
@@ -192,7 +192,7 @@ fn bytes(rng: &mut Rng) -> Vec<u8> {
 /// Lets the follower read some frames. The outer error is a broken promise.
 fn follow(
     follower: &mut Reader<SimDisk>,
-    followed: &mut usize,
+    taken: &mut usize,
     model: &Model,
     most: usize,
 ) -> Result<Result<(), LogError>, String> {
@@ -203,21 +203,20 @@ fn follow(
                     .parts()
                     .map(|(label, bytes)| (label, bytes.to_vec()))
                     .collect();
-                if frame.commit.0 != *followed as u64 + 1
-                    || model.written.get(*followed) != Some(&parts)
+                if frame.commit.0 != *taken as u64 + 1 || model.written.get(*taken) != Some(&parts)
                 {
                     return Err(format!(
                         "the follower read another commit {:?}",
                         frame.commit
                     ));
                 }
-                if *followed >= model.synced {
+                if *taken >= model.synced {
                     return Err(format!(
                         "the follower read commit {:?} before it was durable",
                         frame.commit
                     ));
                 }
-                *followed += 1;
+                *taken += 1;
             }
             Ok(None) => break,
             Err(error) => return Ok(Err(error)),
@@ -231,7 +230,7 @@ fn judge(
     log: &Log<SimDisk>,
     recovered: &columba_store::Recovered,
     model: &mut Model,
-    seen: &mut Seen,
+    stats: &mut Stats,
 ) -> Result<(), String> {
     let (from, before) = model.checkpoint.unwrap_or((Position::START, 0));
     let mut reader = log.reader(from);
@@ -246,8 +245,8 @@ fn judge(
         }
         count += 1;
     }
-    seen.frames += (count - before) as u64;
-    seen.torn += u64::from(recovered.torn.is_some());
+    stats.frames += (count - before) as u64;
+    stats.torn += u64::from(recovered.torn.is_some());
     if count < model.synced {
         return Err(format!(
             "{} commits were synced, {count} came back",
@@ -279,22 +278,22 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
 
 #[test]
 fn recovery_after_any_crash_finds_a_prefix_that_holds_all_that_was_synced() {
-    let mut seen = Seen::default();
+    let mut stats = Stats::default();
     let begun = Instant::now();
     for seed in seeds(4000) {
-        if let Err(broken) = run(seed, Disk::Honest, &mut seen) {
+        if let Err(broken) = run(seed, Disk::Honest, &mut stats) {
             panic!("seed {seed}: {broken}");
         }
     }
-    println!("{seen:?} in {:?}", begun.elapsed());
+    eprintln!("{stats:?} in {:?}", begun.elapsed());
 }
 
 #[test]
 fn a_disk_that_lies_about_syncs_is_found_out() {
-    let mut seen = Seen::default();
+    let mut stats = Stats::default();
     let found = (0..200)
-        .filter(|&seed| run(seed, Disk::Lying, &mut seen).is_err())
+        .filter(|&seed| run(seed, Disk::Lying, &mut stats).is_err())
         .count();
-    println!("{found} of 200 seeds found the lie");
+    eprintln!("{found} of 200 seeds found the lie");
     assert!(found > 100, "only {found} of 200 seeds");
 }

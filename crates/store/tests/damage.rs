@@ -85,7 +85,7 @@ fn every_flipped_bit_before_the_last_frame_is_refused_or_harmless_padding() {
             }
         }
     }
-    println!("{refused} refused, {harmless} in padding");
+    eprintln!("{refused} refused, {harmless} in padding");
     // Frames are padded to 8 bytes; nothing else may be harmless.
     assert!(harmless < 30, "{harmless} of 3000 flips were not seen");
 }
@@ -181,7 +181,7 @@ fn a_payload_cannot_pretend_to_be_a_frame() {
     let disk = SimDisk::new(6);
     // Somebody knows all but the salt: a journal with the same identity and numbers.
     let theirs = SimDisk::new(7);
-    let mut forger = Log::open(
+    let mut impostor = Log::open(
         theirs.clone(),
         LogOptions {
             salt: 12,
@@ -192,8 +192,8 @@ fn a_payload_cannot_pretend_to_be_a_frame() {
     .unwrap()
     .0;
     for _ in 0..3 {
-        forger.write(&[(0, &[1; 32])]).unwrap();
-        forger.sync().unwrap();
+        impostor.write(&[(0, &[1; 32])]).unwrap();
+        impostor.sync().unwrap();
     }
     let mut forged = vec![0; 512];
     let file = theirs.open(&name(1)).unwrap();

@@ -176,5 +176,6 @@ fn released_before_the_write_is_a_lie_that_a_test_can_see() {
     journal.wait_durable(commit).unwrap();
     assert!(journal.stop().is_err());
     disk.crash(1);
+    disk.heal();
     assert_eq!(read_all(&open(&disk)), []);
 }
