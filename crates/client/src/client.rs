@@ -9,9 +9,10 @@ use bytes::Bytes;
 use columba_proto::{QoS, ReasonCode, TopicNameBuf, TopicNameError, Version, check_text};
 use tokio::sync::{Semaphore, TryAcquireError, broadcast, mpsc, oneshot};
 
-use crate::command::{Command, Goodbye, PublishWaiter, Unacknowledged};
-use crate::driver::{self, Event};
+use crate::command::{Command, Goodbye, Leave, PublishWaiter, Unacknowledged};
+use crate::driver;
 use crate::error::{ClientClosed, ConnectError, Lost, PublishError};
+use crate::event::Event;
 use crate::inbox::{AckMode, Inbox, Waiting};
 use crate::limits::{EVENTS_MAX, PUBLICATION_OVERHEAD_BYTES};
 use crate::message::{MessageProperties, Publication};
@@ -90,7 +91,10 @@ impl Client {
     }
 
     /// A subscription to several filters with one SUBSCRIBE; `.await` it.
-    pub fn subscribe_to<F: Into<String>>(&self, filters: impl IntoIterator<Item = F>) -> Subscribe<'_> {
+    pub fn subscribe_to<F: Into<String>>(
+        &self,
+        filters: impl IntoIterator<Item = F>,
+    ) -> Subscribe<'_> {
         Subscribe::new(self, filters.into_iter().map(Into::into).collect())
     }
 
@@ -100,13 +104,22 @@ impl Client {
         filters: impl IntoIterator<Item = F>,
         user_properties: Vec<(String, String)>,
     ) -> Result<Vec<ReasonCode>, crate::SubscribeError> {
-        crate::subscription::unsubscribe(self, filters.into_iter().map(Into::into).collect(), user_properties).await
+        crate::subscription::unsubscribe(
+            self,
+            filters.into_iter().map(Into::into).collect(),
+            user_properties,
+        )
+        .await
     }
 
     /// The messages that no [`crate::Subscription`] claims, if they have not been asked for before connecting (see
     /// [`Builder::inbox`]) and the session outlives its connection. `None` if somebody else has them.
     pub fn unclaimed(&self) -> Option<Inbox> {
-        self.shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.shared
+            .unclaimed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// What happens to the connection from now on.
@@ -132,10 +145,16 @@ impl Client {
     /// The same with more to say (§3.14).
     pub async fn disconnect(&self, goodbye: Goodbye) -> Result<Unacknowledged, Lost> {
         let (done, answer) = oneshot::channel();
-        if self.commands.send(Command::Disconnect(goodbye, done)).is_err() {
+        if self
+            .commands
+            .send(Command::Leave(Leave { goodbye, done }))
+            .is_err()
+        {
             return Err(self.why_closed().0.unwrap_or(Lost::Closed));
         }
-        answer.await.unwrap_or_else(|_| Err(self.why_closed().0.unwrap_or(Lost::Closed)))
+        answer
+            .await
+            .unwrap_or_else(|_| Err(self.why_closed().0.unwrap_or(Lost::Closed)))
     }
 
     pub(crate) fn commands(&self) -> &mpsc::UnboundedSender<Command> {
@@ -147,7 +166,13 @@ impl Client {
     }
 
     pub(crate) fn why_closed(&self) -> ClientClosed {
-        ClientClosed(self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        ClientClosed(
+            self.shared
+                .ended
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        )
     }
 }
 
@@ -188,7 +213,9 @@ impl Publish<'_> {
         let client = self.client;
         let publication = self.checked()?;
         let permits = permits_of(&publication, client.shared.room_max);
-        let room = Arc::clone(&client.shared.room).acquire_many_owned(permits).await;
+        let room = Arc::clone(&client.shared.room)
+            .acquire_many_owned(permits)
+            .await;
         client.hand_over(publication, room.map_err(|_| client.why_closed())?)
     }
 
@@ -210,10 +237,17 @@ impl Publish<'_> {
             check_text(name)?;
             check_text(value)?;
         }
-        for text in [&properties.response_topic, &properties.content_type].into_iter().flatten() {
+        for text in [&properties.response_topic, &properties.content_type]
+            .into_iter()
+            .flatten()
+        {
             check_text(text)?;
         }
-        if properties.correlation_data.as_ref().is_some_and(|data| data.len() > columba_proto::TEXT_LEN_MAX) {
+        if properties
+            .correlation_data
+            .as_ref()
+            .is_some_and(|data| data.len() > columba_proto::TEXT_LEN_MAX)
+        {
             return Err(columba_proto::TextError::TooLong.into());
         }
         Ok(Publication {
@@ -227,7 +261,8 @@ impl Publish<'_> {
 }
 
 fn permits_of(publication: &Publication, max: usize) -> u32 {
-    let bytes = publication.payload.len() + publication.topic.as_str().len() + PUBLICATION_OVERHEAD_BYTES;
+    let bytes =
+        publication.payload.len() + publication.topic.as_str().len() + PUBLICATION_OVERHEAD_BYTES;
     // A message that is larger than the whole outbox has it for itself.
     u32::try_from(bytes.min(max)).unwrap_or(u32::MAX)
 }
@@ -240,8 +275,13 @@ impl Client {
     ) -> Result<Delivery, PublishError> {
         let (done, answer) = oneshot::channel();
         let waiter = PublishWaiter { done, _room: room };
-        self.commands.send(Command::Publish(publication, waiter)).map_err(|_| self.why_closed())?;
-        Ok(Delivery { answer, shared: Arc::clone(&self.shared) })
+        self.commands
+            .send(Command::Publish(publication, waiter))
+            .map_err(|_| self.why_closed())?;
+        Ok(Delivery {
+            answer,
+            shared: Arc::clone(&self.shared),
+        })
     }
 }
 
@@ -270,7 +310,12 @@ impl Future for Delivery {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.answer).poll(context).map(|answer| {
             answer.unwrap_or_else(|_| {
-                let lost = self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let lost = self
+                    .shared
+                    .ended
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
                 Err(ClientClosed(lost).into())
             })
         })
@@ -280,7 +325,12 @@ impl Future for Delivery {
 impl Builder {
     /// From options that are complete.
     pub fn new(options: Options) -> Self {
-        Self { options, tap: Tap::default(), waiting: Arc::default(), catch_all: None }
+        Self {
+            options,
+            tap: Tap::default(),
+            waiting: Arc::default(),
+            catch_all: None,
+        }
     }
 
     /// Every option, for those that have no method here.
@@ -339,7 +389,10 @@ impl Builder {
     /// Decides about each packet whether it goes through, is lost, or takes the connection with it: for demonstrations
     /// and tests of what a network can do.
     #[must_use]
-    pub fn inject_faults(mut self, judge: impl FnMut(&PacketEvent<'_>) -> Verdict + Send + 'static) -> Self {
+    pub fn inject_faults(
+        mut self,
+        judge: impl FnMut(&PacketEvent<'_>) -> Verdict + Send + 'static,
+    ) -> Self {
         self.tap.add(Box::new(judge));
         self
     }
@@ -355,16 +408,19 @@ impl Builder {
 
     /// Connects, and starts the driver task on the current tokio runtime.
     pub async fn connect(mut self) -> Result<Client, ConnectError> {
-        let mut unclaimed = None;
-        if self.catch_all.is_none() {
-            let inbox = self.inbox(AckMode::OnTake);
+        let (catch_all, unclaimed) = if let Some(sender) = self.catch_all.take() {
+            (sender, None)
+        } else {
+            let (inbox, sender) = Inbox::new(AckMode::OnTake, Arc::clone(&self.waiting));
             // A session that ends with its connection brings nothing that was not subscribed to here.
-            unclaimed = self.options.is_persistent().then_some(inbox);
-        }
-        let catch_all = self.catch_all.take().expect("made above if it was not there");
+            (sender, self.options.is_persistent().then_some(inbox))
+        };
         let (commands, receiver) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        let room_max = self.options.outbox_bytes_max.clamp(1, Semaphore::MAX_PERMITS);
+        let room_max = self
+            .options
+            .outbox_bytes_max
+            .clamp(1, Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             room: Arc::new(Semaphore::new(room_max)),
             room_max,
@@ -376,8 +432,17 @@ impl Builder {
         });
         let ended = Arc::clone(&shared.ended);
         let acks = commands.downgrade();
-        driver::start(driver::Parts { options: self.options, tap: self.tap, waiting: self.waiting, catch_all, commands: receiver, acks, events, ended })
-            .await?;
+        driver::start(driver::Parts {
+            options: self.options,
+            tap: self.tap,
+            waiting: self.waiting,
+            catch_all,
+            commands: receiver,
+            acks,
+            events,
+            ended,
+        })
+        .await?;
         Ok(Client { commands, shared })
     }
 }

@@ -14,7 +14,13 @@ pub(crate) enum Command {
     Subscribe(SubscribeRequest, Option<InboxSender>, RequestWaiter),
     Unsubscribe(UnsubscribeRequest, Option<RequestWaiter>),
     Ack(AckToken),
-    Disconnect(Goodbye, oneshot::Sender<Result<Unacknowledged, Lost>>),
+    Leave(Leave),
+}
+
+/// The application ends the client.
+pub(crate) struct Leave {
+    pub(crate) goodbye: Goodbye,
+    pub(crate) done: oneshot::Sender<Result<Unacknowledged, Lost>>,
 }
 
 /// How to end a connection (§3.14).

@@ -37,10 +37,20 @@ pub(crate) struct Output {
 }
 
 /// What may happen next on the socket.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Readiness {
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Readiness {
+    /// There is something to read, or the end.
+    Readable,
+    /// There is room to write.
+    Writable,
+}
+
+/// A whole packet in the read buffer.
+pub(crate) struct Frame<'a> {
+    pub(crate) first: u8,
+    pub(crate) body: &'a [u8],
+    /// Bytes to say back to [`Input::handled`].
+    pub(crate) len: usize,
 }
 
 impl Connection {
@@ -53,7 +63,10 @@ impl Connection {
     ) -> Result<Self, ConnectError> {
         let addresses = tokio::net::lookup_host((host, port))
             .await
-            .map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })?;
+            .map_err(|source| ConnectError::Resolve {
+                host: host.to_owned(),
+                source,
+            })?;
         let mut failure = None;
         for address in addresses {
             match connect(address, from).await {
@@ -70,7 +83,10 @@ impl Connection {
         }
         Err(match failure {
             Some((address, source)) => ConnectError::Tcp { address, source },
-            None => ConnectError::Resolve { host: host.to_owned(), source: io::ErrorKind::NotFound.into() },
+            None => ConnectError::Resolve {
+                host: host.to_owned(),
+                source: io::ErrorKind::NotFound.into(),
+            },
         })
     }
 
@@ -83,7 +99,10 @@ impl Connection {
             (false, true) => std::future::pending().await,
         };
         let ready = self.stream.ready(interest).await?;
-        Ok(Readiness { readable: ready.is_readable() || ready.is_read_closed(), writable: ready.is_writable() })
+        if ready.is_readable() || ready.is_read_closed() {
+            return Ok(Readiness::Readable);
+        }
+        Ok(Readiness::Writable)
     }
 
     /// Reads what is there; `Ok(false)` at the end of the stream.
@@ -92,7 +111,9 @@ impl Connection {
         let start = self.input.bytes.len();
         self.input.bytes.resize(start + READ_BYTES, 0);
         let got = self.stream.try_read(&mut self.input.bytes[start..]);
-        self.input.bytes.truncate(start + got.as_ref().copied().unwrap_or(0));
+        self.input
+            .bytes
+            .truncate(start + got.as_ref().copied().unwrap_or(0));
         match got {
             Ok(bytes) => Ok(bytes > 0),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
@@ -103,7 +124,10 @@ impl Connection {
     /// Writes what the socket takes.
     pub(crate) fn write(&mut self) -> io::Result<()> {
         while !self.output.is_empty() {
-            match self.stream.try_write(&self.output.bytes[self.output.written..]) {
+            match self
+                .stream
+                .try_write(&self.output.bytes[self.output.written..])
+            {
                 Ok(bytes) => self.output.wrote(bytes),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -138,7 +162,11 @@ impl Connection {
 }
 
 async fn connect(address: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     if let Some(from) = from {
         socket.bind(SocketAddr::new(from, 0))?;
     }
@@ -149,14 +177,18 @@ async fn connect(address: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStr
 
 impl Input {
     fn new(max_packet_size: u32) -> Self {
-        Self { bytes: Vec::new(), handled: 0, max_packet_size }
+        Self {
+            bytes: Vec::new(),
+            handled: 0,
+            max_packet_size,
+        }
     }
 
-    /// The next frame, and where it ends; to be said back to [`Self::handled`].
-    pub(crate) fn frame(&self) -> Result<Option<(u8, &[u8], usize)>, PeerError> {
+    /// The next frame, if all of it is there.
+    pub(crate) fn frame(&self) -> Result<Option<Frame<'_>>, PeerError> {
         match wire::split(&self.bytes[self.handled..], self.max_packet_size)? {
             wire::Split::Need => Ok(None),
-            wire::Split::Frame { first, body, len } => Ok(Some((first, body, len))),
+            wire::Split::Frame { first, body, len } => Ok(Some(Frame { first, body, len })),
         }
     }
 
@@ -174,7 +206,13 @@ impl Input {
 
 impl Output {
     fn new(version: Version) -> Self {
-        Self { version, bytes: Vec::new(), written: 0, is_cut: false, packets: 0 }
+        Self {
+            version,
+            bytes: Vec::new(),
+            written: 0,
+            is_cut: false,
+            packets: 0,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -219,7 +257,10 @@ impl Outlet for Wire<'_> {
         let verdict = self.tap.judge(Direction::Send, packet);
         if matches!(verdict, Verdict::Keep | Verdict::CutAfter) {
             let encoded = packet.encode(output.version, &mut output.bytes);
-            debug_assert!(encoded.is_ok(), "the session measures a PUBLISH before it begins an exchange");
+            debug_assert!(
+                encoded.is_ok(),
+                "the session measures a PUBLISH before it begins an exchange"
+            );
         }
         output.is_cut = matches!(verdict, Verdict::CutBefore | Verdict::CutAfter);
     }

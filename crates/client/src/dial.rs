@@ -2,8 +2,10 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
+use columba_proto::connection::Open;
+use columba_proto::connection::client::{Answer, AwaitConnack};
 use columba_proto::packet::{Connack, Connect, ConnectProperties, Packet, PublishProperties, Will};
-use columba_proto::{PeerError, ReasonCode, Version, Violation, decode, Peer};
+use columba_proto::{QoS, ReasonCode, Version, Violation};
 
 use crate::connection::{Connection, Wire};
 use crate::error::{ConnectError, Refusal};
@@ -12,16 +14,25 @@ use crate::session::{Outlet, Welcome};
 use crate::tap::{Direction, Tap, Verdict};
 use crate::translate::{pairs, publish_properties};
 
+/// A connection on which packets flow.
+pub(crate) struct Established {
+    pub(crate) connection: Connection,
+    pub(crate) open: Open,
+    pub(crate) welcome: Welcome,
+}
+
 /// Connects; `clean_start` and `client_id` may differ from the options when it is not the first time.
 pub(crate) async fn dial(
     options: &Options,
     tap: &mut Tap,
     clean_start: bool,
     client_id: &str,
-) -> Result<(Connection, Welcome), ConnectError> {
+) -> Result<Established, ConnectError> {
     let limit = options.connect_wait_max;
     let attempt = attempt(options, tap, clean_start, client_id);
-    tokio::time::timeout(limit, attempt).await.unwrap_or(Err(ConnectError::TimedOut { after: limit }))
+    tokio::time::timeout(limit, attempt)
+        .await
+        .unwrap_or(Err(ConnectError::TimedOut { after: limit }))
 }
 
 async fn attempt(
@@ -29,7 +40,7 @@ async fn attempt(
     tap: &mut Tap,
     clean_start: bool,
     client_id: &str,
-) -> Result<(Connection, Welcome), ConnectError> {
+) -> Result<Established, ConnectError> {
     let mut connection = Connection::open(
         &options.host,
         options.port,
@@ -38,24 +49,42 @@ async fn attempt(
         options.maximum_packet_size,
     )
     .await?;
-    send_connect(options, tap, clean_start, client_id, &mut connection);
-    connection.flush().await.map_err(|error| ConnectError::Closed(Some(error)))?;
+    let phase = send_connect(options, tap, clean_start, client_id, &mut connection);
+    connection
+        .flush()
+        .await
+        .map_err(|error| ConnectError::Closed(Some(error)))?;
     if connection.output.is_cut() {
         return Err(ConnectError::Closed(None));
     }
-    let welcome = read_connack(options.version, tap, &mut connection).await?;
-    Ok((connection, welcome))
+    let (open, welcome) = read_connack(options.version, phase, tap, &mut connection).await?;
+    Ok(Established {
+        connection,
+        open,
+        welcome,
+    })
 }
 
-fn send_connect(options: &Options, tap: &mut Tap, clean_start: bool, client_id: &str, connection: &mut Connection) {
+fn send_connect(
+    options: &Options,
+    tap: &mut Tap,
+    clean_start: bool,
+    client_id: &str,
+    connection: &mut Connection,
+) -> AwaitConnack {
     let user_properties = pairs(&options.user_properties);
-    let will_pairs = options.will.as_ref().map(|will| pairs(&will.properties.user_properties)).unwrap_or_default();
+    let will_pairs = options
+        .will
+        .as_ref()
+        .map(|will| pairs(&will.properties.user_properties))
+        .unwrap_or_default();
     let properties = if options.version.has_properties() {
         ConnectProperties {
             session_expiry: (options.session_expiry > 0).then_some(options.session_expiry),
             receive_maximum: NonZeroU16::new(options.receive_maximum),
             maximum_packet_size: options.maximum_packet_size.and_then(NonZeroU32::new),
-            topic_alias_maximum: (options.topic_alias_maximum > 0).then_some(options.topic_alias_maximum),
+            topic_alias_maximum: (options.topic_alias_maximum > 0)
+                .then_some(options.topic_alias_maximum),
             request_response_information: options.request_response_information.then_some(true),
             request_problem_information: (!options.request_problem_information).then_some(false),
             user_properties: user_properties.as_slice().into(),
@@ -87,29 +116,42 @@ fn send_connect(options: &Options, tap: &mut Tap, clean_start: bool, client_id: 
         password: options.password.as_deref(),
         properties,
     };
-    Wire { output: &mut connection.output, tap }.send(&Packet::Connect(connect));
+    let phase = AwaitConnack::new(&connect);
+    Wire {
+        output: &mut connection.output,
+        tap,
+    }
+    .send(&Packet::Connect(connect));
+    phase
 }
 
 async fn read_connack(
     version: Version,
+    phase: AwaitConnack,
     tap: &mut Tap,
     connection: &mut Connection,
-) -> Result<Welcome, ConnectError> {
+) -> Result<(Open, Welcome), ConnectError> {
     loop {
-        if let Some((first, body, len)) = connection.input.frame().map_err(ConnectError::NotMqtt)? {
-            if is_refusal_of_version_5(version, first, body) {
-                return Err(refused(ReasonCode::UNSUPPORTED_PROTOCOL_VERSION));
+        if let Some(frame) = connection.input.frame().map_err(ConnectError::NotMqtt)? {
+            if is_refusal_of_version_5(version, frame.first, frame.body) {
+                return Err(ConnectError::Refused(unsupported_version()));
             }
-            let packet = decode(version, Peer::Server, first, body).map_err(ConnectError::NotMqtt)?;
-            if tap.judge(Direction::Receive, &packet) != Verdict::Keep {
-                return Err(ConnectError::Closed(None));
-            }
-            let welcome = welcome(version, &packet)?;
+            let answer = phase
+                .on_packet(frame.first, frame.body)
+                .map_err(ConnectError::NotMqtt)?;
+            let accepted = judged(&answer, version, tap)?;
+            let len = frame.len;
             connection.input.handled(len);
-            return Ok(welcome);
+            return Ok(accepted);
         }
-        connection.ready(true).await.map_err(|error| ConnectError::Closed(Some(error)))?;
-        if !connection.read().map_err(|error| ConnectError::Closed(Some(error)))? {
+        connection
+            .ready(true)
+            .await
+            .map_err(|error| ConnectError::Closed(Some(error)))?;
+        if !connection
+            .read()
+            .map_err(|error| ConnectError::Closed(Some(error)))?
+        {
             return Err(ConnectError::Closed(None));
         }
     }
@@ -121,32 +163,60 @@ fn is_refusal_of_version_5(version: Version, first: u8, body: &[u8]) -> bool {
     version.has_properties() && first == 0x20 && body == [0, 1]
 }
 
-fn refused(reason: ReasonCode) -> ConnectError {
-    ConnectError::Refused(Refusal { reason, text: None, server_reference: None })
+fn unsupported_version() -> Refusal {
+    Refusal {
+        reason: ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
+        text: None,
+        server_reference: None,
+    }
 }
 
-fn welcome(version: Version, packet: &Packet<'_>) -> Result<Welcome, ConnectError> {
-    match packet {
-        Packet::Connack(connack) if connack.reason.is_failure() => Err(ConnectError::Refused(Refusal {
-            reason: connack.reason,
-            text: connack.properties.reason_string.map(str::to_owned),
-            server_reference: connack.properties.server_reference.map(str::to_owned),
-        })),
-        Packet::Connack(connack) => Ok(accepted(version, connack)),
-        other => Err(ConnectError::NotMqtt(PeerError::Violation(Violation::NotConnack(other.packet_type())))),
+fn judged(
+    answer: &Answer<'_>,
+    version: Version,
+    tap: &mut Tap,
+) -> Result<(Open, Welcome), ConnectError> {
+    match answer {
+        Answer::Open(open, connack) => {
+            pass(tap, *connack)?;
+            Ok((*open, accepted(version, connack)))
+        }
+        Answer::Refused(connack) => {
+            pass(tap, *connack)?;
+            Err(ConnectError::Refused(Refusal {
+                reason: connack.reason,
+                text: connack.properties.reason_string.map(str::to_owned),
+                server_reference: connack.properties.server_reference.map(str::to_owned),
+            }))
+        }
+        // Comes only where CONNECT names a method, and ours does not.
+        Answer::Continue(..) => Err(ConnectError::NotMqtt(Violation::UnexpectedAuth.into())),
+    }
+}
+
+fn pass(tap: &mut Tap, connack: Connack<'_>) -> Result<(), ConnectError> {
+    match tap.judge(Direction::Receive, &Packet::Connack(connack)) {
+        Verdict::Keep => Ok(()),
+        Verdict::CutAfter | Verdict::Lose | Verdict::CutBefore => Err(ConnectError::Closed(None)),
     }
 }
 
 fn accepted(version: Version, connack: &Connack<'_>) -> Welcome {
     let properties = &connack.properties;
     Welcome {
-        session_present: version.has_session_present().then_some(connack.session_present),
+        session_present: version
+            .has_session_present()
+            .then_some(connack.session_present),
         receive_maximum: properties.receive_maximum.map_or(u16::MAX, NonZeroU16::get),
-        maximum_qos: properties.maximum_qos.unwrap_or(columba_proto::QoS::ExactlyOnce),
+        maximum_qos: properties.maximum_qos.unwrap_or(QoS::ExactlyOnce),
         retain_available: properties.retain_available.unwrap_or(true),
-        maximum_packet_size: properties.maximum_packet_size.map_or(u32::MAX, NonZeroU32::get),
+        maximum_packet_size: properties
+            .maximum_packet_size
+            .map_or(u32::MAX, NonZeroU32::get),
         subscription_ids_available: version.has_properties()
-            && properties.subscription_identifiers_available.unwrap_or(true),
+            && properties
+                .subscription_identifiers_available
+                .unwrap_or(true),
         assigned_client_id: properties.assigned_client_id.map(str::to_owned),
         server_keep_alive: properties.server_keep_alive,
     }

@@ -6,46 +6,25 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use columba_proto::packet::{Disconnect, Packet, Publish};
-use columba_proto::{Peer, PeerError, ReasonCode, decode};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use columba_proto::ReasonCode;
+use columba_proto::connection::Open;
+use columba_proto::packet::{Disconnect, Packet};
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
-use crate::command::{Command, Goodbye, PublishWaiter, RequestWaiter, Unacknowledged};
+use crate::clocks::Clocks;
+use crate::command::{Command, Goodbye, Leave, PublishWaiter, RequestWaiter, Unacknowledged};
 use crate::connection::{Connection, Readiness, Wire};
-use crate::dial::dial;
+use crate::dial::{Established, dial};
 use crate::error::{ConnectError, Lost};
+use crate::event::Event;
 use crate::inbox::{InboxSender, Waiting};
-use crate::limits::{CLOSE_WAIT_MAX, INBOX_MESSAGES_MAX, PING_WAIT_MAX};
+use crate::limits::{CLOSE_WAIT_MAX, INBOX_MESSAGES_MAX};
 use crate::message::{AckHandle, Message};
 use crate::options::{Options, Overflow};
-use crate::session::{Outlet, Output, Route, Session, Waiters, Welcome};
+use crate::session::{InboxOf, Outlet, Output, Resumption, Route, Session, Waiters, Welcome};
 use crate::tap::{Direction, Tap, Verdict};
 use crate::translate::pairs;
-
-/// What happens to a client's connection and session.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// The server has accepted us.
-    Connected {
-        /// Whether it still had our session.
-        session_present: bool,
-    },
-    /// The connection has ended.
-    Disconnected(Lost),
-    /// The next attempt to connect begins after this time.
-    Reconnecting {
-        /// Until then.
-        wait: Duration,
-        /// Why the last attempt failed, if this is not the first.
-        failed: Option<Arc<ConnectError>>,
-    },
-    /// The server no longer had our session: what it kept for us is gone, and the subscriptions are made anew.
-    SessionLost,
-    /// QoS 0 messages came faster than the application took them, and one was dropped.
-    Dropped,
-}
 
 /// What a driver is made of.
 pub(crate) struct Parts {
@@ -62,10 +41,16 @@ pub(crate) struct Parts {
 /// Connects for the first time, and leaves the rest to a task.
 pub(crate) async fn start(mut parts: Parts) -> Result<(), ConnectError> {
     let (clean_start, client_id) = (parts.options.clean_start, parts.options.client_id.clone());
-    let (connection, welcome) = dial(&parts.options, &mut parts.tap, clean_start, &client_id).await?;
+    let established = dial(&parts.options, &mut parts.tap, clean_start, &client_id).await?;
     let session = Session::new(&parts.options);
-    let driver = Driver { parts, session, client_id, attempts: 0, lingers_until: None };
-    tokio::spawn(driver.run(connection, welcome));
+    let driver = Driver {
+        parts,
+        session,
+        client_id,
+        attempts: 0,
+        lingers_until: None,
+    };
+    tokio::spawn(driver.run(established));
     Ok(())
 }
 
@@ -92,7 +77,7 @@ struct Driver {
 /// Why the loop over a connection ended.
 enum End {
     Lost(Lost),
-    Closing(Goodbye, Option<oneshot::Sender<Result<Unacknowledged, Lost>>>),
+    Closing(Option<Leave>),
 }
 
 /// What the driver woke up for.
@@ -103,27 +88,15 @@ enum Wake {
     Room,
 }
 
-/// The clocks of one connection.
-struct Clocks {
-    keep_alive: Option<Duration>,
-    sent: Instant,
-    received: Instant,
-    ping_sent: Option<Instant>,
-    progress: Instant,
-    packets_seen: u64,
-    began: Instant,
-}
-
 /// A connection that has lasted this long counts as a success; the next wait starts small again.
 const LASTED: Duration = Duration::from_secs(10);
 
 impl Driver {
-    async fn run(mut self, connection: Connection, welcome: Welcome) {
-        let mut next = Some((connection, welcome));
-        while let Some((connection, welcome)) = next {
-            let lost = match self.serve(connection, welcome).await {
-                Some(lost) => lost,
-                None => return,
+    async fn run(mut self, first: Established) {
+        let mut next = Some(first);
+        while let Some(established) = next {
+            let Some(lost) = self.serve(established).await else {
+                return;
             };
             self.session.on_lost();
             self.tell(Event::Disconnected(lost.clone()));
@@ -132,13 +105,21 @@ impl Driver {
     }
 
     /// Lives through one connection; `None` when the client is closed.
-    async fn serve(&mut self, mut connection: Connection, welcome: Welcome) -> Option<Lost> {
+    async fn serve(&mut self, established: Established) -> Option<Lost> {
+        let Established {
+            mut connection,
+            open,
+            welcome,
+        } = established;
         let mut clocks = Clocks::new(&self.parts.options, &welcome);
         if let Some(id) = &welcome.assigned_client_id {
             self.client_id.clone_from(id);
         }
         self.open_session(&welcome, &mut connection);
-        match self.turn_until_end(&mut connection, &mut clocks).await {
+        match self
+            .turn_until_end(open, &mut connection, &mut clocks)
+            .await
+        {
             End::Lost(lost) => {
                 if clocks.began.elapsed() > LASTED {
                     self.attempts = 0;
@@ -148,50 +129,66 @@ impl Driver {
                 }
                 Some(lost)
             }
-            End::Closing(goodbye, done) => {
-                let result = self.close(connection, &goodbye).await;
-                if let Some(done) = done {
-                    // The caller may have stopped waiting.
-                    done.send(result).ok();
-                }
+            End::Closing(Some(Leave { goodbye, done })) => {
+                // The caller may have stopped waiting.
+                done.send(self.close(connection, &goodbye).await).ok();
+                None
+            }
+            End::Closing(None) => {
+                // No handle is left that could be told.
+                self.close(connection, &Goodbye::default()).await.ok();
                 None
             }
         }
     }
 
     fn open_session(&mut self, welcome: &Welcome, connection: &mut Connection) {
-        let mut wire = Wire { output: &mut connection.output, tap: &mut self.parts.tap };
+        let mut wire = Wire {
+            output: &mut connection.output,
+            tap: &mut self.parts.tap,
+        };
         let had_session = self.session.on_connack(welcome, &mut wire);
-        self.tell(Event::Connected { session_present: welcome.session_present.unwrap_or(false) });
-        if had_session == crate::session::Resumption::Lost {
+        self.tell(Event::Connected {
+            session_present: welcome.session_present.unwrap_or(false),
+        });
+        if had_session == Resumption::Lost {
             self.tell(Event::SessionLost);
         }
     }
 
-    async fn turn_until_end(&mut self, connection: &mut Connection, clocks: &mut Clocks) -> End {
+    async fn turn_until_end(
+        &mut self,
+        open: Open,
+        connection: &mut Connection,
+        clocks: &mut Clocks,
+    ) -> End {
         // Packets may have come right behind CONNACK.
-        if let Err(lost) = self.handle_input(connection, clocks) {
+        if let Err(lost) = self.handle_input(open, connection, clocks) {
             return End::Lost(lost);
         }
         loop {
             if let Err(lost) = self.push(connection, clocks) {
                 return End::Lost(lost);
             }
-            if self.lingers_until.is_some_and(|until| self.session.is_idle() || until <= Instant::now()) {
-                return End::Closing(Goodbye::default(), None);
+            if self
+                .lingers_until
+                .is_some_and(|until| self.session.is_idle() || until <= Instant::now())
+            {
+                return End::Closing(None);
             }
             let paused = self.is_paused();
+            let timer = self.next_timer(clocks, paused);
             let wake = tokio::select! {
                 ready = connection.ready(!paused) => Wake::Socket(ready),
                 command = self.parts.commands.recv(), if self.lingers_until.is_none() => Wake::Command(command),
                 () = self.parts.waiting.room(), if paused => Wake::Room,
-                () = tokio::time::sleep_until(self.next_timer(clocks, paused)) => Wake::Timer,
+                () = tokio::time::sleep_until(timer) => Wake::Timer,
             };
             let went_on = match wake {
-                Wake::Socket(ready) => self.on_ready(ready, connection, clocks),
-                Wake::Command(Some(command)) => match self.on_commands(command, connection, clocks) {
+                Wake::Socket(ready) => self.on_ready(ready, open, connection, clocks),
+                Wake::Command(Some(command)) => match self.on_commands(command, connection) {
                     None => Ok(()),
-                    Some(end) => return end,
+                    leave => return End::Closing(leave),
                 },
                 Wake::Command(None) => {
                     self.lingers_until = Some(Instant::now() + CLOSE_WAIT_MAX);
@@ -212,11 +209,16 @@ impl Driver {
     /// Gets out what the session has decided.
     fn push(&mut self, connection: &mut Connection, clocks: &mut Clocks) -> Result<(), Lost> {
         loop {
-            let mut wire = Wire { output: &mut connection.output, tap: &mut self.parts.tap };
+            let mut wire = Wire {
+                output: &mut connection.output,
+                tap: &mut self.parts.tap,
+            };
             self.session.pump(&mut wire);
             self.hand_out();
             clocks.note_sent(connection.output.packets());
-            connection.write().map_err(|error| Lost::Broken(error.kind()))?;
+            connection
+                .write()
+                .map_err(|error| Lost::Broken(error.kind()))?;
             if connection.output.is_cut() && connection.output.is_empty() {
                 return Err(Lost::Cut);
             }
@@ -229,25 +231,37 @@ impl Driver {
     fn on_ready(
         &mut self,
         ready: std::io::Result<Readiness>,
+        open: Open,
         connection: &mut Connection,
         clocks: &mut Clocks,
     ) -> Result<(), Lost> {
         let ready = ready.map_err(|error| Lost::Broken(error.kind()))?;
-        if !ready.readable || connection.output.is_cut() {
+        if ready == Readiness::Writable || connection.output.is_cut() {
             return Ok(());
         }
-        let open = connection.read().map_err(|error| Lost::Broken(error.kind()))?;
-        self.handle_input(connection, clocks)?;
-        if open { Ok(()) } else { Err(Lost::Closed) }
+        let goes_on = connection
+            .read()
+            .map_err(|error| Lost::Broken(error.kind()))?;
+        self.handle_input(open, connection, clocks)?;
+        if goes_on { Ok(()) } else { Err(Lost::Closed) }
     }
 
-    fn handle_input(&mut self, connection: &mut Connection, clocks: &mut Clocks) -> Result<(), Lost> {
-        while let Some((first, body, len)) = connection.input.frame()? {
-            let packet = decode(self.parts.options.version, Peer::Server, first, body)?;
+    fn handle_input(
+        &mut self,
+        open: Open,
+        connection: &mut Connection,
+        clocks: &mut Clocks,
+    ) -> Result<(), Lost> {
+        while let Some(frame) = connection.input.frame()? {
+            let packet = open.decode(frame.first, frame.body)?;
+            let len = frame.len;
             clocks.note_received(&packet);
             let verdict = self.parts.tap.judge(Direction::Receive, &packet);
             if matches!(verdict, Verdict::Keep | Verdict::CutAfter) {
-                let mut wire = Wire { output: &mut connection.output, tap: &mut self.parts.tap };
+                let mut wire = Wire {
+                    output: &mut connection.output,
+                    tap: &mut self.parts.tap,
+                };
                 self.session.on_packet(&packet, &mut wire)?;
             }
             if matches!(verdict, Verdict::CutBefore | Verdict::CutAfter) {
@@ -262,36 +276,48 @@ impl Driver {
     }
 
     /// One command, and those that have come with it.
-    fn on_commands(&mut self, first: Command, connection: &mut Connection, _clocks: &mut Clocks) -> Option<End> {
+    fn on_commands(&mut self, first: Command, connection: &mut Connection) -> Option<Leave> {
         const COMMANDS_AT_ONCE: usize = 256;
         let mut next = Some(first);
         for _ in 0..COMMANDS_AT_ONCE {
             let Some(command) = next.take().or_else(|| self.parts.commands.try_recv().ok()) else {
                 break;
             };
-            if let Command::Disconnect(goodbye, done) = command {
-                return Some(End::Closing(goodbye, Some(done)));
+            let mut wire = Wire {
+                output: &mut connection.output,
+                tap: &mut self.parts.tap,
+            };
+            let leave = take(command, &mut self.session, &self.parts.catch_all, &mut wire);
+            if leave.is_some() {
+                return leave;
             }
-            let mut wire = Wire { output: &mut connection.output, tap: &mut self.parts.tap };
-            take(command, &mut self.session, &self.parts.catch_all, &mut wire);
         }
         None
     }
 
-    fn on_timer(&mut self, connection: &mut Connection, clocks: &mut Clocks, paused: bool) -> Result<(), Lost> {
+    fn on_timer(
+        &mut self,
+        connection: &mut Connection,
+        clocks: &mut Clocks,
+        paused: bool,
+    ) -> Result<(), Lost> {
         let now = Instant::now();
         if let (Some(sent), false) = (clocks.ping_sent, paused)
             && now >= sent + clocks.ping_wait()
         {
             return Err(Lost::Silent);
         }
-        let mut wire = Wire { output: &mut connection.output, tap: &mut self.parts.tap };
+        let repetition_due = self.repetition_due(clocks);
+        let mut wire = Wire {
+            output: &mut connection.output,
+            tap: &mut self.parts.tap,
+        };
         if clocks.ping_due().is_some_and(|due| due <= now) {
             // [MQTT-3.1.2-20]
             wire.send(&Packet::Pingreq);
             clocks.ping_sent = Some(now);
         }
-        if self.repetition_due(clocks).is_some_and(|due| due <= now) {
+        if repetition_due.is_some_and(|due| due <= now) {
             self.session.repeat(&mut wire);
             clocks.progress = now;
         }
@@ -299,25 +325,32 @@ impl Driver {
     }
 
     fn next_timer(&self, clocks: &Clocks, paused: bool) -> Instant {
-        const FAR: Duration = Duration::from_secs(86_400);
+        const FAR: Duration = Duration::from_hours(24);
         let ping = match clocks.ping_sent {
             Some(_) if paused => None,
             Some(sent) => Some(sent + clocks.ping_wait()),
             None => clocks.ping_due(),
         };
         let times = [ping, self.repetition_due(clocks), self.lingers_until];
-        times.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + FAR)
+        times
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_else(|| Instant::now() + FAR)
     }
 
     /// When the timed repetition of 3.1 and 3.1.1 is due.
     fn repetition_due(&self, clocks: &Clocks) -> Option<Instant> {
         let interval = self.parts.options.retry_interval;
-        let repeats = self.parts.options.version.may_resend() && !interval.is_zero() && self.session.is_in_flight();
+        let repeats = self.parts.options.version.may_resend()
+            && !interval.is_zero()
+            && self.session.is_in_flight();
         repeats.then(|| clocks.progress + interval)
     }
 
     fn is_paused(&self) -> bool {
-        self.parts.options.overflow == Overflow::StopReading && self.parts.waiting.is_full(INBOX_MESSAGES_MAX)
+        self.parts.options.overflow == Overflow::StopReading
+            && self.parts.waiting.is_full(INBOX_MESSAGES_MAX)
     }
 
     /// Gives results and messages to those who wait for them.
@@ -327,7 +360,11 @@ impl Driver {
                 // Somebody who has stopped waiting does not want to know.
                 Output::Published(waiter, result) => drop(waiter.done.send(result)),
                 Output::Answered(waiter, reasons) => drop(waiter.send(Ok(reasons))),
-                Output::Deliver { mut message, token, route } => {
+                Output::Deliver {
+                    mut message,
+                    token,
+                    route,
+                } => {
                     message.ack = token.map(|token| AckHandle::new(token, self.parts.acks.clone()));
                     self.deliver(message, &route);
                 }
@@ -345,9 +382,10 @@ impl Driver {
         }
         let inboxes: Vec<&InboxSender> = match route {
             Route::CatchAll => vec![&self.parts.catch_all],
-            Route::To(subscriptions) => {
-                subscriptions.iter().filter_map(|&number| self.session.inbox(number)).collect()
-            }
+            Route::To(subscriptions) => subscriptions
+                .iter()
+                .filter_map(|&number| self.session.inbox(number))
+                .collect(),
         };
         let Some((last, others)) = inboxes.split_last() else {
             return;
@@ -364,33 +402,53 @@ impl Driver {
     }
 
     /// Tries to connect again until it works, makes no sense, or the client is closed.
-    async fn come_back(&mut self, lost: Lost) -> Option<(Connection, Welcome)> {
-        let Some(backoff) = self.parts.options.reconnect.filter(|_| lost.is_worth_a_retry()) else {
+    async fn come_back(&mut self, lost: Lost) -> Option<Established> {
+        let Some(backoff) = self
+            .parts
+            .options
+            .reconnect
+            .filter(|_| lost.is_worth_a_retry())
+        else {
             return self.give_up(lost);
         };
         let mut failed = None;
         loop {
             let wait = backoff.wait(self.attempts, chance());
             self.attempts = self.attempts.saturating_add(1);
-            self.tell(Event::Reconnecting { wait, failed: failed.clone() });
+            self.tell(Event::Reconnecting {
+                wait,
+                failed: failed.clone(),
+            });
             self.while_away(tokio::time::sleep(wait)).await?;
             match self.dial_again().await? {
                 Ok(connected) => return Some(connected),
                 Err(error) if error.is_worth_a_retry() => failed = Some(Arc::new(error)),
-                Err(ConnectError::Refused(refusal)) => return self.give_up(Lost::ByServer(refusal)),
+                Err(ConnectError::Refused(refusal)) => {
+                    return self.give_up(Lost::ByServer(refusal));
+                }
                 Err(_) => return self.give_up(lost),
             }
         }
     }
 
-    fn give_up(&self, lost: Lost) -> Option<(Connection, Welcome)> {
-        *self.parts.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(lost);
+    fn give_up(&self, lost: Lost) -> Option<Established> {
+        *self
+            .parts
+            .ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(lost);
         None
     }
 
     /// `None` when the client is closed meanwhile.
-    async fn dial_again(&mut self) -> Option<Result<(Connection, Welcome), ConnectError>> {
-        let Parts { options, tap, commands, catch_all, .. } = &mut self.parts;
+    async fn dial_again(&mut self) -> Option<Result<Established, ConnectError>> {
+        let Parts {
+            options,
+            tap,
+            commands,
+            catch_all,
+            ..
+        } = &mut self.parts;
         // A session that outlives its connection is what we come back for.
         let clean_start = options.clean_start && !options.is_persistent();
         let dialing = dial(options, tap, clean_start, &self.client_id);
@@ -399,40 +457,76 @@ impl Driver {
 
     /// `None` when the client is closed meanwhile.
     async fn while_away<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
-        until(future, &mut self.parts.commands, &mut self.session, &self.parts.catch_all).await
+        until(
+            future,
+            &mut self.parts.commands,
+            &mut self.session,
+            &self.parts.catch_all,
+        )
+        .await
     }
 
-    /// Gets the last bytes out, with DISCONNECT behind them [MQTT-3.14.4-1].
-    async fn close(&mut self, mut connection: Connection, goodbye: &Goodbye) -> Result<Unacknowledged, Lost> {
-        let unacknowledged = Unacknowledged(self.session.unacknowledged());
-        let user_properties = pairs(&goodbye.user_properties);
-        let reason = if goodbye.with_will {
-            ReasonCode::DISCONNECT_WITH_WILL_MESSAGE
-        } else {
-            ReasonCode::NORMAL_DISCONNECTION
-        };
-        let disconnect = Disconnect {
-            session_expiry: goodbye.session_expiry,
-            user_properties: user_properties.as_slice().into(),
-            ..Disconnect::new(reason)
-        };
-        let mut wire = Wire { output: &mut connection.output, tap: &mut self.parts.tap };
-        wire.send(&Packet::Disconnect(disconnect));
+    /// Gets out what was asked for, with DISCONNECT behind it [MQTT-3.14.4-1].
+    async fn close(
+        &mut self,
+        mut connection: Connection,
+        goodbye: &Goodbye,
+    ) -> Result<Unacknowledged, Lost> {
         let farewell = async {
+            self.send_the_rest(&mut connection).await?;
+            send_disconnect(goodbye, &mut connection, &mut self.parts.tap);
             connection.flush().await?;
             connection.shut_down().await
         };
-        match tokio::time::timeout(CLOSE_WAIT_MAX, farewell).await {
+        let said = tokio::time::timeout(CLOSE_WAIT_MAX, farewell).await;
+        let unacknowledged = Unacknowledged(self.session.unacknowledged());
+        match said {
             Ok(Err(error)) if !is_the_end(error.kind()) => Err(Lost::Broken(error.kind())),
             // A server that does not close after DISCONNECT does no harm.
             Ok(_) | Err(_) => Ok(unacknowledged),
         }
     }
+
+    async fn send_the_rest(&mut self, connection: &mut Connection) -> std::io::Result<()> {
+        loop {
+            self.session.pump(&mut Wire {
+                output: &mut connection.output,
+                tap: &mut self.parts.tap,
+            });
+            self.hand_out();
+            connection.flush().await?;
+            if !self.session.can_send() || connection.output.is_cut() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn send_disconnect(goodbye: &Goodbye, connection: &mut Connection, tap: &mut Tap) {
+    let user_properties = pairs(&goodbye.user_properties);
+    let reason = if goodbye.with_will {
+        ReasonCode::DISCONNECT_WITH_WILL_MESSAGE
+    } else {
+        ReasonCode::NORMAL_DISCONNECTION
+    };
+    let disconnect = Disconnect {
+        session_expiry: goodbye.session_expiry,
+        user_properties: user_properties.as_slice().into(),
+        ..Disconnect::new(reason)
+    };
+    Wire {
+        output: &mut connection.output,
+        tap,
+    }
+    .send(&Packet::Disconnect(disconnect));
 }
 
 /// A server that closes with a reset has read our DISCONNECT as well.
 fn is_the_end(kind: std::io::ErrorKind) -> bool {
-    matches!(kind, std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::NotConnected)
+    matches!(
+        kind,
+        std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::NotConnected
+    )
 }
 
 /// Waits for `future`, and takes commands meanwhile; `None` when the client is closed.
@@ -446,28 +540,38 @@ async fn until<T>(
     loop {
         tokio::select! {
             done = &mut future => return Some(done),
-            command = commands.recv() => match command? {
-                Command::Disconnect(_, done) => {
+            command = commands.recv() => {
+                if let Some(leave) = take(command?, session, catch_all, &mut Nowhere) {
                     // The caller may have stopped waiting.
-                    done.send(Ok(Unacknowledged(session.unacknowledged()))).ok();
+                    leave.done.send(Ok(Unacknowledged(session.unacknowledged()))).ok();
                     return None;
                 }
-                other => take(other, session, catch_all, &mut Nowhere),
-            },
+            }
         }
     }
 }
 
-fn take(command: Command, session: &mut Session<Live>, catch_all: &InboxSender, outlet: &mut impl Outlet) {
+/// Does what was asked for, or says that it is to leave.
+fn take(
+    command: Command,
+    session: &mut Session<Live>,
+    catch_all: &InboxSender,
+    outlet: &mut impl Outlet,
+) -> Option<Leave> {
     match command {
         Command::Publish(publication, waiter) => session.publish(publication, waiter),
         Command::Subscribe(request, inbox, waiter) => {
-            session.subscribe(request, inbox.unwrap_or_else(|| catch_all.clone()), waiter, outlet);
+            let (inbox, of) = match inbox {
+                Some(inbox) => (inbox, InboxOf::Subscription),
+                None => (catch_all.clone(), InboxOf::Client),
+            };
+            session.subscribe(request, inbox, of, Some(waiter), outlet);
         }
         Command::Unsubscribe(request, waiter) => session.unsubscribe(request, waiter, outlet),
         Command::Ack(token) => session.ack(token, outlet),
-        Command::Disconnect(..) => unreachable!("taken out by both callers"),
+        Command::Leave(leave) => return Some(leave),
     }
+    None
 }
 
 /// Where packets go while there is no connection: the session sends none then.
@@ -495,61 +599,18 @@ async fn say_what_was_wrong(lost: &Lost, connection: &mut Connection, tap: &mut 
     let Lost::Peer(error) = lost else {
         return;
     };
-    let mut wire = Wire { output: &mut connection.output, tap };
+    let mut wire = Wire {
+        output: &mut connection.output,
+        tap,
+    };
     wire.send(&Packet::Disconnect(Disconnect::new(error.reason_code())));
     // The connection ends now, whether the words arrive or not.
-    tokio::time::timeout(CLOSE_WAIT_MAX, connection.flush()).await.ok();
+    tokio::time::timeout(CLOSE_WAIT_MAX, connection.flush())
+        .await
+        .ok();
 }
 
 /// A number that differs between clients that lost the same server at the same moment.
 fn chance() -> u64 {
     RandomState::new().build_hasher().finish()
-}
-
-impl Clocks {
-    fn new(options: &Options, welcome: &Welcome) -> Self {
-        let now = Instant::now();
-        // [MQTT-3.2.2-21]
-        let seconds = welcome.server_keep_alive.unwrap_or(options.keep_alive);
-        Self {
-            keep_alive: (seconds > 0).then(|| Duration::from_secs(seconds.into())),
-            sent: now,
-            received: now,
-            ping_sent: None,
-            progress: now,
-            packets_seen: 0,
-            began: now,
-        }
-    }
-
-    fn note_sent(&mut self, packets: u64) {
-        if packets != self.packets_seen {
-            self.packets_seen = packets;
-            self.sent = Instant::now();
-        }
-    }
-
-    fn note_received(&mut self, packet: &Packet<'_>) {
-        self.received = Instant::now();
-        self.ping_sent = None;
-        if matches!(packet, Packet::Ack(_) | Packet::Publish(Publish { .. })) {
-            self.progress = self.received;
-        }
-    }
-
-    /// A PINGREQ is due after a keep-alive time without a packet in one of the directions: the server wants to hear
-    /// from us, and we from it.
-    fn ping_due(&self) -> Option<Instant> {
-        self.keep_alive.filter(|_| self.ping_sent.is_none()).map(|silence| self.sent.min(self.received) + silence)
-    }
-
-    fn ping_wait(&self) -> Duration {
-        self.keep_alive.map_or(PING_WAIT_MAX, |silence| silence.min(PING_WAIT_MAX))
-    }
-}
-
-impl From<PeerError> for End {
-    fn from(error: PeerError) -> Self {
-        Self::Lost(error.into())
-    }
 }

@@ -4,7 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use columba_proto::{PeerError, QoS, ReasonCode, SubscriptionFilterError, TextError, TopicNameError};
+use columba_proto::{
+    PeerError, QoS, ReasonCode, SubscriptionFilterError, TextError, TopicNameError,
+};
 use thiserror::Error;
 
 /// Why there is no connection to the server.
@@ -97,7 +99,11 @@ impl ConnectError {
     pub fn is_worth_a_retry(&self) -> bool {
         match self {
             Self::Refused(refusal) => is_worth_a_retry(refusal.reason),
-            Self::Resolve { .. } | Self::Tcp { .. } | Self::TimedOut { .. } | Self::Closed(_) | Self::NotMqtt(_) => true,
+            Self::Resolve { .. }
+            | Self::Tcp { .. }
+            | Self::TimedOut { .. }
+            | Self::Closed(_)
+            | Self::NotMqtt(_) => true,
         }
     }
 }
@@ -157,7 +163,9 @@ pub enum PublishError {
     Refused(Refusal),
     /// The server has lost the session in the middle of the exchange of a QoS 2 message: it is not known whether the
     /// message was delivered, and sending it again could deliver it twice.
-    #[error("the server lost the session after it had taken the message over; whether it was delivered is unknown")]
+    #[error(
+        "the server lost the session after it had taken the message over; whether it was delivered is unknown"
+    )]
     SessionLost,
     /// Nobody will acknowledge it any more.
     #[error(transparent)]

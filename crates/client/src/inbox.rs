@@ -49,7 +49,17 @@ pub(crate) struct InboxSender {
 impl Inbox {
     pub(crate) fn new(mode: AckMode, waiting: Arc<Waiting>) -> (Self, InboxSender) {
         let (sender, messages) = mpsc::unbounded_channel();
-        (Self { messages, waiting: Arc::clone(&waiting), mode }, InboxSender { messages: sender, waiting })
+        (
+            Self {
+                messages,
+                waiting: Arc::clone(&waiting),
+                mode,
+            },
+            InboxSender {
+                messages: sender,
+                waiting,
+            },
+        )
     }
 
     /// The next message, as soon as there is one; `None` when the client is closed.
@@ -96,6 +106,10 @@ impl Drop for Inbox {
 
 impl InboxSender {
     /// Gives the message back if nobody listens any more.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the message comes back as it went in"
+    )]
     pub(crate) fn send(&self, message: Message) -> Result<(), Message> {
         let counts = message.qos == QoS::AtMostOnce;
         if counts {
@@ -107,10 +121,6 @@ impl InboxSender {
             }
             refused.0
         })
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.messages.is_closed()
     }
 }
 

@@ -146,15 +146,21 @@ struct AckOnce {
 
 impl AckHandle {
     pub(crate) fn new(token: AckToken, commands: mpsc::WeakUnboundedSender<Command>) -> Self {
-        Self(Arc::new(AckOnce { token, copies_left: AtomicUsize::new(1), commands }))
+        Self(Arc::new(AckOnce {
+            token,
+            copies_left: AtomicUsize::new(1),
+            commands,
+        }))
     }
 
-    fn ack(self) -> Result<(), AckError> {
+    pub(crate) fn ack(self) -> Result<(), AckError> {
         if self.0.copies_left.fetch_sub(1, Ordering::AcqRel) > 1 {
             return Ok(());
         }
         let commands = self.0.commands.upgrade().ok_or(AckError::Closed)?;
-        commands.send(Command::Ack(self.0.token)).map_err(|_| AckError::Closed)
+        commands
+            .send(Command::Ack(self.0.token))
+            .map_err(|_| AckError::Closed)
     }
 }
 

@@ -125,6 +125,8 @@ impl Options {
 
     /// Whether the session outlives its connection.
     pub fn is_persistent(&self) -> bool {
-        self.version.session_expiry(self.clean_start, Some(self.session_expiry)) > 0
+        self.version
+            .session_expiry(self.clean_start, Some(self.session_expiry))
+            > 0
     }
 }

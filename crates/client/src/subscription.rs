@@ -43,7 +43,7 @@ impl<'a> Subscribe<'a> {
         Self {
             client,
             filters,
-            options: SubscriptionOptions::default(),
+            options: QoS::AtMostOnce.into(),
             mode: AckMode::OnTake,
             subscription_id: None,
             user_properties: Vec::new(),
@@ -103,7 +103,11 @@ impl<'a> Subscribe<'a> {
         if self.filters.is_empty() {
             return Err(SubscribeError::NoFilters);
         }
-        let filters = self.filters.iter().map(|filter| filter.parse()).collect::<Result<_, _>>()?;
+        let filters = self
+            .filters
+            .iter()
+            .map(|filter| filter.parse())
+            .collect::<Result<_, _>>()?;
         Ok(SubscribeRequest {
             filters,
             options: self.options,
@@ -117,11 +121,23 @@ impl<'a> Subscribe<'a> {
         let filters = request.filters.clone();
         let (inbox, sender) = Inbox::new(self.mode, Arc::clone(self.client.waiting()));
         let granted = send(self.client, request, Some(sender)).await?;
-        if let (true, Some(reason)) = (granted.iter().all(|reason| reason.is_failure()), granted.first()) {
-            let refusal = Refusal { reason: *reason, text: None, server_reference: None };
+        if let (true, Some(reason)) = (
+            granted.iter().all(|reason| reason.is_failure()),
+            granted.first(),
+        ) {
+            let refusal = Refusal {
+                reason: *reason,
+                text: None,
+                server_reference: None,
+            };
             return Err(SubscribeError::Refused(refusal));
         }
-        Ok(Subscription { inbox, granted, filters, commands: Some(self.client.commands().downgrade()) })
+        Ok(Subscription {
+            inbox,
+            granted,
+            filters,
+            commands: Some(self.client.commands().downgrade()),
+        })
     }
 }
 
@@ -140,7 +156,10 @@ async fn send(
     inbox: Option<InboxSender>,
 ) -> Result<Vec<ReasonCode>, SubscribeError> {
     let (done, answer) = oneshot::channel();
-    client.commands().send(Command::Subscribe(request, inbox, done)).map_err(|_| client.why_closed())?;
+    client
+        .commands()
+        .send(Command::Subscribe(request, inbox, done))
+        .map_err(|_| client.why_closed())?;
     Ok(answer.await.map_err(|_| client.why_closed())??)
 }
 
@@ -152,10 +171,19 @@ pub(crate) async fn unsubscribe(
     if filters.is_empty() {
         return Err(SubscribeError::NoFilters);
     }
-    let filters = filters.iter().map(|filter| filter.parse()).collect::<Result<_, _>>()?;
+    let filters = filters
+        .iter()
+        .map(|filter| filter.parse())
+        .collect::<Result<_, _>>()?;
     let (done, answer) = oneshot::channel();
-    let request = UnsubscribeRequest { filters, user_properties };
-    client.commands().send(Command::Unsubscribe(request, Some(done))).map_err(|_| client.why_closed())?;
+    let request = UnsubscribeRequest {
+        filters,
+        user_properties,
+    };
+    client
+        .commands()
+        .send(Command::Unsubscribe(request, Some(done)))
+        .map_err(|_| client.why_closed())?;
     Ok(answer.await.map_err(|_| client.why_closed())??)
 }
 
@@ -194,7 +222,10 @@ impl Drop for Subscription {
         let Some(commands) = self.commands.take().and_then(|commands| commands.upgrade()) else {
             return;
         };
-        let request = UnsubscribeRequest { filters: std::mem::take(&mut self.filters), user_properties: Vec::new() };
+        let request = UnsubscribeRequest {
+            filters: std::mem::take(&mut self.filters),
+            user_properties: Vec::new(),
+        };
         // Where the client is closed there is nothing left to unsubscribe from.
         commands.send(Command::Unsubscribe(request, None)).ok();
     }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use columba_proto::packet::Packet;
 use columba_proto::PacketType;
+use columba_proto::packet::Packet;
 
 /// Which way a packet goes, seen from us.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -88,7 +88,11 @@ impl Tap {
     /// Shows the packet to all; the hardest verdict counts.
     pub(crate) fn judge(&mut self, direction: Direction, packet: &Packet<'_>) -> Verdict {
         let event = PacketEvent { direction, packet };
-        self.0.iter_mut().map(|judge| judge(&event)).max().unwrap_or(Verdict::Keep)
+        self.0
+            .iter_mut()
+            .map(|judge| judge(&event))
+            .max()
+            .unwrap_or(Verdict::Keep)
     }
 }
 

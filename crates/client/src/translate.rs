@@ -1,13 +1,17 @@
 //! Between the owned values of this library and the borrowed packets of the standard.
 
 use bytes::Bytes;
-use columba_proto::packet::{Publish, PublishProperties};
 use columba_proto::TopicNameBuf;
+use columba_proto::packet::{Publish, PublishProperties};
+use columba_proto::property::SubscriptionId;
 
 use crate::message::{Message, MessageProperties};
 
 pub(crate) fn pairs(owned: &[(String, String)]) -> Vec<(&str, &str)> {
-    owned.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    owned
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }
 
 pub(crate) fn publish_properties<'a>(
@@ -34,7 +38,11 @@ pub(crate) fn message(publish: &Publish<'_>, topic: TopicNameBuf) -> Message {
         retain: publish.retain,
         dup: publish.dup,
         packet_id: publish.packet_id,
-        subscription_ids: properties.subscription_ids.iter().map(|id| id.get()).collect(),
+        subscription_ids: properties
+            .subscription_ids
+            .iter()
+            .map(SubscriptionId::get)
+            .collect(),
         properties: MessageProperties {
             utf8_payload: properties.payload_format == Some(true),
             message_expiry: properties.message_expiry,

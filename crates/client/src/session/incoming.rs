@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use columba_proto::packet::{Ack, AckProperties, Packet, Publish};
-use columba_proto::qos::Receiver;
+use columba_proto::qos::{Receiver, Seen};
 use columba_proto::{
     AckKind, AliasesIn, PacketId, PeerError, QoS, ReasonCode, TopicNameBuf, Version, Violation,
 };
@@ -69,7 +69,10 @@ impl Incoming {
     /// What was sent to us at QoS 1 comes again on the next connection; what at QoS 2, goes on where it was.
     pub(crate) fn on_lost(&mut self) {
         self.to_acknowledge.clear();
-        #[expect(clippy::iter_over_hash_type, reason = "each is set to the same, the order does not show")]
+        #[expect(
+            clippy::iter_over_hash_type,
+            reason = "each is set to the same, the order does not show"
+        )]
         for handed_over in self.handed_over.values_mut() {
             handed_over.is_awaited = false;
         }
@@ -95,13 +98,29 @@ impl Incoming {
             (QoS::AtLeastOnce, Some(id)) => {
                 self.check_quota()?;
                 let serial = self.serial();
-                self.to_acknowledge.push_back(ToAcknowledge { id, serial, is_done: false });
-                let token = Some(AckToken { qos: QoS::AtLeastOnce, id, serial });
-                outputs.push_back(Output::Deliver { route: route(&message), message, token });
+                self.to_acknowledge.push_back(ToAcknowledge {
+                    id,
+                    serial,
+                    is_done: false,
+                });
+                let token = Some(AckToken {
+                    qos: QoS::AtLeastOnce,
+                    id,
+                    serial,
+                });
+                outputs.push_back(Output::Deliver {
+                    route: route(&message),
+                    message,
+                    token,
+                });
             }
             (QoS::ExactlyOnce, Some(id)) => self.on_publish_exactly_once(id, message, outlet)?,
             (QoS::AtMostOnce | QoS::AtLeastOnce | QoS::ExactlyOnce, _) => {
-                outputs.push_back(Output::Deliver { route: route(&message), message, token: None });
+                outputs.push_back(Output::Deliver {
+                    route: route(&message),
+                    message,
+                    token: None,
+                });
             }
         }
         Ok(())
@@ -114,9 +133,12 @@ impl Incoming {
         message: Message,
         outlet: &mut impl Outlet,
     ) -> Result<(), PeerError> {
-        if !self.receiver.contains(id) {
-            self.check_quota()?;
-            self.receiver.store(id, message);
+        match self.receiver.on_publish(id) {
+            Seen::Repeated => {}
+            Seen::New => {
+                self.check_quota()?;
+                self.receiver.store(id, message);
+            }
         }
         // [MQTT-4.3.3-8]
         send_ack(AckKind::Pubrec, id, outlet);
@@ -134,9 +156,23 @@ impl Incoming {
     ) {
         if let Some(message) = self.receiver.on_pubrel(id) {
             let serial = self.serial();
-            self.handed_over.insert(id, HandedOver { serial, is_awaited: true });
-            let token = Some(AckToken { qos: QoS::ExactlyOnce, id, serial });
-            outputs.push_back(Output::Deliver { route: route(&message), message, token });
+            self.handed_over.insert(
+                id,
+                HandedOver {
+                    serial,
+                    is_awaited: true,
+                },
+            );
+            let token = Some(AckToken {
+                qos: QoS::ExactlyOnce,
+                id,
+                serial,
+            });
+            outputs.push_back(Output::Deliver {
+                route: route(&message),
+                message,
+                token,
+            });
         } else if let Some(handed_over) = self.handed_over.get_mut(&id) {
             handed_over.is_awaited = true;
         } else {
@@ -153,7 +189,11 @@ impl Incoming {
     }
 
     fn ack_at_least_once(&mut self, token: AckToken, outlet: &mut impl Outlet) {
-        if let Some(entry) = self.to_acknowledge.iter_mut().find(|entry| entry.serial == token.serial) {
+        if let Some(entry) = self
+            .to_acknowledge
+            .iter_mut()
+            .find(|entry| entry.serial == token.serial)
+        {
             entry.is_done = true;
         }
         while let Some(done) = self.to_acknowledge.pop_front_if(|entry| entry.is_done) {
@@ -162,7 +202,10 @@ impl Incoming {
     }
 
     fn ack_exactly_once(&mut self, token: AckToken, is_open: bool, outlet: &mut impl Outlet) {
-        let is_current = self.handed_over.get(&token.id).is_some_and(|handed| handed.serial == token.serial);
+        let is_current = self
+            .handed_over
+            .get(&token.id)
+            .is_some_and(|handed| handed.serial == token.serial);
         if !is_current {
             return;
         }
@@ -174,10 +217,10 @@ impl Incoming {
 
     /// Resolves an alias, and remembers one that is new.
     fn topic_of(&mut self, publish: &Publish<'_>) -> Result<TopicNameBuf, PeerError> {
-        match publish.properties.topic_alias {
-            None => publish.topic.map(|topic| topic.to_buf()).ok_or_else(|| Violation::NoTopic.into()),
-            Some(alias) => Ok(self.aliases.resolve(alias, publish.topic)?.to_buf()),
-        }
+        Ok(self
+            .aliases
+            .resolve(publish.topic, publish.properties.topic_alias)?
+            .to_buf())
     }
 
     /// [MQTT-3.3.4-9] from the other side: a server that goes beyond our receive maximum breaks the standard.
@@ -197,5 +240,10 @@ impl Incoming {
 
 fn send_ack(kind: AckKind, id: PacketId, outlet: &mut impl Outlet) {
     let properties = AckProperties::default();
-    outlet.send(&Packet::Ack(Ack { kind, id, reason: ReasonCode::SUCCESS, properties }));
+    outlet.send(&Packet::Ack(Ack {
+        kind,
+        id,
+        reason: ReasonCode::SUCCESS,
+        properties,
+    }));
 }

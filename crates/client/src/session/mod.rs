@@ -19,8 +19,8 @@ use crate::options::Options;
 pub(crate) use incoming::AckToken;
 use incoming::Incoming;
 use outgoing::Outgoing;
-pub(crate) use requests::{SubscribeRequest, UnsubscribeRequest};
 use requests::Requests;
+pub(crate) use requests::{InboxOf, SubscribeRequest, UnsubscribeRequest};
 pub(crate) use route::Route;
 use route::Subscriptions;
 
@@ -49,7 +49,11 @@ pub(crate) enum Output<W: Waiters> {
     /// A request is answered.
     Answered(W::Request, Vec<ReasonCode>),
     /// A message is the application's. With a token, it is to be acknowledged.
-    Deliver { message: Message, token: Option<AckToken>, route: Route },
+    Deliver {
+        message: Message,
+        token: Option<AckToken>,
+        route: Route,
+    },
 }
 
 /// What a server has said in CONNACK (§3.2.2.3), with the defaults filled in.
@@ -98,7 +102,11 @@ impl<W: Waiters> Session<W> {
             has_been_open: false,
             open: None,
             outgoing: Outgoing::new(options.inflight_max),
-            incoming: Incoming::new(options.receive_maximum, options.topic_alias_maximum, options.version),
+            incoming: Incoming::new(
+                options.receive_maximum,
+                options.topic_alias_maximum,
+                options.version,
+            ),
             requests: Requests::default(),
             subscriptions: Subscriptions::default(),
             outputs: VecDeque::new(),
@@ -113,13 +121,8 @@ impl<W: Waiters> Session<W> {
         self.open = Some(welcome.clone());
         self.outgoing.set_window(welcome.receive_maximum);
         self.incoming.on_connection();
-        let resumption = match (before, is_present) {
-            (_, true) => Resumption::Resumed,
-            (true, false) => Resumption::Lost,
-            (false, false) => Resumption::First,
-        };
         if is_present {
-            self.outgoing.resume(outlet);
+            self.outgoing.resume(self.version, outlet);
         } else {
             self.incoming.forget();
             self.outgoing.begin_anew(&mut self.outputs);
@@ -128,13 +131,18 @@ impl<W: Waiters> Session<W> {
             }
         }
         self.send_requests(outlet);
-        if before { resumption } else { resumption.at_first() }
+        match (before, is_present) {
+            (_, true) => Resumption::Resumed,
+            (true, false) => Resumption::Lost,
+            (false, false) => Resumption::First,
+        }
     }
 
     /// The connection is gone; what the session promises stays.
     pub(crate) fn on_lost(&mut self) {
         self.open = None;
-        self.requests.on_lost();
+        self.requests
+            .on_lost(&mut self.outgoing, &mut self.subscriptions);
         self.incoming.on_lost();
     }
 
@@ -146,7 +154,8 @@ impl<W: Waiters> Session<W> {
     /// Sends what the window and the outlet have room for.
     pub(crate) fn pump(&mut self, outlet: &mut impl Outlet) {
         if let Some(welcome) = &self.open {
-            self.outgoing.pump(self.version, welcome, outlet, &mut self.outputs);
+            self.outgoing
+                .pump(self.version, welcome, outlet, &mut self.outputs);
         }
     }
 
@@ -159,7 +168,7 @@ impl<W: Waiters> Session<W> {
     pub(crate) fn repeat(&mut self, outlet: &mut impl Outlet) {
         debug_assert!(self.version.may_resend(), "[MQTT-4.4.0-1]");
         if self.open.is_some() {
-            self.outgoing.resume(outlet);
+            self.outgoing.resume(self.version, outlet);
         }
     }
 
@@ -168,35 +177,59 @@ impl<W: Waiters> Session<W> {
         self.incoming.ack(token, self.open.is_some(), outlet);
     }
 
-    pub(crate) fn on_packet(&mut self, packet: &Packet<'_>, outlet: &mut impl Outlet) -> Result<(), Lost> {
+    pub(crate) fn on_packet(
+        &mut self,
+        packet: &Packet<'_>,
+        outlet: &mut impl Outlet,
+    ) -> Result<(), Lost> {
         match packet {
             Packet::Publish(publish) => {
                 let subscriptions = &self.subscriptions;
                 let deliver = |message: &Message| subscriptions.route(message);
-                self.incoming.on_publish(publish, deliver, outlet, &mut self.outputs)?;
+                self.incoming
+                    .on_publish(publish, deliver, outlet, &mut self.outputs)?;
             }
             Packet::Ack(ack) if ack.kind == AckKind::Pubrel => {
                 let subscriptions = &self.subscriptions;
                 let deliver = |message: &Message| subscriptions.route(message);
-                self.incoming.on_pubrel(ack.id, deliver, outlet, &mut self.outputs);
+                self.incoming
+                    .on_pubrel(ack.id, deliver, outlet, &mut self.outputs);
             }
-            Packet::Ack(ack) => self.outgoing.on_ack(ack, outlet, &mut self.outputs)?,
+            Packet::Ack(ack) => {
+                self.outgoing
+                    .on_ack(self.version, ack, outlet, &mut self.outputs)?;
+            }
             Packet::Suback(suback) => {
                 let reasons = suback.reasons.iter().collect();
-                let answer = self.requests.on_suback(suback.id, reasons, &mut self.subscriptions)?;
-                self.outputs.extend(answer);
+                if self.outgoing.end_request(suback.id) {
+                    self.outputs.extend(self.requests.on_suback(
+                        suback.id,
+                        reasons,
+                        &mut self.subscriptions,
+                    ));
+                }
             }
             Packet::Unsuback(unsuback) => {
                 let reasons = unsuback.reasons.iter().collect();
-                let answer = self.requests.on_unsuback(unsuback.id, reasons, &mut self.subscriptions)?;
-                self.outputs.extend(answer);
+                if self.outgoing.end_request(unsuback.id) {
+                    self.outputs.extend(self.requests.on_unsuback(
+                        unsuback.id,
+                        reasons,
+                        &mut self.subscriptions,
+                    ));
+                }
             }
             Packet::Pingresp => {}
             Packet::Disconnect(disconnect) => return Err(Lost::ByServer(refusal(disconnect))),
             Packet::Connack(_) => return Err(Lost::Peer(Violation::SecondConnack.into())),
             Packet::Auth(_) => return Err(Lost::Peer(Violation::UnexpectedAuth.into())),
-            Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::Pingreq => {
-                return Err(Lost::Peer(Violation::WrongDirection(packet.packet_type()).into()));
+            Packet::Connect(_)
+            | Packet::Subscribe(_)
+            | Packet::Unsubscribe(_)
+            | Packet::Pingreq => {
+                return Err(Lost::Peer(
+                    Violation::WrongDirection(packet.packet_type()).into(),
+                ));
             }
         }
         Ok(())
@@ -206,10 +239,11 @@ impl<W: Waiters> Session<W> {
         &mut self,
         request: SubscribeRequest,
         inbox: W::Inbox,
-        waiter: W::Request,
+        of: InboxOf,
+        waiter: Option<W::Request>,
         outlet: &mut impl Outlet,
     ) {
-        self.requests.subscribe(request, inbox, waiter);
+        self.requests.subscribe(request, inbox, of, waiter);
         self.send_requests(outlet);
     }
 
@@ -226,7 +260,12 @@ impl<W: Waiters> Session<W> {
     fn send_requests(&mut self, outlet: &mut impl Outlet) {
         if let Some(welcome) = &self.open {
             let with_ids = welcome.subscription_ids_available;
-            self.requests.send(with_ids, &mut self.outgoing, &mut self.subscriptions, outlet);
+            self.requests.send(
+                with_ids,
+                &mut self.outgoing,
+                &mut self.subscriptions,
+                outlet,
+            );
         }
     }
 

@@ -58,7 +58,9 @@ impl<W: Waiters> Subscriptions<W> {
     /// By the identifiers in the message where there are some, else by the filters. One inbox is named once.
     pub(crate) fn route(&self, message: &Message) -> Route {
         let by_id = |subscribed: &Subscribed<W::Inbox>| {
-            subscribed.id.is_some_and(|id| message.subscription_ids.contains(&id))
+            subscribed
+                .id
+                .is_some_and(|id| message.subscription_ids.contains(&id))
         };
         let topic = message.topic.as_name();
         let mut matched = Vec::new();
@@ -71,11 +73,20 @@ impl<W: Waiters> Subscriptions<W> {
         let group_of = |&number: &usize| self.0.get(number).map(|subscribed| subscribed.group);
         matched.sort_by_key(group_of);
         matched.dedup_by_key(|number| group_of(number));
-        if matched.is_empty() { Route::CatchAll } else { Route::To(matched) }
+        if matched.is_empty() {
+            Route::CatchAll
+        } else {
+            Route::To(matched)
+        }
     }
 
     fn numbers(&self, wanted: impl Fn(&Subscribed<W::Inbox>) -> bool) -> Vec<usize> {
-        self.0.iter().enumerate().filter(|(_, subscribed)| wanted(subscribed)).map(|(number, _)| number).collect()
+        self.0
+            .iter()
+            .enumerate()
+            .filter(|(_, subscribed)| wanted(subscribed))
+            .map(|(number, _)| number)
+            .collect()
     }
 }
 
