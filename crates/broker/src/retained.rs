@@ -1,0 +1,274 @@
+//! Retained messages: the last one of each topic (§3.3.1.3).
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
+use core::ops::Bound;
+
+use columba_proto::{
+    Time,
+    topic::{Level, TopicFilter},
+};
+
+use crate::{id::MessageId, message::Message};
+
+/// How many topics one page looks at before it gives way to others.
+const LOOKED_AT_MAX: usize = 4096;
+
+/// How many clears are remembered: publishers on different shards can reach the store in another order than their publications have, but by less than this.
+const CLEARED_MAX: usize = 4096;
+
+/// The last retained message of each topic, in topic order.
+#[derive(Debug, Default)]
+pub struct RetainedStore {
+    topics: BTreeMap<Arc<str>, Version>,
+    /// Topics by the moment at which their message expires.
+    expiring: BTreeSet<(Time, Arc<str>)>,
+    cleared: BTreeMap<Arc<str>, MessageId>,
+    cleared_order: VecDeque<(Arc<str>, MessageId)>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Version {
+    id: MessageId,
+    message: Arc<Message>,
+}
+
+/// Where a page of retained messages ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Page {
+    /// There are no more.
+    Done,
+    /// Go on after this topic; it need not be one that matched.
+    After(Arc<str>),
+}
+
+impl RetainedStore {
+    /// Makes a message the retained one of its topic [MQTT-3.3.1-5]; an empty payload clears it [MQTT-3.3.1-6] [MQTT-3.3.1-7]. The highest `id` wins, whatever the order of
+    /// calls. Says whether anything changed.
+    pub fn set(&mut self, id: MessageId, message: Arc<Message>) -> bool {
+        let topic = &message.topic;
+        let known = self
+            .topics
+            .get(topic)
+            .map(|version| version.id)
+            .max(self.cleared.get(topic).copied());
+        if known.is_some_and(|known| known >= id) {
+            return false;
+        }
+        let before = self.remove(&Arc::clone(topic));
+        if message.payload().is_empty() {
+            self.remember_clear(id, Arc::clone(topic));
+            return before;
+        }
+        self.bytes += message.size();
+        if let Some(at) = message.expires {
+            self.expiring.insert((at, Arc::clone(topic)));
+        }
+        self.topics
+            .insert(Arc::clone(topic), Version { id, message });
+        true
+    }
+
+    /// The retained message of a topic.
+    pub fn get(&self, topic: &str, now: Time) -> Option<(MessageId, &Arc<Message>)> {
+        let version = self.topics.get(topic)?;
+        (!version.message.is_expired(now)).then_some((version.id, &version.message))
+    }
+
+    /// How many topics have one (some may have expired and not been removed yet).
+    pub fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Whether no topic has one.
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// Bytes of memory that the messages stand for.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// All of them, in topic order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, MessageId, &Arc<Message>)> {
+        self.topics
+            .iter()
+            .map(|(topic, version)| (topic, version.id, &version.message))
+    }
+
+    /// When the next one expires. Nobody has to be in a hurry: expired ones are not shown.
+    pub fn next_expiry(&self) -> Option<Time> {
+        self.expiring.first().map(|(at, _)| *at)
+    }
+
+    /// Removes up to `max` expired ones (§3.3.2.3.3); returns how many.
+    pub fn remove_expired(&mut self, now: Time, max: usize) -> usize {
+        let mut removed = 0;
+        while removed < max
+            && let Some((at, topic)) = self.expiring.first()
+            && *at <= now
+        {
+            let topic = Arc::clone(topic);
+            self.remove(&topic);
+            removed += 1;
+        }
+        removed
+    }
+
+    /// Appends to `out` up to `max` messages whose topics match `filter`, in topic order behind `after`, and says where to go on.
+    ///
+    /// Versions younger than `newest` are skipped: whoever subscribed at that moment gets them live. A page looks at a bounded number of topics, so it may end
+    /// with less than `max` messages, even none.
+    pub fn page(
+        &self,
+        filter: &TopicFilter,
+        after: Option<&str>,
+        newest: MessageId,
+        now: Time,
+        max: usize,
+        out: &mut Vec<(Arc<str>, MessageId, Arc<Message>)>,
+    ) -> Page {
+        let levels: Vec<Level<'_>> = filter.levels().collect();
+        if !filter.has_wildcard() {
+            let ahead = after.is_none_or(|after| after < filter.as_str());
+            if ahead && let Some((topic, version)) = self.topics.get_key_value(filter.as_str()) {
+                version.show(topic, newest, now, out);
+            }
+            return Page::Done;
+        }
+        let full = out.len() + max;
+        let mut range = self.topics.range::<str, _>((
+            after.map_or(Bound::Unbounded, Bound::Excluded),
+            Bound::Unbounded,
+        ));
+        let mut last = None;
+        for _ in 0..LOOKED_AT_MAX {
+            let Some((topic, version)) = range.next() else {
+                return Page::Done;
+            };
+            last = Some(topic);
+            match look(&levels, topic) {
+                Look::Matches => {
+                    version.show(topic, newest, now, out);
+                    if out.len() >= full {
+                        return Page::After(Arc::clone(topic));
+                    }
+                }
+                Look::SkipTo(target) => {
+                    range = self
+                        .topics
+                        .range::<str, _>((Bound::Included(&*target), Bound::Unbounded));
+                }
+                Look::PastAll => return Page::Done,
+            }
+        }
+        last.map_or(Page::Done, |topic| Page::After(Arc::clone(topic)))
+    }
+
+    fn remove(&mut self, topic: &Arc<str>) -> bool {
+        let Some(version) = self.topics.remove(topic) else {
+            return false;
+        };
+        self.bytes -= version.message.size();
+        if let Some(at) = version.message.expires {
+            self.expiring.remove(&(at, version.message.topic.clone()));
+        }
+        true
+    }
+
+    fn remember_clear(&mut self, id: MessageId, topic: Arc<str>) {
+        self.cleared.insert(Arc::clone(&topic), id);
+        self.cleared_order.push_back((topic, id));
+        if self.cleared_order.len() > CLEARED_MAX
+            && let Some((topic, id)) = self.cleared_order.pop_front()
+            && self.cleared.get(&topic) == Some(&id)
+        {
+            self.cleared.remove(&topic);
+        }
+    }
+}
+
+impl Version {
+    fn show(
+        &self,
+        topic: &Arc<str>,
+        newest: MessageId,
+        now: Time,
+        out: &mut Vec<(Arc<str>, MessageId, Arc<Message>)>,
+    ) {
+        if self.id <= newest && !self.message.is_expired(now) {
+            out.push((Arc::clone(topic), self.id, Arc::clone(&self.message)));
+        }
+    }
+}
+
+/// What a topic says about the ones behind it.
+#[derive(Debug, Eq, PartialEq)]
+enum Look {
+    Matches,
+    /// It does not match, nor does any topic before this text.
+    SkipTo(String),
+    /// It does not match, nor does any topic behind it.
+    PastAll,
+}
+
+/// Compares a topic with a filter, level by level. Topics stand in byte order: those below `a/` are neighbours, and `0` is the byte behind `/`.
+fn look(levels: &[Level<'_>], topic: &str) -> Look {
+    // A filter that begins with a wildcard does not match a topic that begins with `$` [MQTT-4.7.2-1]; `%` is the byte behind it.
+    if topic.starts_with('$') && matches!(levels.first(), Some(Level::One | Level::Rest)) {
+        return Look::SkipTo("%".into());
+    }
+    let mut start = 0;
+    let mut any_until = None;
+    for (depth, level) in levels.iter().enumerate() {
+        let end = topic[start..]
+            .find('/')
+            .map_or(topic.len(), |slash| start + slash);
+        let ends_here = end == topic.len();
+        let last = depth + 1 == levels.len();
+        // `#` matches the level above it too.
+        let may_end = last || levels[depth + 1] == Level::Rest;
+        let fits = match level {
+            Level::Rest => return Look::Matches,
+            Level::One => {
+                any_until = Some(end);
+                true
+            }
+            Level::Name(name) if topic[start..end] == **name => true,
+            Level::Name(name) => {
+                let mut wanted = String::from(&topic[..start]);
+                wanted.push_str(name);
+                if may_end && *topic < *wanted {
+                    return Look::SkipTo(wanted);
+                }
+                wanted.push('/');
+                if !last && *topic < *wanted {
+                    return Look::SkipTo(wanted);
+                }
+                false
+            }
+        };
+        if fits && ends_here {
+            return if may_end {
+                Look::Matches
+            } else {
+                Look::SkipTo([topic, "/"].concat())
+            };
+        }
+        if last || !fits {
+            break;
+        }
+        start = end + 1;
+    }
+    // Nothing more under the text that the last `+` stands for here.
+    any_until.map_or(Look::PastAll, |end| {
+        Look::SkipTo([&topic[..end], "0"].concat())
+    })
+}

@@ -1,0 +1,229 @@
+//! Who subscribes to one filter: one session, thousands, and shared groups.
+
+use alloc::{boxed::Box, collections::BTreeMap, string::ToString, sync::Arc, vec::Vec};
+use core::sync::atomic::AtomicU32;
+
+use columba_proto::topic::SubscriptionFilter;
+
+use super::{Group, Inserted, Member};
+use crate::id::SessionNo;
+
+/// The subscribers of one filter. Most filters have one.
+#[derive(Debug, Default)]
+pub(super) enum Holders {
+    #[default]
+    Nobody,
+    One(Member),
+    Crowd(Box<Crowd>),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    plain: Members,
+    groups: BTreeMap<Box<str>, Share>,
+}
+
+/// A shared group in the index.
+#[derive(Debug)]
+struct Share {
+    filter: Arc<str>,
+    turn: Arc<AtomicU32>,
+    members: Members,
+}
+
+/// Subscribers in order of their session numbers.
+#[derive(Debug)]
+enum Members {
+    Few(Vec<Member>),
+    Many(BTreeMap<SessionNo, Member>),
+}
+
+/// Above this a tree is cheaper than shifting a vector.
+const FEW_MAX: usize = 32;
+
+impl Holders {
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Nobody)
+    }
+
+    pub(super) fn insert(&mut self, filter: &SubscriptionFilter, member: Member) -> Inserted {
+        if filter.share().is_none() {
+            match self {
+                Self::Nobody => {
+                    *self = Self::One(member);
+                    return Inserted::New;
+                }
+                Self::One(one) if one.session.no == member.session.no => {
+                    *one = member;
+                    return Inserted::Replaced;
+                }
+                Self::One(_) | Self::Crowd(_) => {}
+            }
+        }
+        let crowd = self.crowd();
+        let Some(share) = filter.share() else {
+            return crowd.plain.insert(member);
+        };
+        if let Some(group) = crowd.groups.get_mut(share.as_str()) {
+            return group.members.insert(member);
+        }
+        let mut group = Share {
+            filter: filter.to_string().into(),
+            turn: Arc::default(),
+            members: Members::default(),
+        };
+        let inserted = group.members.insert(member);
+        crowd.groups.insert(share.as_str().into(), group);
+        inserted
+    }
+
+    pub(super) fn remove(&mut self, filter: &SubscriptionFilter, session: SessionNo) -> bool {
+        match (&mut *self, filter.share()) {
+            (Self::Nobody, _) | (Self::One(_), Some(_)) => false,
+            (Self::One(one), None) => {
+                let here = one.session.no == session;
+                if here {
+                    *self = Self::Nobody;
+                }
+                here
+            }
+            (Self::Crowd(crowd), share) => {
+                let removed = crowd.remove(share.map(|share| share.as_str()), session);
+                if crowd.plain.len() == 0 && crowd.groups.is_empty() {
+                    *self = Self::Nobody;
+                }
+                removed
+            }
+        }
+    }
+
+    /// Adds everybody to what one topic matched.
+    pub(super) fn collect<'a>(&'a self, plain: &mut Vec<&'a Member>, groups: &mut Vec<Group>) {
+        match self {
+            Self::Nobody => {}
+            Self::One(one) => plain.push(one),
+            Self::Crowd(crowd) => {
+                crowd.plain.each(|member| plain.push(member));
+                for share in crowd.groups.values() {
+                    groups.push(share.group());
+                }
+            }
+        }
+    }
+
+    fn crowd(&mut self) -> &mut Crowd {
+        if !matches!(self, Self::Crowd(_)) {
+            let mut crowd = Box::<Crowd>::default();
+            if let Self::One(one) = core::mem::take(self) {
+                let _new = crowd.plain.insert(one);
+            }
+            *self = Self::Crowd(crowd);
+        }
+        let Self::Crowd(crowd) = self else {
+            unreachable!("it was made one above")
+        };
+        crowd
+    }
+}
+
+impl Crowd {
+    fn remove(&mut self, share: Option<&str>, session: SessionNo) -> bool {
+        let Some(share) = share else {
+            return self.plain.remove(session);
+        };
+        let Some(group) = self.groups.get_mut(share) else {
+            return false;
+        };
+        let removed = group.members.remove(session);
+        if group.members.len() == 0 {
+            self.groups.remove(share);
+        }
+        removed
+    }
+}
+
+impl Share {
+    fn group(&self) -> Group {
+        let mut members = Vec::with_capacity(self.members.len());
+        self.members.each(|member| members.push(member.clone()));
+        Group {
+            filter: Arc::clone(&self.filter),
+            members: members.into_boxed_slice(),
+            turn: Arc::clone(&self.turn),
+        }
+    }
+}
+
+impl Default for Members {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl Members {
+    fn len(&self) -> usize {
+        match self {
+            Self::Few(few) => few.len(),
+            Self::Many(many) => many.len(),
+        }
+    }
+
+    fn insert(&mut self, member: Member) -> Inserted {
+        let replaced = match self {
+            Self::Few(few) => {
+                match few.binary_search_by_key(&member.session.no, |member| member.session.no) {
+                    Ok(at) => {
+                        few[at] = member;
+                        true
+                    }
+                    Err(at) if few.len() < FEW_MAX => {
+                        few.insert(at, member);
+                        false
+                    }
+                    Err(_) => {
+                        let mut many: BTreeMap<_, _> = few
+                            .drain(..)
+                            .map(|member| (member.session.no, member))
+                            .collect();
+                        many.insert(member.session.no, member);
+                        *self = Self::Many(many);
+                        false
+                    }
+                }
+            }
+            Self::Many(many) => many.insert(member.session.no, member).is_some(),
+        };
+        if replaced {
+            Inserted::Replaced
+        } else {
+            Inserted::New
+        }
+    }
+
+    fn remove(&mut self, session: SessionNo) -> bool {
+        match self {
+            Self::Few(few) => {
+                let found = few.binary_search_by_key(&session, |member| member.session.no);
+                if let Ok(at) = found {
+                    few.remove(at);
+                }
+                found.is_ok()
+            }
+            Self::Many(many) => {
+                let removed = many.remove(&session).is_some();
+                // Well below the upper bound, so that a session that comes and goes does not rebuild it each time.
+                if many.len() <= FEW_MAX / 2 {
+                    *self = Self::Few(core::mem::take(many).into_values().collect());
+                }
+                removed
+            }
+        }
+    }
+
+    fn each<'a>(&'a self, mut visit: impl FnMut(&'a Member)) {
+        match self {
+            Self::Few(few) => few.iter().for_each(visit),
+            Self::Many(many) => many.values().for_each(&mut visit),
+        }
+    }
+}

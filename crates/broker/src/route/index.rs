@@ -1,0 +1,281 @@
+//! All subscriptions of the broker: a trie over levels whose edges stand in one table.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::hash::BuildHasher;
+
+use columba_proto::topic::{Level, SubscriptionFilter, TopicFilter};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::{
+    Grant, Member, Route, SessionRef, Versions,
+    holders::Holders,
+    levels::{LevelId, Levels},
+};
+use crate::id::SessionNo;
+
+/// Filters and who subscribes to them (§4.7).
+///
+/// A node is a prefix of filters. Its named children are found through one table of all edges, keyed by (parent, level); its wildcard children through the
+/// node itself. Level texts are held once.
+#[derive(Debug)]
+pub struct FilterIndex {
+    hasher: FixedState,
+    levels: Levels,
+    nodes: Slab<Node>,
+    /// Nodes by parent and level.
+    edges: HashTable<u32>,
+    subscriptions: usize,
+}
+
+/// What an insertion did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Inserted {
+    /// The session had no such subscription.
+    New,
+    /// It had: the old one is replaced [MQTT-3.8.4-3].
+    Replaced,
+}
+
+#[derive(Debug)]
+struct Node {
+    parent: u32,
+    step: Step,
+    /// The child `+`.
+    one: u32,
+    /// The child `#`.
+    rest: u32,
+    /// Number of named children.
+    named: u32,
+    holders: Holders,
+}
+
+/// How a node hangs on its parent.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Root,
+    Name(LevelId),
+    One,
+    Rest,
+}
+
+const ROOT: u32 = 0;
+const NONE: u32 = u32::MAX;
+
+impl FilterIndex {
+    /// An empty one. `seed`: for the hash tables.
+    pub fn new(seed: u64) -> Self {
+        let hasher = FixedState::with_seed(seed);
+        let mut nodes = Slab::new();
+        nodes.insert(Node::new(NONE, Step::Root));
+        Self {
+            levels: Levels::new(hasher.clone()),
+            hasher,
+            nodes,
+            edges: HashTable::new(),
+            subscriptions: 0,
+        }
+    }
+
+    /// How many subscriptions there are.
+    pub fn len(&self) -> usize {
+        self.subscriptions
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.subscriptions == 0
+    }
+
+    /// Adds a subscription or replaces the session's one with the same filter, then raises the filter's version.
+    pub fn insert(
+        &mut self,
+        filter: &SubscriptionFilter,
+        session: SessionRef,
+        grant: Grant,
+        versions: &Versions,
+    ) -> Inserted {
+        let mut node = ROOT;
+        for level in filter.filter().levels() {
+            node = self.child_or_new(node, level);
+        }
+        let inserted = self.nodes[node as usize]
+            .holders
+            .insert(filter, Member { session, grant });
+        if inserted == Inserted::New {
+            self.subscriptions += 1;
+        }
+        versions.raise(filter.filter());
+        inserted
+    }
+
+    /// Removes a subscription; `false` where there was none. Raises the filter's version.
+    pub fn remove(
+        &mut self,
+        filter: &SubscriptionFilter,
+        session: SessionNo,
+        versions: &Versions,
+    ) -> bool {
+        let Some(node) = self.find(filter.filter()) else {
+            return false;
+        };
+        if !self.nodes[node as usize].holders.remove(filter, session) {
+            return false;
+        }
+        self.subscriptions -= 1;
+        self.prune(node);
+        versions.raise(filter.filter());
+        true
+    }
+
+    /// Everybody whom a publication to `topic` concerns (§4.7.1).
+    pub fn route(&self, topic: Arc<str>) -> Route {
+        let mut plain = Vec::new();
+        let mut groups = Vec::new();
+        self.each_match(&topic, |holders| holders.collect(&mut plain, &mut groups));
+        Route::new(topic, plain, groups)
+    }
+
+    /// Walks all branches that match. The work is bounded by the number of nodes that match a prefix of the topic.
+    fn each_match<'a>(&'a self, topic: &str, mut visit: impl FnMut(&'a Holders)) {
+        let names: SmallVec<[Option<LevelId>; 16]> = topic
+            .split('/')
+            .map(|name| self.levels.find(name))
+            .collect();
+        // A filter that begins with a wildcard does not match a topic that begins with `$` [MQTT-4.7.2-1].
+        let hidden = topic.starts_with('$');
+        let mut open: SmallVec<[(u32, usize); 32]> = SmallVec::new();
+        open.push((ROOT, 0));
+        while let Some((at, depth)) = open.pop() {
+            let node = &self.nodes[at as usize];
+            let wild = !(hidden && at == ROOT);
+            // `#` stands for its parent too (§4.7.1.2).
+            if wild && node.rest != NONE {
+                visit(&self.nodes[node.rest as usize].holders);
+            }
+            let Some(name) = names.get(depth) else {
+                visit(&node.holders);
+                continue;
+            };
+            if wild && node.one != NONE {
+                open.push((node.one, depth + 1));
+            }
+            if let Some(name) = name
+                && node.named > 0
+                && let Some(child) = self.edge(at, *name)
+            {
+                open.push((child, depth + 1));
+            }
+        }
+    }
+
+    fn find(&self, filter: &TopicFilter) -> Option<u32> {
+        filter
+            .levels()
+            .try_fold(ROOT, |node, level| self.child(node, level))
+    }
+
+    fn child(&self, parent: u32, level: Level<'_>) -> Option<u32> {
+        let node = &self.nodes[parent as usize];
+        match level {
+            Level::Name(text) => self.edge(parent, self.levels.find(text)?),
+            Level::One => Some(node.one).filter(|&child| child != NONE),
+            Level::Rest => Some(node.rest).filter(|&child| child != NONE),
+        }
+    }
+
+    fn child_or_new(&mut self, parent: u32, level: Level<'_>) -> u32 {
+        if let Some(child) = self.child(parent, level) {
+            return child;
+        }
+        let step = match level {
+            Level::Name(text) => Step::Name(self.levels.acquire(text)),
+            Level::One => Step::One,
+            Level::Rest => Step::Rest,
+        };
+        let child = u32::try_from(self.nodes.insert(Node::new(parent, step)))
+            .expect("memory ends before 2^32 nodes");
+        let node = &mut self.nodes[parent as usize];
+        match step {
+            Step::Root => {}
+            Step::One => node.one = child,
+            Step::Rest => node.rest = child,
+            Step::Name(name) => {
+                node.named += 1;
+                let Self {
+                    hasher,
+                    nodes,
+                    edges,
+                    ..
+                } = self;
+                edges.insert_unique(hasher.hash_one((parent, name.0)), child, |&child| {
+                    nodes[child as usize].hash(hasher)
+                });
+            }
+        }
+        child
+    }
+
+    fn edge(&self, parent: u32, name: LevelId) -> Option<u32> {
+        let hash = self.hasher.hash_one((parent, name.0));
+        let found = self.edges.find(hash, |&child| {
+            let node = &self.nodes[child as usize];
+            node.parent == parent && matches!(node.step, Step::Name(its) if its == name)
+        });
+        found.copied()
+    }
+
+    /// Takes away the nodes from `at` upwards that nobody needs any more.
+    fn prune(&mut self, mut at: u32) {
+        while at != ROOT && self.nodes[at as usize].is_unused() {
+            let node = self.nodes.remove(at as usize);
+            let parent = &mut self.nodes[node.parent as usize];
+            match node.step {
+                Step::Root => {}
+                Step::One => parent.one = NONE,
+                Step::Rest => parent.rest = NONE,
+                Step::Name(name) => {
+                    parent.named -= 1;
+                    if let Ok(entry) = self
+                        .edges
+                        .find_entry(node.hash(&self.hasher), |&child| child == at)
+                    {
+                        entry.remove();
+                    }
+                    self.levels.release(name);
+                }
+            }
+            at = node.parent;
+        }
+        if self.subscriptions == 0 {
+            self.nodes.shrink_to_fit();
+            self.edges = HashTable::new();
+        }
+    }
+}
+
+impl Node {
+    fn new(parent: u32, step: Step) -> Self {
+        Self {
+            parent,
+            step,
+            one: NONE,
+            rest: NONE,
+            named: 0,
+            holders: Holders::Nobody,
+        }
+    }
+
+    fn is_unused(&self) -> bool {
+        self.holders.is_empty() && self.named == 0 && self.one == NONE && self.rest == NONE
+    }
+
+    fn hash(&self, hasher: &FixedState) -> u64 {
+        match self.step {
+            Step::Name(name) => hasher.hash_one((self.parent, name.0)),
+            Step::Root | Step::One | Step::Rest => 0,
+        }
+    }
+}
