@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use columba_proto::{PacketId, QoS, RetainHandling, Time};
+use columba_proto::{PacketId, QoS, Time, packet::RetainHandling};
 
 use crate::id::{MessageId, SessionNo};
 
@@ -129,6 +129,8 @@ pub enum Record<'a> {
         message: MessageId,
     },
     /// A message of a shared group went from a session that ends to another member [MQTT-4.8.2-5].
+    ///
+    /// Written before the session's `Deleted`, which takes what is left of its queue along. The new session may have ended meanwhile: then the message ends too.
     Moved {
         /// Where it was.
         from: SessionNo,
@@ -218,6 +220,7 @@ pub struct GrantRecord {
     pub retain_handling: RetainHandling,
     /// Subscription Identifier; 0 where there is none.
     pub subscription_id: u32,
-    /// Retained messages are still to be taken (a cursor begins with this record).
-    pub cursor: bool,
+    /// Retained messages are still to be taken, versions up to this one (younger ones come live): a cursor begins with this record, and an earlier one of the
+    /// same filter ends. `None`: there is nothing to take.
+    pub cursor: Option<MessageId>,
 }

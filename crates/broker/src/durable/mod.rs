@@ -1,0 +1,29 @@
+//! What must survive: records, their fold, and how the fold stands in the cold store.
+//!
+//! Every change of durable state is a [`Record`]. The journal is a sequence of commits, each a sequence of records; durable state is their fold, in two shapes:
+//! [`State`] holds it in memory (recovery, tools, tests), [`Fold`] follows the journal and turns it into changes of ordered keys (checkpoint). For any cut of a
+//! journal, `recover` from the keys plus the records behind the cut is the same as all records from the beginning.
+//!
+//! Inside one commit the order of records of different shards means nothing: an acknowledgement can stand before its publication, a publication before the
+//! session that it goes to. Both shapes keep such loose ends until the end of the commit. A commit is all or nothing, so they always find each other.
+
+mod apply;
+mod codec;
+mod fold;
+mod keys;
+mod record;
+mod recover;
+mod state;
+mod window;
+mod wire;
+
+pub use apply::ApplyError;
+pub use codec::{PublicationEncoder, RecordError};
+pub use fold::{Fold, FoldError};
+pub use keys::{ColdError, ColdRead, KeyChange, SPACES, space};
+pub use record::{GrantRecord, MessageRecord, Record, TargetRecord, WillRecord};
+pub use recover::{RecoverError, load_window, recover};
+pub use state::{
+    ColdQueue, Exchanges, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State,
+    StoredWill,
+};

@@ -1,0 +1,290 @@
+//! Changes of keys since the last checkpoint; what came and went in between leaves nothing behind.
+
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+
+use super::{
+    keys::{KeyChange, behind_session, message_key, put_queued, queue_key, session_key, space},
+    record::TargetRecord,
+    wire::put_u64,
+};
+use crate::id::{MessageId, SessionNo};
+
+/// A payload stands beside each of its references as long as that costs no more than this.
+const INLINE_MAX: usize = 4096;
+
+/// What a checkpoint will write.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// Sessions and their parts, by space and key.
+    keys: BTreeMap<(u8, Vec<u8>), Slot<Vec<u8>>>,
+    queue: BTreeMap<(SessionNo, MessageId), Slot<Reference>>,
+    /// Messages of this window that are in a queue.
+    messages: BTreeMap<MessageId, Held>,
+    /// How many queues name each of the messages in the cold store, where that changed.
+    pub(super) counts: BTreeMap<MessageId, u64>,
+    /// Topics whose retained message changed; `None`: cleared.
+    pub(super) retained: BTreeMap<Box<str>, (MessageId, Option<Vec<u8>>)>,
+    bytes: usize,
+}
+
+/// A key that was touched.
+#[derive(Debug)]
+struct Slot<T> {
+    /// The store may have the key too, so its end must be written.
+    maybe_cold: bool,
+    /// `None`: it goes.
+    value: Option<T>,
+}
+
+/// An entry of a queue.
+#[derive(Clone, Debug)]
+pub(super) struct Reference {
+    pub(super) target: TargetRecord,
+    pub(super) source: Source,
+}
+
+/// Where the message of an entry is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Source {
+    /// In this window.
+    Window,
+    /// In the cold store, with a count of its entries.
+    Counted,
+    /// In the cold store, beside its only entry.
+    Inline,
+}
+
+#[derive(Debug)]
+struct Held {
+    value: Vec<u8>,
+    references: usize,
+}
+
+/// What a window knows of an entry.
+#[derive(Debug)]
+pub(super) enum Known {
+    Here(Reference),
+    Gone,
+    /// Ask the store.
+    Untouched,
+}
+
+impl Window {
+    /// About the bytes that a checkpoint will write.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn get(&self, space: u8, key: &[u8]) -> Option<Option<&Vec<u8>>> {
+        self.keys
+            .get(&(space, key.to_vec()))
+            .map(|slot| slot.value.as_ref())
+    }
+
+    pub(super) fn put(&mut self, space: u8, key: Vec<u8>, value: Vec<u8>, maybe_cold: bool) {
+        self.bytes += key.len() + value.len();
+        self.keys
+            .entry((space, key))
+            .or_insert(Slot {
+                maybe_cold,
+                value: None,
+            })
+            .value = Some(value);
+    }
+
+    pub(super) fn delete(&mut self, space: u8, key: Vec<u8>, maybe_cold: bool) {
+        let key = (space, key);
+        if let Some(slot) = self.keys.get_mut(&key) {
+            let before = slot
+                .value
+                .take()
+                .map_or(0, |value| key.1.len() + value.len());
+            self.bytes = self.bytes.saturating_sub(before);
+            if !slot.maybe_cold {
+                self.keys.remove(&key);
+            }
+        } else if maybe_cold {
+            self.keys.insert(
+                key,
+                Slot {
+                    maybe_cold,
+                    value: None,
+                },
+            );
+        }
+    }
+
+    /// Deletes all keys of a session that this window has put.
+    pub(super) fn delete_session(&mut self, session: SessionNo) {
+        let mut keys = Vec::new();
+        for space in [space::SESSIONS, space::PARTS] {
+            let from = (space, session_key(session));
+            let to = behind_session(session).map_or((space + 1, Vec::new()), |key| (space, key));
+            keys.extend(self.keys.range(from..to).map(|(key, _)| key.clone()));
+        }
+        for (space, key) in keys {
+            self.delete(space, key, false);
+        }
+        let queue = (session, MessageId(0))..=(session, MessageId(u64::MAX));
+        let queued: Vec<_> = self
+            .queue
+            .range(queue)
+            .map(|((_, message), _)| *message)
+            .collect();
+        for message in queued {
+            if let Known::Here(entry) = self.unqueue(session, message) {
+                self.release(message, entry.source);
+            }
+        }
+    }
+
+    /// Holds a message of this window; `hold` counts one reference.
+    pub(super) fn hold(&mut self, message: MessageId, value: impl FnOnce() -> Vec<u8>) {
+        let bytes = &mut self.bytes;
+        let held = self.messages.entry(message).or_insert_with(|| {
+            let value = value();
+            *bytes += value.len();
+            Held {
+                value,
+                references: 0,
+            }
+        });
+        held.references += 1;
+    }
+
+    /// Counts one reference to a message less. An inline message of the store needs no count.
+    pub(super) fn release(&mut self, message: MessageId, source: Source) {
+        match source {
+            Source::Window => {
+                if let Some(held) = self.messages.get_mut(&message) {
+                    held.references -= 1;
+                    if held.references == 0 {
+                        self.bytes = self.bytes.saturating_sub(held.value.len());
+                        self.messages.remove(&message);
+                    }
+                }
+            }
+            Source::Counted => {
+                if let Some(count) = self.counts.get_mut(&message) {
+                    *count = count.saturating_sub(1);
+                }
+            }
+            Source::Inline => {}
+        }
+    }
+
+    /// Puts an entry, the reference to its message already counted; gives back the entry of this window that it replaces.
+    pub(super) fn enqueue(
+        &mut self,
+        session: SessionNo,
+        message: MessageId,
+        entry: Reference,
+    ) -> Option<Reference> {
+        let slot = self.queue.entry((session, message)).or_insert(Slot {
+            maybe_cold: false,
+            value: None,
+        });
+        slot.value.replace(entry)
+    }
+
+    /// Takes an entry out, if it is in this window.
+    pub(super) fn unqueue(&mut self, session: SessionNo, message: MessageId) -> Known {
+        let key = (session, message);
+        let Some(slot) = self.queue.get_mut(&key) else {
+            return Known::Untouched;
+        };
+        let Some(entry) = slot.value.take() else {
+            return Known::Gone;
+        };
+        if !slot.maybe_cold {
+            self.queue.remove(&key);
+        }
+        Known::Here(entry)
+    }
+
+    /// An entry of the store goes.
+    pub(super) fn unqueue_cold(&mut self, session: SessionNo, message: MessageId) {
+        self.bytes += 16;
+        self.queue.insert(
+            (session, message),
+            Slot {
+                maybe_cold: true,
+                value: None,
+            },
+        );
+    }
+
+    pub(super) fn is_touched(&self, session: SessionNo, message: MessageId) -> bool {
+        self.queue.contains_key(&(session, message))
+    }
+
+    /// All changes, and an empty window.
+    pub(super) fn take(&mut self) -> Vec<KeyChange> {
+        let Self {
+            keys,
+            queue,
+            messages,
+            counts,
+            retained,
+            bytes: _,
+        } = core::mem::take(self);
+        let mut changes = Vec::with_capacity(
+            keys.len() + queue.len() + messages.len() + counts.len() + retained.len(),
+        );
+        let mut change = |space, key, value| changes.push(KeyChange { space, key, value });
+        for ((space, key), slot) in keys {
+            change(space, key, slot.value);
+        }
+        for ((session, message), slot) in queue {
+            let value = slot.value.map(|entry| {
+                let held = messages
+                    .get(&message)
+                    .filter(|held| entry.source == Source::Window && held.is_inline());
+                let mut value = Vec::new();
+                put_queued(
+                    &mut value,
+                    (&entry.target).into(),
+                    held.map(|held| &*held.value),
+                );
+                value
+            });
+            change(space::QUEUE, queue_key(session, message), value);
+        }
+        for (message, held) in messages {
+            if !held.is_inline() {
+                let mut count = Vec::new();
+                put_u64(&mut count, held.references as u64);
+                change(space::COUNTS, message_key(message), Some(count));
+                change(space::MESSAGES, message_key(message), Some(held.value));
+            }
+        }
+        for (message, count) in counts {
+            let mut value = Vec::new();
+            put_u64(&mut value, count);
+            if count == 0 {
+                change(space::MESSAGES, message_key(message), None);
+            }
+            change(
+                space::COUNTS,
+                message_key(message),
+                (count > 0).then_some(value),
+            );
+        }
+        for (topic, (id, value)) in retained {
+            let key = Vec::from(topic.as_bytes());
+            if value.is_none() {
+                let mut cleared = Vec::new();
+                put_u64(&mut cleared, id.0);
+                change(space::CLEARED, key.clone(), Some(cleared));
+            }
+            change(space::RETAINED, key, value);
+        }
+        changes
+    }
+}
+
+impl Held {
+    fn is_inline(&self) -> bool {
+        self.references == 1 || self.value.len().saturating_mul(self.references) <= INLINE_MAX
+    }
+}
