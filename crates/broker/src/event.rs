@@ -42,12 +42,14 @@ pub enum Event {
         /// How long it was connected, in milliseconds.
         after_ms: u64,
     },
-    /// Messages were dropped.
+    /// Messages were dropped; told once a second at most for each client and reason.
     Dropped {
         /// For whom.
         client_id: Box<str>,
         /// Why.
         reason: DropReason,
+        /// How many, since it was told last.
+        count: u64,
     },
     /// A session ended by its expiry interval.
     Expired {
@@ -67,6 +69,6 @@ pub enum DropReason {
     TooLarge,
     /// The client refused it with a reason code of 0x80 or above.
     Refused,
-    /// Its session ended and no other member of its shared group was there.
+    /// Its session ended first.
     SessionEnded,
 }

@@ -69,6 +69,11 @@ impl Clock {
         MessageId(self.next(lane))
     }
 
+    /// The greatest identity given out so far, whatever its lane.
+    pub fn latest(&self) -> MessageId {
+        MessageId((self.0.load(Ordering::Relaxed) << LANE_BITS) | ((1 << LANE_BITS) - 1))
+    }
+
     /// Makes sure that nothing up to `id` (of a session or a message) is given out again.
     pub fn seen(&self, id: u64) {
         self.0.fetch_max(id >> LANE_BITS, Ordering::Relaxed);

@@ -1,18 +1,29 @@
-//! The brain of a broker's shard: sessions, routing, delivery, and what of it must survive.
-//!
-//! Everything here decides and nothing acts: there is no socket, file, clock, thread, lock or randomness in this crate. A shard is driven through the calls
-//! and outputs of [`seam`]; what shards share stands behind [`seam::Commons`].
+//! The brain of a shard: sessions, routing, delivery. No lock, no await, no clock, no chance: plain values in, plain values out.
 #![no_std]
 
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod commons;
 pub mod durable;
 pub mod event;
 pub mod id;
+pub mod limits;
 pub mod message;
 pub mod placement;
 pub mod retained;
 pub mod route;
 pub mod seam;
+
+mod connection;
+mod hold;
+mod out_buffer;
+mod session;
+mod shard;
+mod timers;
+
+pub use limits::Config;
+pub use out_buffer::OutBuffer;
+pub use session::SessionSnapshot;
+pub use shard::{Shard, ShardSnapshot};

@@ -1,0 +1,176 @@
+//! One network connection as the brain sees it: what is half received, what waits to leave, and which session it serves.
+
+use alloc::{boxed::Box, vec::Vec};
+
+use columba_proto::{AliasesIn, KeepAlive, PacketId, ReasonCode, Time, connection, qos::ReceiveQuota};
+
+use crate::{hold::Ring, id::ConnectionId, out_buffer::OutBuffer, seam::Origin};
+
+/// A connection of this shard.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) origin: Origin,
+    pub(crate) phase: Phase,
+    pub(crate) out: OutBuffer,
+    /// A packet that has not come whole.
+    pub(crate) partial: Vec<u8>,
+    pub(crate) is_dirty: bool,
+    /// The world was told to stop reading.
+    pub(crate) is_paused: bool,
+}
+
+/// Where the connection stands in its life.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Nothing but CONNECT may come [MQTT-3.1.0-1].
+    AwaitConnect,
+    /// CONNECT was accepted.
+    Open(Box<Open>),
+    /// Only the rest of the out-buffer is still to leave.
+    Closing,
+}
+
+/// An accepted connection.
+#[derive(Debug)]
+pub(crate) struct Open {
+    /// What it speaks, and what may come on it.
+    pub(crate) protocol: connection::Open,
+    /// Slot of its session.
+    pub(crate) session: u32,
+    /// CONNACK has left the ring; nothing may pass it.
+    pub(crate) greeted: bool,
+    pub(crate) since: Time,
+    pub(crate) keep_alive: KeepAlive,
+    /// The client's Maximum Packet Size [MQTT-3.1.2-24].
+    pub(crate) max_packet_size: u32,
+    /// QoS 1 and 2 messages of this client that we have not answered with their last packet (§4.9).
+    pub(crate) receiving: ReceiveQuota,
+    /// What waits for the disk.
+    pub(crate) ring: Ring,
+    /// Aliases that the client has set.
+    pub(crate) aliases: Option<Box<AliasesIn>>,
+    /// What a 3.x client may have to be sent again; present while anything is in flight to it.
+    pub(crate) unanswered: Option<Box<Unanswered>>,
+}
+
+/// Identifiers that were in flight at the last looks.
+#[derive(Debug, Default)]
+pub(crate) struct Unanswered {
+    pub(crate) newer: Vec<PacketId>,
+    pub(crate) older: Vec<PacketId>,
+}
+
+/// How a connection ends, for the will, the log, and the client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Ending {
+    pub(crate) reason: ReasonCode,
+    /// The client went by DISCONNECT with reason 0: its will is removed [MQTT-3.14.4-3].
+    pub(crate) is_normal: bool,
+    /// Whether we say the reason (MQTT 5, DISCONNECT).
+    pub(crate) is_ours: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(origin: Origin) -> Self {
+        Self {
+            origin,
+            phase: Phase::AwaitConnect,
+            out: OutBuffer::default(),
+            partial: Vec::new(),
+            is_dirty: false,
+            is_paused: false,
+        }
+    }
+
+    pub(crate) fn open(&mut self) -> Option<&mut Open> {
+        match &mut self.phase {
+            Phase::Open(open) => Some(open),
+            Phase::AwaitConnect | Phase::Closing => None,
+        }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing)
+    }
+}
+
+/// The connections of a shard: slots with generations.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    connection: Option<Box<Connection>>,
+}
+
+impl Connections {
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(crate) fn insert(&mut self, connection: Connection) -> ConnectionId {
+        let connection = Some(Box::new(connection));
+        if let Some(slot) = self.free.pop() {
+            let entry = &mut self.slots[slot as usize];
+            entry.connection = connection;
+            return ConnectionId { slot, generation: entry.generation };
+        }
+        let slot = u32::try_from(self.slots.len()).expect("fewer connections than a u32 counts");
+        self.slots.push(Slot { generation: 0, connection });
+        ConnectionId { slot, generation: 0 }
+    }
+
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        let slot = self.slots.get(id.slot as usize)?;
+        if slot.generation == id.generation { slot.connection.as_deref() } else { None }
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        if slot.generation == id.generation { slot.connection.as_deref_mut() } else { None }
+    }
+
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        if slot.generation != id.generation {
+            return None;
+        }
+        let connection = slot.connection.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.slot);
+        Some(connection)
+    }
+
+    /// All connections, by slot.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.slots.iter().enumerate().filter(|(_, slot)| slot.connection.is_some()).map(|(index, slot)| ConnectionId {
+            slot: index as u32,
+            generation: slot.generation,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_word_about_an_old_connection_reaches_nobody() {
+        let mut connections = Connections::default();
+        let origin = Origin { peer: "a".into(), listener: 0 };
+        let old = connections.insert(Connection::new(origin.clone()));
+        assert!(connections.remove(old).is_some());
+
+        let new = connections.insert(Connection::new(origin));
+
+        assert_eq!(new.slot, old.slot);
+        assert!(connections.get(old).is_none());
+        assert!(connections.get_mut(new).is_some());
+        assert!(connections.remove(old).is_none());
+        assert_eq!(connections.len(), 1);
+    }
+}

@@ -1,0 +1,223 @@
+//! Disk before wire: frames that wait for a change to be on disk, in the order in which they must leave.
+
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+
+use columba_proto::{AckKind, PacketId, ReasonCode};
+
+use crate::{
+    durable::Record,
+    id::{ChangeSeq, ConnectionId},
+};
+
+/// Something that must not leave the shard before change `until` is on disk, nor before `left` readers have room.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Held<T> {
+    until: ChangeSeq,
+    left: u16,
+    value: T,
+}
+
+impl<T> Held<T> {
+    pub(crate) fn new(until: ChangeSeq, left: u16, value: T) -> Self {
+        Self { until, left, value }
+    }
+
+    /// Whether it may leave.
+    pub(crate) fn is_free(&self, synced: ChangeSeq) -> bool {
+        self.until <= synced && self.left == 0
+    }
+
+    /// The value, where it may leave; otherwise everything as it was.
+    pub(crate) fn release(self, synced: ChangeSeq) -> Result<T, Self> {
+        if self.is_free(synced) { Ok(self.value) } else { Err(self) }
+    }
+
+    /// The value, for reading only.
+    pub(crate) fn peek(&self) -> &T {
+        &self.value
+    }
+}
+
+/// A frame that a connection will send; bytes are made when it leaves.
+#[derive(Debug)]
+pub(crate) enum Frame {
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
+    Ack { kind: AckKind, id: PacketId, reason: ReasonCode },
+    /// A PUBLISH whose message is in the session's sender.
+    Publish { id: PacketId, dup: bool },
+    /// Anything rare, already encoded.
+    Bytes(Box<[u8]>),
+}
+
+/// The frames of one connection that cannot leave yet. What is sent while it is not empty joins it, so that the order stays.
+#[derive(Debug, Default)]
+pub(crate) struct Ring {
+    frames: VecDeque<Held<Frame>>,
+    /// How many frames have left: the absolute number of the first one here.
+    gone: u64,
+}
+
+impl Ring {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Appends; the answer is the frame's number, for [`Self::settle`].
+    pub(crate) fn push(&mut self, held: Held<Frame>) -> u64 {
+        self.frames.push_back(held);
+        self.gone + self.frames.len() as u64 - 1
+    }
+
+    /// The next frame that may leave.
+    pub(crate) fn pop(&mut self, synced: ChangeSeq) -> Option<Frame> {
+        let first = self.frames.pop_front()?;
+        match first.release(synced) {
+            Ok(frame) => {
+                self.gone += 1;
+                if self.frames.is_empty() && self.frames.capacity() > crate::limits::IDLE_RING_MAX {
+                    self.frames = VecDeque::new();
+                }
+                Some(frame)
+            }
+            Err(held) => {
+                self.frames.push_front(held);
+                None
+            }
+        }
+    }
+
+    /// Adds to what frame `number` waits for; used while the frame cannot have left.
+    pub(crate) fn withhold(&mut self, number: u64, readers: u16) {
+        if let Some(held) = self.at(number) {
+            held.left += readers;
+        }
+    }
+
+    /// One reader that frame `number` waits for has room again, or is gone.
+    pub(crate) fn settle(&mut self, number: u64) {
+        if let Some(held) = self.at(number) {
+            held.left = held.left.saturating_sub(1);
+        }
+    }
+
+    /// Whether the PUBLISH with this identifier is still here, so that no answer to it can be meant.
+    pub(crate) fn holds_publish(&self, wanted: PacketId) -> bool {
+        self.frames.iter().any(|held| matches!(held.peek(), Frame::Publish { id, .. } if *id == wanted))
+    }
+
+    fn at(&mut self, number: u64) -> Option<&mut Held<Frame>> {
+        let index = usize::try_from(number.checked_sub(self.gone)?).ok()?;
+        self.frames.get_mut(index)
+    }
+}
+
+/// The records of the turn, and how far earlier ones have come.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    bytes: Vec<u8>,
+    open: ChangeSeq,
+    last_append: ChangeSeq,
+    synced: ChangeSeq,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), open: ChangeSeq(1), last_append: ChangeSeq(0), synced: ChangeSeq(0) }
+    }
+}
+
+impl Batch {
+    /// Appends a record; what promises it waits for the answer.
+    pub(crate) fn append(&mut self, record: &Record<'_>) -> ChangeSeq {
+        record.encode(&mut self.bytes);
+        self.last_append = self.open;
+        self.open
+    }
+
+    /// What a frame waits for that adds no record itself but speaks of recorded state: the last append, not the next one, which may never come.
+    pub(crate) fn last_append(&self) -> ChangeSeq {
+        self.last_append
+    }
+
+    /// Closes the batch and appends its bytes to `out`.
+    pub(crate) fn cut(&mut self, out: &mut Vec<u8>) -> Option<ChangeSeq> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        out.extend_from_slice(&self.bytes);
+        self.bytes.clear();
+        let cut = self.open;
+        self.open = ChangeSeq(cut.0 + 1);
+        Some(cut)
+    }
+
+    pub(crate) fn synced(&self) -> ChangeSeq {
+        self.synced
+    }
+
+    pub(crate) fn set_synced(&mut self, up_to: ChangeSeq) {
+        debug_assert!(up_to < self.open, "only what was cut can be synced");
+        self.synced = self.synced.max(up_to);
+    }
+}
+
+/// Which connections to look at when a change is synced. Grows at the back only, for changes only grow.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(VecDeque<(ChangeSeq, ConnectionId)>);
+
+impl Waiting {
+    pub(crate) fn push(&mut self, until: ChangeSeq, connection: ConnectionId) {
+        if self.0.back() != Some(&(until, connection)) {
+            debug_assert!(self.0.back().is_none_or(|(last, _)| *last <= until), "changes only grow");
+            self.0.push_back((until, connection));
+        }
+    }
+
+    pub(crate) fn pop(&mut self, synced: ChangeSeq) -> Option<ConnectionId> {
+        if self.0.front()?.0 > synced {
+            return None;
+        }
+        self.0.pop_front().map(|(_, connection)| connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ack(id: u16) -> Frame {
+        Frame::Ack { kind: AckKind::Puback, id: PacketId::new(id).expect("not zero"), reason: ReasonCode::SUCCESS }
+    }
+
+    #[test]
+    fn a_free_frame_waits_behind_a_held_one() {
+        let mut ring = Ring::default();
+        let _ = ring.push(Held::new(ChangeSeq(2), 0, ack(1)));
+        let _ = ring.push(Held::new(ChangeSeq(0), 0, ack(2)));
+
+        assert!(ring.pop(ChangeSeq(1)).is_none());
+
+        assert!(ring.pop(ChangeSeq(2)).is_some());
+        assert!(ring.pop(ChangeSeq(2)).is_some());
+        assert!(ring.is_empty());
+    }
+
+    #[test]
+    fn a_withheld_frame_waits_until_every_reader_has_room() {
+        let mut ring = Ring::default();
+        let _ = ring.push(Held::new(ChangeSeq(0), 0, ack(1)));
+        assert!(ring.pop(ChangeSeq(0)).is_some());
+        let number = ring.push(Held::new(ChangeSeq(0), 2, ack(2)));
+
+        ring.settle(number);
+        assert!(ring.pop(ChangeSeq(0)).is_none());
+        ring.settle(number);
+
+        assert!(ring.pop(ChangeSeq(0)).is_some());
+    }
+}

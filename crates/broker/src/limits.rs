@@ -1,0 +1,103 @@
+//! Every bound of a shard, with its unit and the reason for its default.
+
+use columba_proto::QoS;
+
+/// What a shard may be told, and all its bounds. The server fills it from `columba.toml`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Receive Maximum announced to MQTT 5 publishers: outstanding messages divided by the sync time is the durable rate of one publisher.
+    pub receive_maximum: u16,
+    /// QoS 1 and 2 messages in flight towards one client, unless its own Receive Maximum is smaller. Old devices have room for few.
+    pub inflight: u16,
+    /// Largest packet taken from a client, in bytes; 268,435,455 at most.
+    pub max_packet_size: u32,
+    /// Highest QoS taken from publishers [MQTT-3.2.2-9].
+    pub max_qos: QoS,
+    /// Whether retained messages are offered [MQTT-3.2.2-13].
+    pub retain: bool,
+    /// Whether filters may hold wildcards.
+    pub wildcard_subscriptions: bool,
+    /// Whether `$share` is offered.
+    pub shared_subscriptions: bool,
+    /// Topic aliases that an MQTT 5 client may use towards us; 0 turns them off.
+    pub max_topic_alias: u16,
+    /// Levels of a topic or filter; a bound on the work of one match.
+    pub topic_levels: u16,
+    /// Longest Session Expiry Interval granted, in seconds; `u32::MAX` is no bound. Also what `Clean Session` 0 of 3.x means.
+    pub session_expiry_max_s: u32,
+    /// Longest keep-alive in seconds granted to MQTT 5 clients (0: any).
+    pub max_keep_alive_s: u16,
+    /// From the opening of a connection until its CONNECT is complete, in milliseconds.
+    pub connect_wait_ms: u64,
+    /// After how long an unanswered packet is repeated to a 3.x client that stays connected, in milliseconds; 0: never.
+    pub retry_interval_ms: u64,
+    /// How long a reader may leave its full queue untouched before it is disconnected, in milliseconds.
+    pub slow_consumer_timeout_ms: u64,
+    /// After a restart, how long the wills of clients that were connected wait for them to come back, in milliseconds.
+    pub will_grace_ms: u64,
+    /// Messages queued for a session that ends with its connection, before acknowledgements to its publishers are withheld.
+    pub ephemeral_queue_max: usize,
+    /// Bytes of deliveries in a connection's out-buffer, beyond which QoS 0 is dropped and QoS 1 and 2 wait in the queue.
+    pub deliver_ahead_max: usize,
+    /// Bytes in a connection's out-buffer, beyond which nothing more is read from it: it asks faster than it listens.
+    pub unread_answers_max: usize,
+    /// Frames of one connection that may wait for the disk, beyond which nothing more is read from it.
+    pub held_frames_max: usize,
+    /// Identifiers of QoS 2 messages awaiting PUBREL that one 3.x client may hold (an MQTT 5 client has `receive_maximum`).
+    pub awaiting_pubrel_max: usize,
+    /// Subscriptions of one session.
+    pub subscriptions_max: usize,
+    /// Topics whose route a shard remembers.
+    pub cached_topics_max: usize,
+    /// Connections of one shard.
+    pub connections_max: usize,
+}
+
+/// Retained messages looked up at a time for one subscription: small, so that others get their turn.
+pub(crate) const RETAINED_PAGE: usize = 64;
+
+/// Queue entries read from the cold store at a time.
+pub(crate) const COLD_WINDOW: u16 = 64;
+
+/// Entries that a connection's ring of held frames keeps allocated while it is empty.
+pub(crate) const IDLE_RING_MAX: usize = 64;
+
+/// Out-buffers kept for reuse, and the largest that is worth keeping.
+pub(crate) const POOLED_BUFFERS_MAX: usize = 256;
+pub(crate) const POOLED_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// How long drops are summed up before they are told, in milliseconds.
+pub(crate) const DROPS_SUMMED_MS: u64 = 1_000;
+
+/// How often withheld acknowledgements are looked at again while there are any, in milliseconds.
+pub(crate) const WITHHELD_CHECK_MS: u64 = 10;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            receive_maximum: 1024,
+            inflight: 100,
+            max_packet_size: 2 * 1024 * 1024,
+            max_qos: QoS::ExactlyOnce,
+            retain: true,
+            wildcard_subscriptions: true,
+            shared_subscriptions: true,
+            max_topic_alias: 64,
+            topic_levels: 128,
+            session_expiry_max_s: u32::MAX,
+            max_keep_alive_s: 0,
+            connect_wait_ms: 10_000,
+            retry_interval_ms: 30_000,
+            slow_consumer_timeout_ms: 30_000,
+            will_grace_ms: 5_000,
+            ephemeral_queue_max: 1_000,
+            deliver_ahead_max: 256 * 1024,
+            unread_answers_max: 1024 * 1024,
+            held_frames_max: 8_192,
+            awaiting_pubrel_max: 65_535,
+            subscriptions_max: 10_000,
+            cached_topics_max: 65_536,
+            connections_max: 1_000_000,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! A Session (§4.1): subscriptions, the queue, both halves of QoS delivery, the will.
+
+pub(crate) mod queue;
+pub(crate) mod will;
+
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
+
+use columba_proto::{
+    PacketId, Time,
+    qos::{Receiver, Sender},
+};
+
+use self::queue::Queue;
+use crate::{
+    durable::StoredWill,
+    id::{ConnectionId, MessageId, SessionNo},
+    message::Message,
+    route::{Grant, Presence, SessionRef},
+    seam::Delivery,
+};
+
+/// One Session of this shard.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) no: SessionNo,
+    pub(crate) client_id: Arc<str>,
+    /// Session Expiry Interval in force, in seconds; `u32::MAX` never ends.
+    pub(crate) expiry_s: u32,
+    /// Whether its changes go to the journal: it was begun to outlive its connection.
+    pub(crate) recorded: bool,
+    pub(crate) link: Link,
+    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) queue: Queue,
+    pub(crate) sender: Sender<Delivery>,
+    pub(crate) receiver: Receiver<Arc<Message>>,
+    pub(crate) will: Option<Box<StoredWill>>,
+    /// What else and rarely: present only while it holds something.
+    pub(crate) rare: Option<Box<Rare>>,
+    presence: Option<Arc<Presence>>,
+}
+
+/// Whether a client is there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Link {
+    Attached(ConnectionId),
+    Detached { since: Time },
+}
+
+/// A subscription as granted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Subscription {
+    /// As the client wrote it, `$share/...` included.
+    pub(crate) filter: Box<str>,
+    pub(crate) grant: Grant,
+}
+
+/// State that few sessions have at any one time.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    /// Retained messages still to be taken, a cursor for each filter.
+    pub(crate) cursors: Vec<Cursor>,
+    /// Since when the queue has been full.
+    pub(crate) full_since: Option<Time>,
+    /// The will's number in the journal where the session itself has no records.
+    pub(crate) lone_will: Option<SessionNo>,
+}
+
+/// How far the retained messages that match a new subscription have been taken.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Cursor {
+    pub(crate) filter: Box<str>,
+    /// The last topic looked at.
+    pub(crate) after: Option<Box<str>>,
+    /// Versions younger than the subscription come live.
+    pub(crate) newest: MessageId,
+}
+
+impl Session {
+    pub(crate) fn new(no: SessionNo, client_id: Arc<str>, recorded: bool) -> Self {
+        Self {
+            no,
+            client_id,
+            expiry_s: 0,
+            recorded,
+            link: Link::Detached { since: Time(0) },
+            subscriptions: Vec::new(),
+            queue: Queue::default(),
+            sender: Sender::new(u16::MAX),
+            receiver: Receiver::new(),
+            will: None,
+            rare: None,
+            presence: None,
+        }
+    }
+
+    pub(crate) fn connection(&self) -> Option<ConnectionId> {
+        match self.link {
+            Link::Attached(connection) => Some(connection),
+            Link::Detached { .. } => None,
+        }
+    }
+
+    /// How the index and other shards refer to it.
+    pub(crate) fn reference(&mut self, slot: u32) -> SessionRef {
+        let online = self.connection().is_some();
+        let recorded = self.recorded;
+        let presence = self.presence.get_or_insert_with(|| {
+            let presence = Presence::default();
+            presence.set_online(online);
+            presence.set_durable(recorded);
+            Arc::new(presence)
+        });
+        SessionRef { no: self.no, slot, presence: Arc::clone(presence) }
+    }
+
+    pub(crate) fn attach(&mut self, connection: ConnectionId) {
+        self.link = Link::Attached(connection);
+        if let Some(presence) = &self.presence {
+            presence.set_online(true);
+        }
+    }
+
+    pub(crate) fn detach(&mut self, since: Time) {
+        self.link = Link::Detached { since };
+        if let Some(presence) = &self.presence {
+            presence.set_online(false);
+        }
+    }
+
+    /// Tells publishers on all shards whether acknowledgements to them have to be withheld.
+    pub(crate) fn set_full(&mut self, since: Option<Time>) {
+        if since.is_some() || self.rare.is_some() {
+            self.rare().full_since = since;
+        }
+        if let Some(presence) = &self.presence {
+            presence.set_full(since.is_some());
+        }
+    }
+
+    pub(crate) fn full_since(&self) -> Option<Time> {
+        self.rare.as_ref().and_then(|rare| rare.full_since)
+    }
+
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// When it ends if its client does not come back; `None`: never, or while it is here.
+    pub(crate) fn ends_at(&self) -> Option<Time> {
+        match self.link {
+            Link::Detached { since } if self.expiry_s != u32::MAX => Some(since.plus_secs(u64::from(self.expiry_s))),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn subscription(&self, filter: &str) -> Option<usize> {
+        self.subscriptions.iter().position(|subscription| &*subscription.filter == filter)
+    }
+}
+
+/// What of a session must survive, as plain values, for comparison with the fold of its records.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SessionSnapshot {
+    /// Its client.
+    pub client_id: Box<str>,
+    /// Filters and granted QoS.
+    pub subscriptions: BTreeMap<Box<str>, u8>,
+    /// Messages not sent yet (the part in memory) or sent and not settled, with their QoS.
+    pub undelivered: BTreeMap<MessageId, u8>,
+    /// Identifiers given to messages in flight, in order; `None`: awaiting PUBCOMP.
+    pub in_flight: Vec<(PacketId, Option<MessageId>)>,
+    /// Identifiers awaiting PUBREL.
+    pub awaiting_pubrel: Vec<PacketId>,
+    /// Whether a will stands.
+    pub has_will: bool,
+    /// Whether more of its queue is in the cold store.
+    pub has_cold: bool,
+}

@@ -1,0 +1,307 @@
+//! CONNECT: who may in, which session it takes up, who has to go for it (§3.1.4, §4.1).
+
+use alloc::{boxed::Box, format, string::String, string::ToString, sync::Arc, vec::Vec};
+use core::num::NonZero;
+
+use columba_proto::{
+    AliasesIn, KeepAlive, PeerError, QoS, ReasonCode, Version, Violation,
+    connection::server::{AwaitConnect, Connecting},
+    packet::{Connack, ConnackProperties, Connect},
+    qos::ReceiveQuota,
+};
+
+use super::Shard;
+use crate::{
+    connection::{Ending, Open, Phase},
+    durable::{Record, StoredWill},
+    event::Event,
+    hold::{Frame, Ring},
+    id::{ChangeSeq, ConnectionId, ShardId},
+    seam::Cx,
+    session::{Link, Session},
+    timers::Timer,
+};
+
+/// Where a connection goes on after its first packet.
+pub(super) enum Verdict {
+    /// Here, or it was refused here.
+    Here,
+    /// On the shard that owns its client identifier.
+    Elsewhere(ShardId),
+}
+
+/// A CONNECT that is refused (§3.2.2.2).
+struct Refusal {
+    reason: ReasonCode,
+    why: &'static str,
+}
+
+impl Shard {
+    /// The first packet: a CONNECT, or the connection is dropped [MQTT-3.1.0-1].
+    pub(super) fn first_packet(&mut self, cx: &Cx<'_>, id: ConnectionId, first: u8, body: &[u8]) -> Verdict {
+        match AwaitConnect::new().on_packet(first, body) {
+            Ok((connecting, connect)) => self.on_connect(cx, id, connecting, &connect),
+            Err(error) => {
+                if let Some(version) = speaks(&error, body) {
+                    self.append_connack(id, version, error.reason_code(), None);
+                }
+                self.fail(cx, id, error.reason_code(), &error.to_string());
+                Verdict::Here
+            }
+        }
+    }
+
+    fn on_connect(&mut self, cx: &Cx<'_>, id: ConnectionId, connecting: Connecting, connect: &Connect<'_>) -> Verdict {
+        let client_id = match self.check(connect) {
+            Ok(()) if connect.client_id.is_empty() => self.assign_client_id(cx),
+            Ok(()) => connect.client_id.to_string(),
+            Err(refusal) => {
+                self.refuse(id, connect, &refusal);
+                return Verdict::Here;
+            }
+        };
+        let placement = cx.commons.placement();
+        let lane = placement.lane(&client_id);
+        let owner = placement.shard(lane);
+        if owner != self.id {
+            return Verdict::Elsewhere(owner);
+        }
+
+        let version = connect.version;
+        let asked = connect.session_expiry();
+        let expiry_s = asked.min(self.config.session_expiry_max_s);
+        if expiry_s > 0 && self.journal_failed {
+            let refusal = Refusal { reason: ReasonCode::SERVER_UNAVAILABLE, why: "the journal failed; durable sessions are refused until a restart" };
+            self.refuse(id, connect, &refusal);
+            return Verdict::Here;
+        }
+
+        self.forget_lone_will(&client_id);
+        let (slot, resumed, mut until) = self.take_up(cx, &client_id, connect.clean_start, expiry_s > 0);
+        let (keep_alive_s, is_keep_alive_ours) = self.keep_alive(version, connect.keep_alive);
+        let open = Open {
+            protocol: connecting.accept(),
+            session: slot,
+            greeted: false,
+            since: cx.now,
+            keep_alive: KeepAlive::new(keep_alive_s, cx.now),
+            max_packet_size: connect.properties.maximum_packet_size.map_or(u32::MAX, NonZero::get),
+            receiving: ReceiveQuota::new(if version.has_properties() { self.config.receive_maximum } else { u16::MAX }),
+            ring: Ring::default(),
+            aliases: (version.has_topic_aliases() && self.config.max_topic_alias > 0).then(|| Box::new(AliasesIn::new(self.config.max_topic_alias))),
+            unanswered: None,
+        };
+        if let Some(deadline) = open.keep_alive.deadline() {
+            self.timers.set(deadline, Timer::KeepAlive(id));
+        }
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.phase = Phase::Open(Box::new(open));
+        }
+
+        let window = connect.properties.receive_maximum.map_or(u16::MAX, NonZero::get).min(self.config.inflight);
+        let will = connect.will.as_ref().map(|will| Box::new(StoredWill::new(will)));
+        until = until.max(self.attach(cx, slot, id, expiry_s, window, will));
+
+        let connack = self.connack(connect, &client_id, resumed, expiry_s, asked, is_keep_alive_ours.then_some(keep_alive_s));
+        self.send(cx, id, until, Frame::Bytes(connack.into()));
+        self.tell_connected(id, slot, version, resumed);
+        self.resume(cx, id, slot);
+        Verdict::Here
+    }
+
+    /// What can be said without looking at sessions.
+    fn check(&self, connect: &Connect<'_>) -> Result<(), Refusal> {
+        let version = connect.version;
+        let refuse = |reason, why| Err(Refusal { reason, why });
+        if self.is_draining {
+            return refuse(ReasonCode::SERVER_UNAVAILABLE, "the server is shutting down");
+        }
+        if connect.client_id.is_empty() {
+            if !version.allows_empty_client_id() {
+                return refuse(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, "an empty client identifier in MQTT 3.1");
+            }
+            if version.empty_client_id_needs_clean_start() && !connect.clean_start {
+                return refuse(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, "an empty client identifier without a clean session [MQTT-3.1.3-8]");
+            }
+        }
+        if connect.properties.authentication_method.is_some() {
+            return refuse(ReasonCode::BAD_AUTHENTICATION_METHOD, "no authentication method is offered [MQTT-4.12.0-1]");
+        }
+        if let Some(will) = &connect.will {
+            if will.qos > self.config.max_qos {
+                return refuse(ReasonCode::QOS_NOT_SUPPORTED, "the will's QoS is above the maximum QoS [MQTT-3.2.2-12]");
+            }
+            if will.retain && !self.config.retain {
+                return refuse(ReasonCode::RETAIN_NOT_SUPPORTED, "a retained will, but retain is not offered [MQTT-3.2.2-13]");
+            }
+            if will.topic.levels().count() > usize::from(self.config.topic_levels) {
+                return refuse(ReasonCode::TOPIC_NAME_INVALID, "the will topic has too many levels");
+            }
+        }
+        Ok(())
+    }
+
+    /// A unique identifier that lives on this shard [MQTT-3.1.3-6].
+    fn assign_client_id(&mut self, cx: &Cx<'_>) -> String {
+        loop {
+            self.assigned += 1;
+            let unique = mix(self.seed ^ (u64::from(self.id.0) << 48) ^ self.assigned ^ (cx.now.0 << 16));
+            let client_id = format!("auto-{unique:016x}");
+            let placement = cx.commons.placement();
+            if placement.shard(placement.lane(&client_id)) == self.id && !self.by_client.contains_key(client_id.as_str()) {
+                return client_id;
+            }
+        }
+    }
+
+    /// The keep-alive to go by, and whether it is ours rather than the client's [MQTT-3.2.2-22].
+    fn keep_alive(&self, version: Version, asked_s: u16) -> (u16, bool) {
+        let max = self.config.max_keep_alive_s;
+        let too_long = max > 0 && (asked_s == 0 || asked_s > max);
+        if too_long && version.has_properties() { (max, true) } else { (asked_s, false) }
+    }
+
+    /// The session that this CONNECT begins or takes up, whether it was there, and what CONNACK has to wait for.
+    fn take_up(&mut self, cx: &Cx<'_>, client_id: &str, clean_start: bool, persistent: bool) -> (u32, bool, ChangeSeq) {
+        let mut until = ChangeSeq(0);
+        if let Some(&slot) = self.by_client.get(client_id) {
+            if let Some(old) = self.sessions[slot as usize].connection() {
+                self.take_over(cx, old, slot, clean_start);
+            }
+        }
+        // The old connection's end may have ended the session.
+        if let Some(&slot) = self.by_client.get(client_id) {
+            let session = &mut self.sessions[slot as usize];
+            // Taken up with expiry 0 before a crash: it ended with that connection, and its client is back before its will.
+            let has_ended = session.expiry_s == 0 && matches!(session.link, Link::Detached { .. });
+            if has_ended {
+                session.will = None;
+            }
+            if !clean_start && !has_ended {
+                return (slot, true, self.batch.last_append());
+            }
+            if self.sessions[slot as usize].recorded {
+                until = self.delete_session(cx, slot);
+            } else {
+                self.delete_session(cx, slot);
+            }
+        }
+        let lane = cx.commons.placement().lane(client_id);
+        let no = cx.commons.clock().session(lane);
+        let client_id: Arc<str> = client_id.into();
+        let session = Session::new(no, Arc::clone(&client_id), persistent);
+        let slot = self.admit(session);
+        if persistent {
+            until = self.record(&Record::Created { session: no, client_id: &client_id });
+        }
+        (slot, false, until)
+    }
+
+    /// A new connection under a client identifier that is online closes the older one [MQTT-3.1.4-3].
+    fn take_over(&mut self, cx: &Cx<'_>, old: ConnectionId, slot: u32, clean_start: bool) {
+        // With Clean Start 0 the new connection comes before the will's delay is over [MQTT-3.1.3-9]; without a delay it comes too late.
+        let spared = !clean_start && self.sessions[slot as usize].will.as_ref().is_some_and(|will| will.delay > 0);
+        if spared {
+            self.sessions[slot as usize].will = None;
+        }
+        let ending = Ending { reason: ReasonCode::SESSION_TAKEN_OVER, is_normal: false, is_ours: true };
+        self.end(cx, old, ending, "the client connected again");
+    }
+
+    /// Ties session and connection together and records it; the answer is what CONNACK has to wait for.
+    fn attach(&mut self, cx: &Cx<'_>, slot: u32, id: ConnectionId, expiry_s: u32, window: u16, will: Option<Box<StoredWill>>) -> ChangeSeq {
+        let session = &mut self.sessions[slot as usize];
+        session.attach(id);
+        session.expiry_s = expiry_s;
+        session.sender.set_window(window);
+        session.will = will;
+        let no = session.no;
+        let client_id = Arc::clone(&session.client_id);
+        let has_will = session.will.is_some();
+        let will = self.sessions[slot as usize].will.clone();
+        if self.sessions[slot as usize].recorded {
+            return self.record(&Record::Attached { session: no, expiry: expiry_s, will: will.as_deref().map(StoredWill::to_record) });
+        }
+        if !has_will || self.journal_failed {
+            return ChangeSeq(0);
+        }
+        // The session has no records, but its will must fire even after a crash.
+        let lone = cx.commons.clock().session(no.lane());
+        self.sessions[slot as usize].rare().lone_will = Some(lone);
+        let will = will.as_deref().map(StoredWill::to_record).expect("there is a will");
+        self.record(&Record::WillSet { session: lone, client_id: &client_id, will })
+    }
+
+    fn connack(&self, connect: &Connect<'_>, client_id: &str, resumed: bool, expiry_s: u32, asked: u32, server_keep_alive: Option<u16>) -> Vec<u8> {
+        let version = connect.version;
+        let config = &self.config;
+        let properties = if version.has_properties() {
+            ConnackProperties {
+                session_expiry: (expiry_s != asked).then_some(expiry_s),
+                receive_maximum: NonZero::new(config.receive_maximum),
+                maximum_qos: (config.max_qos < QoS::ExactlyOnce).then_some(config.max_qos),
+                retain_available: Some(config.retain),
+                maximum_packet_size: NonZero::new(config.max_packet_size),
+                assigned_client_id: connect.client_id.is_empty().then_some(client_id),
+                topic_alias_maximum: Some(config.max_topic_alias),
+                wildcard_subscription_available: Some(config.wildcard_subscriptions),
+                shared_subscription_available: Some(config.shared_subscriptions),
+                server_keep_alive,
+                ..ConnackProperties::default()
+            }
+        } else {
+            ConnackProperties::default()
+        };
+        let mut frame = Vec::new();
+        Connack { session_present: resumed, reason: ReasonCode::SUCCESS, properties }.encode(version, &mut frame);
+        frame
+    }
+
+    fn refuse(&mut self, id: ConnectionId, connect: &Connect<'_>, refusal: &Refusal) {
+        self.append_connack(id, connect.version, refusal.reason, Some(refusal.why));
+        if let Some(connection) = self.connections.get(id) {
+            let peer = connection.origin.peer.clone();
+            let client_id = (!connect.client_id.is_empty()).then(|| connect.client_id.into());
+            self.event(Event::Refused { peer, client_id, why: refusal.why.into(), reason: refusal.reason });
+        }
+        self.drop_connection(id);
+    }
+
+    /// A CONNACK with a failure has session present 0 [MQTT-3.2.2-6]; where the version has no code for it there is none [MQTT-3.2.2-6 of 3.1.1].
+    fn append_connack(&mut self, id: ConnectionId, version: Version, reason: ReasonCode, why: Option<&str>) {
+        if !version.has_properties() && reason.connack_return_code().is_none() {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let properties = ConnackProperties { reason_string: why.filter(|_| version.has_properties()), ..ConnackProperties::default() };
+        let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);
+        Connack { session_present: false, reason, properties }.encode(version, out);
+    }
+
+    fn tell_connected(&mut self, id: ConnectionId, slot: u32, version: Version, resumed: bool) {
+        let Some(connection) = self.connections.get(id) else { return };
+        let peer = connection.origin.peer.clone();
+        let client_id = Box::from(&*self.sessions[slot as usize].client_id);
+        self.event(Event::Connected { client_id, peer, version, resumed });
+    }
+}
+
+/// In which version a CONNECT that cannot be accepted is answered, if at all: 3.1.1 answers a malformed one with nothing (3.1.1 [MQTT-3.1.4-1]), a level that
+/// nobody speaks with return code 1 (3.1.1 [MQTT-3.1.2-2]) or 0x84 [MQTT-3.1.2-2].
+fn speaks(error: &PeerError, body: &[u8]) -> Option<Version> {
+    match error {
+        PeerError::Violation(Violation::UnsupportedProtocolVersion { level }) => Some(Version::to_refuse(*level)),
+        PeerError::Violation(Violation::NotConnect(_) | Violation::UnknownProtocolName) => None,
+        PeerError::Malformed(_) | PeerError::Violation(_) => {
+            Connect::peek_version(body).ok().filter(|version| version.answers_malformed_connect())
+        }
+    }
+}
+
+/// A number that looks like chance.
+fn mix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

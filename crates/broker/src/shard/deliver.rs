@@ -1,0 +1,347 @@
+//! Messages from us: what a session's queue holds goes out as far as window, out-buffer and disk allow (§4.3, §4.9).
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::num::NonZero;
+
+use columba_proto::{
+    AckKind, PacketId, QoS, ReasonCode, TopicFilter,
+    packet::{Ack, PublishHead},
+    property::SubscriptionId,
+    qos::Sending,
+};
+use smallvec::SmallVec;
+
+use super::{Shard, publish::Publication};
+use crate::{
+    connection::Connection,
+    durable::{MessageRecord, Record, TargetRecord},
+    event::DropReason,
+    hold::Frame,
+    id::{ChangeSeq, ConnectionId, SessionNo},
+    limits::{COLD_WINDOW, RETAINED_PAGE},
+    message::Message,
+    retained::Page,
+    route::{Grant, SessionRef},
+    seam::{Cx, Delivery, Output, ParcelTarget, SubscriptionIds},
+    session::queue::Front,
+    timers::Timer,
+};
+
+/// Into sessions.
+impl Shard {
+    /// QoS 0: written at once, or never.
+    pub(super) fn deliver_at_most_once(&mut self, cx: &Cx<'_>, receiver: &ParcelTarget, publication: &mut Publication<'_>) {
+        let slot = receiver.session.slot as usize;
+        let Some(session) = self.sessions.get(slot).filter(|session| session.no == receiver.session.no) else { return };
+        let Some(id) = session.connection() else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let pending = connection.out.len();
+        let Some(open) = connection.open() else { return };
+        let ids = on_the_wire(&receiver.ids);
+        let head = PublishHead {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: receiver.retain,
+            topic: publication.topic,
+            packet_id: None,
+            message_expiry: publication.expires.map(|at| u32::try_from(at.0.saturating_sub(cx.now.0).div_ceil(1000)).unwrap_or(u32::MAX)),
+            topic_alias: None,
+            subscription_ids: &ids,
+            forwarded: publication.properties,
+            payload: publication.payload,
+        };
+        let (version, limit) = (open.protocol.version(), u64::from(open.max_packet_size));
+        let reason = if head.frame_len(version) > limit {
+            Some(DropReason::TooLarge)
+        } else if pending > self.config.deliver_ahead_max || open.ring.len() > self.config.held_frames_max {
+            Some(DropReason::SlowConsumer)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            self.dropped(cx, slot, reason);
+        } else if open.greeted {
+            head.encode(version, Self::append(connection, &mut self.pool, &mut self.dirty, id)).expect(FITS);
+        } else {
+            // Nothing passes CONNACK.
+            let mut frame = Vec::new();
+            head.encode(version, &mut frame).expect(FITS);
+            self.send_bytes(id, ChangeSeq(0), &frame);
+        }
+    }
+
+    /// QoS 1 and 2: into the queue, and from there as far as it goes.
+    pub(super) fn deliver(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, delivery: Delivery) {
+        let Some(session) = self.sessions.get_mut(slot as usize).filter(|session| session.no == no) else { return };
+        session.queue.push(delivery);
+        self.pump(cx, slot);
+        let session = &mut self.sessions[slot as usize];
+        if !session.recorded && session.queue.len() >= self.config.ephemeral_queue_max && session.full_since().is_none() {
+            session.set_full(Some(cx.now));
+            self.timers.set(cx.now.plus_ms(self.config.slow_consumer_timeout_ms), Timer::SlowConsumer(slot, no));
+        }
+    }
+
+    /// A message of a shared group whose member went away.
+    pub(super) fn deliver_moved(&mut self, cx: &Cx<'_>, delivery: Delivery, to: &SessionRef) {
+        self.deliver(cx, to.slot, to.no, delivery);
+    }
+}
+
+/// Out of sessions.
+impl Shard {
+    /// Sends what may be sent.
+    pub(super) fn pump(&mut self, cx: &Cx<'_>, slot: u32) {
+        loop {
+            let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+            let Some(id) = session.connection() else { return };
+            let Some(connection) = self.connections.get_mut(id) else { return };
+            if connection.out.len() > self.config.deliver_ahead_max || connection.open().is_none() {
+                break;
+            }
+            if let Some((packet_id, _)) = session.sender.resume_next() {
+                // Left over from the last connection, and now there is room for it.
+                self.send(cx, id, ChangeSeq(0), Frame::Publish { id: packet_id, dup: true });
+                continue;
+            }
+            if !session.sender.has_room() {
+                break;
+            }
+            match session.queue.front() {
+                Front::Ready => self.send_front(cx, slot, id),
+                Front::Load(after) => {
+                    self.outputs.push_back(Output::Load { session: session.no, after, count: COLD_WINDOW });
+                    break;
+                }
+                Front::Loading => break,
+                Front::Empty => {
+                    if !self.take_retained(cx, slot) {
+                        break;
+                    }
+                }
+            }
+        }
+        self.check_room(cx, slot);
+    }
+
+    /// A full queue that has drained to a half has room again.
+    fn check_room(&mut self, cx: &Cx<'_>, slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        if session.full_since().is_some() && session.queue.len() <= self.config.ephemeral_queue_max / 2 {
+            session.set_full(None);
+            self.check_withheld(cx);
+        }
+    }
+
+    /// Sends the first message of the queue, or drops it with a reason.
+    fn send_front(&mut self, cx: &Cx<'_>, slot: u32, id: ConnectionId) {
+        let session = &mut self.sessions[slot as usize];
+        let Some(delivery) = session.queue.pop() else { return };
+        let (no, recorded) = (session.no, session.recorded);
+        let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
+        let reason = if delivery.message.is_expired(cx.now) {
+            Some(DropReason::Expired)
+        } else if head(&delivery, &on_the_wire(&delivery.ids), None, false, cx).frame_len(open.protocol.version()) > u64::from(open.max_packet_size) {
+            Some(DropReason::TooLarge)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            if recorded {
+                self.record(&Record::Dropped { session: no, message: delivery.id });
+            }
+            self.dropped(cx, slot as usize, reason);
+            return;
+        }
+        let (qos, message) = (delivery.qos, delivery.id);
+        self.arm_retry(cx, id);
+        let packet_id = self.sessions[slot as usize].sender.begin(qos, delivery);
+        let mut until = ChangeSeq(0);
+        if recorded {
+            let sent = self.record(&Record::Sent { session: no, packet_id, message, qos });
+            // A QoS 2 identifier that a crash forgot would be a second delivery; a QoS 1 one is only that.
+            if qos == QoS::ExactlyOnce {
+                until = sent;
+            }
+        }
+        self.send(cx, id, until, Frame::Publish { id: packet_id, dup: false });
+    }
+
+    /// Takes a page of the retained messages that a new subscription still has to get; false where there are none.
+    fn take_retained(&mut self, cx: &Cx<'_>, slot: u32) -> bool {
+        let session = &mut self.sessions[slot as usize];
+        let Some(cursor) = session.rare.as_ref().and_then(|rare| rare.cursors.first()).cloned() else { return false };
+        let Some(index) = session.subscription(&cursor.filter) else {
+            session.rare().cursors.remove(0);
+            return true;
+        };
+        let grant = session.subscriptions[index].grant;
+        let (no, recorded) = (session.no, session.recorded && grant.qos > QoS::AtMostOnce);
+        let filter: TopicFilter = cursor.filter.parse().expect("a granted filter is valid");
+        let mut page = Vec::new();
+        let mut end = Page::Done;
+        cx.commons.read_retained(&mut |retained| {
+            end = retained.page(&filter, cursor.after.as_deref(), cursor.newest, cx.now, RETAINED_PAGE, &mut page);
+        });
+        let after = match end {
+            Page::Done => None,
+            Page::After(topic) => Some(topic),
+        };
+        for (_, _, message) in page {
+            self.deliver_retained(cx, slot, no, recorded, &grant, message);
+        }
+        if recorded {
+            self.record(&Record::Cursor { session: no, filter: &cursor.filter, after: after.as_deref() });
+        }
+        let cursors = &mut self.sessions[slot as usize].rare().cursors;
+        match after {
+            None => {
+                cursors.remove(0);
+            }
+            Some(topic) => cursors[0].after = Some(Box::from(&*topic)),
+        }
+        true
+    }
+
+    fn deliver_retained(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, recorded: bool, grant: &Grant, message: Arc<Message>) {
+        let qos = message.qos.min(grant.qos);
+        let ids: SubscriptionIds = grant.id.map(NonZero::get).into_iter().collect();
+        if qos == QoS::AtMostOnce {
+            let session = self.sessions[slot as usize].reference(slot);
+            let receiver = ParcelTarget { session, qos, retain: true, ids, shared: false };
+            self.deliver_at_most_once(cx, &receiver, &mut Publication::of(&message));
+            return;
+        }
+        let message_id = cx.commons.clock().message(no.lane());
+        if recorded {
+            let record = MessageRecord::from(&*message);
+            let target = TargetRecord { session: no, qos, retain: true, subscription_ids: ids.to_vec(), shared: false };
+            self.record(&Record::Published { id: message_id, message: record, targets: alloc::vec![target], sets_retained: false, will_of: None });
+        }
+        self.sessions[slot as usize].queue.push(Delivery { id: message_id, message, qos, retain: true, shared: false, ids });
+    }
+
+    /// A session was taken up again: everything open is sent once more, in the order in which it was first sent [MQTT-4.4.0-1].
+    pub(super) fn resume(&mut self, cx: &Cx<'_>, id: ConnectionId, slot: u32) {
+        let session = &mut self.sessions[slot as usize];
+        let until = if session.recorded { self.batch.last_append() } else { ChangeSeq(0) };
+        let frames: Vec<_> = session.sender.resume().map(|(packet_id, sending)| again(packet_id, sending)).collect();
+        if !frames.is_empty() {
+            self.arm_retry(cx, id);
+        }
+        for frame in frames {
+            self.send(cx, id, until, frame);
+        }
+        self.pump(cx, slot);
+    }
+
+    /// Begins to watch what a 3.x client leaves unanswered; the standard forbids repetition on a living connection later (4.4).
+    fn arm_retry(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        let interval = self.config.retry_interval_ms;
+        let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
+        if open.unanswered.is_none() && interval > 0 && open.protocol.version().may_resend() {
+            open.unanswered = Some(Box::default());
+            self.timers.set(cx.now.plus_ms(interval / 2), Timer::Retry(id));
+        }
+    }
+
+    /// Repeats what a 3.x client has left unanswered for an interval; never what is held or not written yet.
+    ///
+    /// Looks every half interval: what was in flight two looks ago and still is, is old enough.
+    pub(super) fn repeat_unanswered(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let is_written = connection.out.is_empty();
+        let Some(open) = connection.open() else { return };
+        let session = &self.sessions[open.session as usize];
+        let Some(mut unanswered) = open.unanswered.take() else { return };
+        if session.sender.is_empty() {
+            return;
+        }
+        let is_out = is_written && open.ring.is_empty();
+        let current: Vec<_> = if is_out { session.sender.iter().map(|(packet_id, _)| packet_id).collect() } else { Vec::new() };
+        let older = core::mem::replace(&mut unanswered.older, core::mem::take(&mut unanswered.newer));
+        let (due, young): (Vec<_>, Vec<_>) = current.into_iter().partition(|packet_id| older.contains(packet_id));
+        unanswered.older.retain(|packet_id| !due.contains(packet_id));
+        unanswered.newer = young;
+        let frames: Vec<_> = due
+            .iter()
+            .filter_map(|packet_id| Some(again(*packet_id, session.sender.get(*packet_id)?)))
+            .collect();
+        open.unanswered = Some(unanswered);
+        self.timers.set(cx.now.plus_ms(self.config.retry_interval_ms / 2), Timer::Retry(id));
+        for frame in frames {
+            self.send(cx, id, ChangeSeq(0), frame);
+        }
+    }
+}
+
+/// What is sent again for an exchange in this state.
+fn again(id: PacketId, sending: &Sending<Delivery>) -> Frame {
+    match sending {
+        Sending::AwaitPuback(_) | Sending::AwaitPubrec(_) => Frame::Publish { id, dup: true },
+        Sending::AwaitPubcomp => Frame::Ack { kind: AckKind::Pubrel, id, reason: ReasonCode::SUCCESS },
+    }
+}
+
+/// Bytes.
+impl Shard {
+    pub(super) fn emit_publish(&mut self, cx: &Cx<'_>, id: ConnectionId, packet_id: PacketId, dup: bool) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(open) = connection.open() else { return };
+        let version = open.protocol.version();
+        let session = &self.sessions[open.session as usize];
+        match session.sender.get(packet_id) {
+            Some(Sending::AwaitPuback(delivery) | Sending::AwaitPubrec(delivery)) => {
+                let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);
+                let ids = on_the_wire(&delivery.ids);
+                head(delivery, &ids, Some(packet_id), dup, cx).encode(version, out).expect(FITS);
+            }
+            Some(Sending::AwaitPubcomp) | None => {}
+        }
+    }
+
+    /// PUBACK, PUBREC, PUBREL, PUBCOMP.
+    pub(super) fn emit_ack(&mut self, id: ConnectionId, kind: AckKind, packet_id: PacketId, reason: ReasonCode) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(open) = connection.open() else { return };
+        let version = open.protocol.version();
+        let ends = match kind {
+            AckKind::Puback | AckKind::Pubcomp => true,
+            AckKind::Pubrec => reason.is_failure(),
+            AckKind::Pubrel => false,
+        };
+        if ends {
+            open.receiving.give_back();
+        }
+        Ack::new(kind, packet_id, reason).encode(version, Self::append(connection, &mut self.pool, &mut self.dirty, id));
+    }
+
+    pub(super) fn dropped(&mut self, cx: &Cx<'_>, slot: usize, reason: DropReason) {
+        let client_id = Arc::clone(&self.sessions[slot].client_id);
+        self.count_drop(cx, client_id, reason, 1);
+    }
+}
+
+/// What came in one packet goes out in one: expiry shrinks, and identifiers of subscriptions are bounded by `subscriptions_max`.
+const FITS: &str = "a message that came in a packet fits into one";
+
+/// Subscription identifiers as PUBLISH carries them.
+fn on_the_wire(ids: &SubscriptionIds) -> SmallVec<[SubscriptionId; 2]> {
+    ids.iter().filter_map(|id| SubscriptionId::new(*id)).collect()
+}
+
+/// A PUBLISH of a message in a queue or in flight.
+fn head<'d>(delivery: &'d Delivery, ids: &'d [SubscriptionId], packet_id: Option<PacketId>, dup: bool, cx: &Cx<'_>) -> PublishHead<'d> {
+    PublishHead {
+        dup,
+        qos: delivery.qos,
+        retain: delivery.retain,
+        topic: &delivery.message.topic,
+        packet_id,
+        message_expiry: delivery.message.seconds_left(cx.now),
+        topic_alias: None,
+        subscription_ids: ids,
+        forwarded: delivery.message.properties(),
+        payload: delivery.message.payload(),
+    }
+}

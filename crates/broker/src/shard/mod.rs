@@ -1,0 +1,591 @@
+//! One shard's brain: connections, sessions and routing of the clients that live here. No lock, no await, no clock.
+//!
+//! The files below follow a client's life: [`connect`], [`publish`] (towards us), [`deliver`] and [`acknowledge`] (from us), [`subscribe`], [`ending`],
+//! and [`restore`] (after a start).
+
+mod acknowledge;
+mod connect;
+mod deliver;
+mod ending;
+mod publish;
+mod restore;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    string::ToString,
+    sync::Arc,
+    vec::Vec,
+};
+
+use columba_proto::{
+    PeerError, ReasonCode, Time, Violation,
+    packet::{Disconnect, Packet},
+    wire::{FrameError, Split, split},
+};
+use hashbrown::HashMap;
+use siphasher::sip::SipHasher13;
+use slab::Slab;
+
+pub use self::restore::ShardSnapshot;
+use self::{connect::Verdict, publish::Deferred};
+use crate::{
+    connection::{Connection, Connections, Ending, Phase},
+    durable::Record,
+    event::{DropReason, Event},
+    hold::{Batch, Frame, Held, Waiting},
+    id::{ChangeSeq, ConnectionId, SessionNo, ShardId},
+    limits::{Config, DROPS_SUMMED_MS},
+    out_buffer::{OutBuffer, Pool},
+    route::TopicCache,
+    seam::{Cx, Gone, Loaded, Origin, Output, Parcel},
+    session::Session,
+    timers::{Timer, Timers},
+};
+
+/// Bytes of a CONNECT at most: five strings of 64 KiB and the properties; nobody known needs a tenth of it.
+const CONNECT_BYTES_MAX: u32 = 512 * 1024;
+
+/// One shard's brain.
+#[derive(Debug)]
+pub struct Shard {
+    id: ShardId,
+    config: Arc<Config>,
+    connections: Connections,
+    sessions: Slab<Session>,
+    by_client: HashMap<Arc<str>, u32, Keyed>,
+    by_number: HashMap<SessionNo, u32, foldhash::fast::FixedState>,
+    cache: TopicCache,
+    timers: Timers,
+    batch: Batch,
+    waiting: Waiting,
+    deferred: VecDeque<Deferred>,
+    withheld: Vec<publish::Withheld>,
+    lone_wills: BTreeMap<Box<str>, restore::LoneWill>,
+    /// Messages dropped and not told yet.
+    drops: BTreeMap<(Arc<str>, DropReason), u64>,
+    dirty: Vec<ConnectionId>,
+    reading_changed: Vec<ConnectionId>,
+    outputs: VecDeque<Output>,
+    pool: Pool,
+    scratch: Vec<u8>,
+    assigned: u64,
+    seed: u64,
+    journal_failed: bool,
+    is_draining: bool,
+}
+
+/// Client identifiers are chosen by clients: hashed with a key that they do not know.
+#[derive(Clone, Copy, Debug)]
+struct Keyed(u64, u64);
+
+impl core::hash::BuildHasher for Keyed {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0, self.1)
+    }
+}
+
+impl Shard {
+    /// A shard without sessions. `seed` is what chance there is: hash keys and assigned client identifiers come from it.
+    pub fn new(id: ShardId, config: Arc<Config>, seed: u64) -> Self {
+        Self {
+            id,
+            connections: Connections::default(),
+            sessions: Slab::new(),
+            by_client: HashMap::with_hasher(Keyed(seed, seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15)),
+            by_number: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
+            cache: TopicCache::new(config.cached_topics_max, seed),
+            timers: Timers::default(),
+            batch: Batch::default(),
+            waiting: Waiting::default(),
+            deferred: VecDeque::new(),
+            withheld: Vec::new(),
+            lone_wills: BTreeMap::new(),
+            drops: BTreeMap::new(),
+            dirty: Vec::new(),
+            reading_changed: Vec::new(),
+            outputs: VecDeque::new(),
+            pool: Pool::default(),
+            scratch: Vec::new(),
+            assigned: 0,
+            seed,
+            journal_failed: false,
+            is_draining: false,
+            config,
+        }
+    }
+
+    /// A connection was accepted, or handed over by another shard.
+    pub fn opened(&mut self, cx: &Cx<'_>, origin: Origin) -> ConnectionId {
+        let id = self.connections.insert(Connection::new(origin));
+        self.timers.set(cx.now.plus_ms(self.config.connect_wait_ms), Timer::ConnectWait(id));
+        if self.is_draining || self.connections.len() > self.config.connections_max {
+            self.drop_connection(id);
+        }
+        id
+    }
+
+    /// Bytes came. A packet that is not whole is kept.
+    pub fn received(&mut self, cx: &Cx<'_>, id: ConnectionId, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.is_closing() {
+            return;
+        }
+        if let Some(open) = connection.open() {
+            open.keep_alive.heard(cx.now);
+        }
+        if connection.partial.is_empty() {
+            let used = self.handle_all(cx, id, bytes);
+            if let Some(connection) = self.connections.get_mut(id)
+                && !connection.is_closing()
+                && used < bytes.len()
+            {
+                connection.partial.extend_from_slice(&bytes[used..]);
+            }
+        } else {
+            let mut partial = core::mem::take(&mut connection.partial);
+            partial.extend_from_slice(bytes);
+            let used = self.handle_all(cx, id, &partial);
+            if let Some(connection) = self.connections.get_mut(id)
+                && !connection.is_closing()
+                && used < partial.len()
+            {
+                partial.drain(..used);
+                connection.partial = partial;
+            }
+        }
+        self.check_reading(cx, id);
+    }
+
+    /// The socket is gone, or the world has written what a closing connection had left.
+    pub fn closed(&mut self, cx: &Cx<'_>, id: ConnectionId, gone: Gone) {
+        let why = match gone {
+            Gone::ByPeer => "closed by the client without DISCONNECT",
+            Gone::Failed => "connection lost",
+        };
+        let ending = Ending { reason: ReasonCode::UNSPECIFIED_ERROR, is_normal: false, is_ours: false };
+        self.end(cx, id, ending, why);
+        self.connections.remove(id);
+    }
+
+    /// The world wrote some or all of the out-buffer.
+    pub fn flushed(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.out.release(&mut self.pool);
+        let ahead = connection.out.len() < self.config.deliver_ahead_max;
+        if let Some(open) = connection.open() {
+            let session = open.session;
+            if ahead {
+                self.pump(cx, session);
+            }
+        }
+        self.check_reading(cx, id);
+    }
+
+    /// A parcel from another shard.
+    pub fn parcel(&mut self, cx: &Cx<'_>, parcel: Parcel) {
+        match parcel {
+            Parcel::Deliver { id, message, targets } => self.deliver_parcel(cx, id, &message, &targets),
+            Parcel::Moved { delivery, to } => self.deliver_moved(cx, delivery, &to),
+        }
+    }
+
+    /// All batches up to this one are on disk.
+    pub fn synced(&mut self, cx: &Cx<'_>, up_to: ChangeSeq) {
+        self.batch.set_synced(up_to);
+        self.hand_on_deferred(cx);
+        while let Some(id) = self.waiting.pop(self.batch.synced()) {
+            self.release(cx, id);
+        }
+    }
+
+    /// A window of a session's queue came from the cold store.
+    pub fn loaded(&mut self, cx: &Cx<'_>, loaded: Loaded) {
+        let Some(&slot) = self.by_number.get(&loaded.session) else { return };
+        self.sessions[slot as usize].queue.loaded(loaded.entries, loaded.last);
+        self.pump(cx, slot);
+    }
+
+    /// The journal is lost to us: nothing durable is acknowledged any more. Clients of recorded sessions are sent away, for memory is ahead of the disk.
+    pub fn journal_failed(&mut self, cx: &Cx<'_>) {
+        self.journal_failed = true;
+        let ids: Vec<_> = self.connections.ids().collect();
+        for id in ids {
+            let slot = self.connections.get_mut(id).and_then(Connection::open).map(|open| open.session);
+            if slot.is_some_and(|slot| self.sessions[slot as usize].recorded) {
+                self.fail(cx, id, ReasonCode::SERVER_BUSY, "the journal failed; durable sessions are refused until a restart");
+            }
+        }
+    }
+
+    /// The server stops: everyone is told and sent away; nobody new is let in.
+    pub fn shutdown(&mut self, cx: &Cx<'_>) {
+        self.is_draining = true;
+        let ids: Vec<_> = self.connections.ids().collect();
+        for id in ids {
+            self.fail(cx, id, ReasonCode::SERVER_SHUTTING_DOWN, "the server is shutting down");
+        }
+    }
+
+    /// Looks at the timers that are due.
+    pub fn tick(&mut self, cx: &Cx<'_>) {
+        while let Some(timer) = self.timers.due(cx.now) {
+            match timer {
+                Timer::ConnectWait(id) => self.connect_wait_passed(id),
+                Timer::KeepAlive(id) => self.check_keep_alive(cx, id),
+                Timer::Retry(id) => self.repeat_unanswered(cx, id),
+                Timer::Will(slot, no) => self.will_delay_passed(cx, slot, no),
+                Timer::Expiry(slot, no) => self.check_expiry(cx, slot, no),
+                Timer::SlowConsumer(slot, no) => self.check_slow_consumer(cx, slot, no),
+                Timer::LoneWills => self.publish_lone_wills(cx),
+                Timer::Withheld => self.check_withheld(cx),
+                Timer::Drops => self.tell_drops(),
+            }
+        }
+    }
+
+    /// When to call [`tick`](Self::tick) next.
+    pub fn next_wake(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// Appends the records of this turn to `out`; what they promise waits for [`synced`](Self::synced) with the answer.
+    pub fn cut(&mut self, out: &mut Vec<u8>) -> Option<ChangeSeq> {
+        self.batch.cut(out)
+    }
+
+    /// A connection that has bytes to write.
+    pub fn pop_dirty(&mut self) -> Option<ConnectionId> {
+        while let Some(id) = self.dirty.pop() {
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.is_dirty = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The bytes that wait for a connection; none for an unknown one.
+    pub fn out(&mut self, id: ConnectionId) -> Option<&mut OutBuffer> {
+        self.connections.get_mut(id).map(|connection| &mut connection.out)
+    }
+
+    /// The next thing to be done for this shard.
+    pub fn pop_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether the world should read from this connection; false while it asks faster than it listens.
+    pub fn wants_reading(&self, id: ConnectionId) -> bool {
+        self.connections.get(id).is_some_and(|connection| !connection.is_paused && !connection.is_closing())
+    }
+
+    /// A connection whose [`wants_reading`](Self::wants_reading) has changed.
+    pub fn pop_reading_changed(&mut self) -> Option<ConnectionId> {
+        self.reading_changed.pop()
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// How many sessions live here.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether frames or publications wait for the disk.
+    pub fn is_waiting(&self) -> bool {
+        self.batch.synced() < self.batch.last_append()
+    }
+}
+
+/// Packets in, one after the other.
+impl Shard {
+    /// Handles every whole packet at the front of `bytes`; the answer is how many bytes were used.
+    fn handle_all(&mut self, cx: &Cx<'_>, id: ConnectionId, bytes: &[u8]) -> usize {
+        let mut used = 0;
+        loop {
+            let Some(connection) = self.connections.get(id) else { return bytes.len() };
+            let limit = match connection.phase {
+                Phase::AwaitConnect => self.config.max_packet_size.min(CONNECT_BYTES_MAX),
+                Phase::Open(_) => self.config.max_packet_size,
+                Phase::Closing => return bytes.len(),
+            };
+            match split(&bytes[used..], limit) {
+                Ok(Split::Need) => return used,
+                Ok(Split::Frame { first, body, len }) => {
+                    if let Some(to) = self.handle(cx, id, first, body) {
+                        let bytes = bytes[used..].to_vec();
+                        self.connections.remove(id);
+                        self.outputs.push_back(Output::HandOver { connection: id, to, bytes });
+                        return used;
+                    }
+                    used += len;
+                }
+                Err(error) => {
+                    let reason = match error {
+                        FrameError::TooLarge { .. } => ReasonCode::PACKET_TOO_LARGE,
+                        FrameError::Malformed(_) => ReasonCode::MALFORMED_PACKET,
+                    };
+                    self.fail(cx, id, reason, &error.to_string());
+                    return bytes.len();
+                }
+            }
+        }
+    }
+
+    /// Handles one packet; the answer names the shard that the connection belongs to, where that is another.
+    fn handle(&mut self, cx: &Cx<'_>, id: ConnectionId, first: u8, body: &[u8]) -> Option<ShardId> {
+        let connection = self.connections.get_mut(id)?;
+        let Some(open) = connection.open() else {
+            return match self.first_packet(cx, id, first, body) {
+                Verdict::Here => None,
+                Verdict::Elsewhere(shard) => Some(shard),
+            };
+        };
+        match open.protocol.decode(first, body) {
+            Ok(packet) => self.handle_packet(cx, id, packet),
+            Err(error) => self.blame(cx, id, &error),
+        }
+        None
+    }
+
+    fn handle_packet(&mut self, cx: &Cx<'_>, id: ConnectionId, packet: Packet<'_>) {
+        match packet {
+            Packet::Publish(publish) => self.on_publish(cx, id, &publish),
+            Packet::Ack(ack) => self.on_ack(cx, id, &ack),
+            Packet::Subscribe(subscribe) => self.on_subscribe(cx, id, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(cx, id, &unsubscribe),
+            Packet::Pingreq => self.on_pingreq(id),
+            Packet::Disconnect(disconnect) => self.on_disconnect(cx, id, &disconnect),
+            // The protocol phase lets none of these through.
+            Packet::Connect(_) | Packet::Auth(_) | Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
+                let violation = Violation::WrongDirection(packet.packet_type());
+                self.blame(cx, id, &violation.into());
+            }
+        }
+    }
+
+    fn on_pingreq(&mut self, id: ConnectionId) {
+        self.send_bytes(id, ChangeSeq(0), &[0xd0, 0x00]);
+    }
+}
+
+/// Frames out.
+impl Shard {
+    /// Appends a record to this turn's batch.
+    fn record(&mut self, record: &Record<'_>) -> ChangeSeq {
+        self.batch.append(record)
+    }
+
+    /// Sends a frame once `until` is on disk and everything before it has left. The answer is its number where it has to wait.
+    fn send(&mut self, cx: &Cx<'_>, id: ConnectionId, until: ChangeSeq, frame: Frame) -> Option<u64> {
+        let synced = self.batch.synced();
+        let open = self.connections.get_mut(id)?.open()?;
+        if open.ring.is_empty() && until <= synced {
+            self.emit(cx, id, frame);
+            return None;
+        }
+        let number = open.ring.push(Held::new(until, 0, frame));
+        if until > synced {
+            self.waiting.push(until, id);
+        }
+        Some(number)
+    }
+
+    /// The same for a frame that must wait for `readers` that have no room.
+    fn send_withheld(&mut self, cx: &Cx<'_>, id: ConnectionId, until: ChangeSeq, readers: u16, frame: Frame) -> Option<u64> {
+        if readers == 0 {
+            return self.send(cx, id, until, frame);
+        }
+        let synced = self.batch.synced();
+        let open = self.connections.get_mut(id)?.open()?;
+        let number = open.ring.push(Held::new(until, readers, frame));
+        if until > synced {
+            self.waiting.push(until, id);
+        }
+        Some(number)
+    }
+
+    /// Sends an encoded frame that has no place in the order of acknowledgements, but for CONNACK, which nothing passes.
+    fn send_bytes(&mut self, id: ConnectionId, until: ChangeSeq, bytes: &[u8]) {
+        let synced = self.batch.synced();
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(open) = connection.open() else { return };
+        if until <= synced && (open.greeted || open.ring.is_empty()) {
+            Self::append(connection, &mut self.pool, &mut self.dirty, id).extend_from_slice(bytes);
+            return;
+        }
+        let _ = open.ring.push(Held::new(until, 0, Frame::Bytes(bytes.into())));
+        if until > synced {
+            self.waiting.push(until, id);
+        }
+    }
+
+    /// Lets out what may leave, in order.
+    fn release(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        let synced = self.batch.synced();
+        while let Some(open) = self.connections.get_mut(id).and_then(Connection::open) {
+            let Some(frame) = open.ring.pop(synced) else { break };
+            self.emit(cx, id, frame);
+        }
+        self.check_reading(cx, id);
+    }
+
+    /// Encodes a frame into the out-buffer: it has left, as far as the brain can tell.
+    fn emit(&mut self, cx: &Cx<'_>, id: ConnectionId, frame: Frame) {
+        match frame {
+            Frame::Ack { kind, id: packet_id, reason } => self.emit_ack(id, kind, packet_id, reason),
+            Frame::Publish { id: packet_id, dup } => self.emit_publish(cx, id, packet_id, dup),
+            Frame::Bytes(bytes) => {
+                let Some(connection) = self.connections.get_mut(id) else { return };
+                if let Some(open) = connection.open() {
+                    // CONNACK is the first frame of every connection, and it is of this kind.
+                    open.greeted = true;
+                }
+                Self::append(connection, &mut self.pool, &mut self.dirty, id).extend_from_slice(&bytes);
+            }
+        }
+    }
+
+    /// The out-buffer of a connection, which is dirty from now on.
+    fn append<'c>(connection: &'c mut Connection, pool: &mut Pool, dirty: &mut Vec<ConnectionId>, id: ConnectionId) -> &'c mut Vec<u8> {
+        if !connection.is_dirty {
+            connection.is_dirty = true;
+            dirty.push(id);
+        }
+        connection.out.append(pool)
+    }
+
+    /// Tells the world to stop or to go on reading, by what this connection leaves unread and unanswered.
+    fn check_reading(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        let config = Arc::clone(&self.config);
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let unread = connection.out.len();
+        let Phase::Open(open) = &connection.phase else { return };
+        let too_much = unread > config.unread_answers_max || open.ring.len() > config.held_frames_max;
+        let little = unread <= config.unread_answers_max / 2 && open.ring.len() <= config.held_frames_max / 2;
+        if too_much && !connection.is_paused {
+            connection.is_paused = true;
+            // What the client says while we do not read, we cannot hear.
+            if let Some(open) = connection.open() {
+                open.keep_alive.pause(cx.now);
+            }
+            self.reading_changed.push(id);
+        } else if little && connection.is_paused {
+            connection.is_paused = false;
+            if let Some(open) = connection.open() {
+                open.keep_alive.resume(cx.now);
+            }
+            if let Some(deadline) = connection.open().and_then(|open| open.keep_alive.deadline()) {
+                self.timers.set(deadline, Timer::KeepAlive(id));
+            }
+            self.reading_changed.push(id);
+        }
+    }
+}
+
+/// Endings that begin here.
+impl Shard {
+    /// The client broke the standard (§4.13).
+    fn blame(&mut self, cx: &Cx<'_>, id: ConnectionId, error: &PeerError) {
+        self.fail(cx, id, error.reason_code(), &error.to_string());
+    }
+
+    /// Ends a connection with a reason code, said where the version has one.
+    fn fail(&mut self, cx: &Cx<'_>, id: ConnectionId, reason: ReasonCode, why: &str) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        match &connection.phase {
+            Phase::AwaitConnect => {
+                let peer = connection.origin.peer.clone();
+                self.outputs.push_back(Output::Event(Event::Refused { peer, client_id: None, why: why.into(), reason }));
+                self.drop_connection(id);
+            }
+            Phase::Open(_) => self.end(cx, id, Ending { reason, is_normal: false, is_ours: true }, why),
+            Phase::Closing => {}
+        }
+    }
+
+    fn connect_wait_passed(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(id) else { return };
+        if !matches!(connection.phase, Phase::AwaitConnect) {
+            return;
+        }
+        // Who connects and says nothing is a health check, or not worth a line.
+        if !connection.partial.is_empty() {
+            let peer = connection.origin.peer.clone();
+            let why = "no complete CONNECT in time".into();
+            let reason = ReasonCode::UNSPECIFIED_ERROR;
+            self.outputs.push_back(Output::Event(Event::Refused { peer, client_id: None, why, reason }));
+        }
+        self.drop_connection(id);
+    }
+
+    fn check_keep_alive(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(open) = connection.open() else { return };
+        let Some(deadline) = open.keep_alive.deadline() else { return };
+        if deadline <= cx.now {
+            self.fail(cx, id, ReasonCode::KEEP_ALIVE_TIMEOUT, "nothing received for one and a half keep-alive periods [MQTT-3.1.2-22]");
+        } else {
+            self.timers.set(deadline, Timer::KeepAlive(id));
+        }
+    }
+
+    /// Closes a connection: what is in its out-buffer still leaves, nothing more is added.
+    fn drop_connection(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let linger = !connection.out.is_empty();
+        connection.phase = Phase::Closing;
+        connection.partial = Vec::new();
+        if !linger {
+            self.connections.remove(id);
+        }
+        self.outputs.push_back(Output::Close { connection: id, linger });
+    }
+
+    /// Appends a DISCONNECT with a reason where the version has one [MQTT-3.14.0-1].
+    fn say_disconnect(&mut self, id: ConnectionId, reason: ReasonCode, why: &str) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(open) = connection.open() else { return };
+        if !open.protocol.version().server_may_disconnect() || !open.greeted {
+            return;
+        }
+        let (version, limit) = (open.protocol.version(), open.max_packet_size as usize);
+        let mut frame = Vec::new();
+        Disconnect { reason_string: Some(why), ..Disconnect::new(reason) }.encode(version, &mut frame);
+        if frame.len() > limit {
+            frame.clear();
+            Disconnect::new(reason).encode(version, &mut frame);
+        }
+        if frame.len() <= limit {
+            Self::append(connection, &mut self.pool, &mut self.dirty, id).extend_from_slice(&frame);
+        }
+    }
+
+    fn tell_drops(&mut self) {
+        for ((client_id, reason), count) in core::mem::take(&mut self.drops) {
+            self.event(Event::Dropped { client_id: Box::from(&*client_id), reason, count });
+        }
+    }
+
+    /// Every drop has a reason and is counted.
+    fn count_drop(&mut self, cx: &Cx<'_>, client_id: Arc<str>, reason: DropReason, count: u64) {
+        if self.drops.is_empty() {
+            self.timers.set(cx.now.plus_ms(DROPS_SUMMED_MS), Timer::Drops);
+        }
+        *self.drops.entry((client_id, reason)).or_insert(0) += count;
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}
+

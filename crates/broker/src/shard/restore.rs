@@ -1,0 +1,150 @@
+//! After a start: sessions come back before any listener opens. And the other way round: what of a shard must survive, as plain values.
+
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
+
+use columba_proto::{SubscriptionFilter, Time, qos::Sending};
+
+use super::Shard;
+use crate::{
+    durable::{InFlight, RecoveredSession, RecoveredWill, StoredWill},
+    id::SessionNo,
+    route::Grant,
+    seam::{Cx, Delivery},
+    session::{Cursor, Link, Session, SessionSnapshot, Subscription, queue::Queue},
+    timers::Timer,
+};
+
+/// The will of a client whose session ended with a crash, waiting for the client to come back.
+#[derive(Debug)]
+pub(super) struct LoneWill {
+    pub(super) no: SessionNo,
+    pub(super) will: StoredWill,
+}
+
+/// What of a shard must survive, for comparison with the fold of its records.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ShardSnapshot {
+    /// Recorded sessions.
+    pub sessions: BTreeMap<SessionNo, SessionSnapshot>,
+}
+
+impl Shard {
+    /// Takes a session back as it was recovered. A client that was connected is not any more: expiry and will delay count from now.
+    pub fn restore(&mut self, cx: &Cx<'_>, recovered: RecoveredSession) {
+        let RecoveredSession { no, client_id, expiry, attached, detached_at, will, subscriptions, cursors, mut queue, in_flight, received, cold } = recovered;
+        let client_id: Arc<str> = client_id.into();
+        let mut session = Session::new(no, Arc::clone(&client_id), true);
+        session.expiry_s = expiry;
+        let since = if attached { cx.now } else { detached_at.unwrap_or(cx.now) };
+        session.link = Link::Detached { since };
+        session.will = will.map(Box::new);
+        for (packet_id, exchange) in in_flight.iter() {
+            let sending = match exchange {
+                InFlight::Pubrel => Some(Sending::AwaitPubcomp),
+                InFlight::Publish { message, .. } => queue.remove(&message).map(again),
+            };
+            debug_assert!(sending.is_some(), "a message in flight is in the queue");
+            if let Some(sending) = sending {
+                session.sender.restore(packet_id, sending);
+            }
+        }
+        session.queue = Queue::recovered(queue.into_values().collect(), cold.map(|cold| cold.acked));
+        for (packet_id, message) in received {
+            session.receiver.store(packet_id, message);
+        }
+        for (filter, cursor) in cursors {
+            session.rare().cursors.push(Cursor { filter, after: cursor.after, newest: cursor.newest });
+        }
+        let will_delay_s = session.will.as_ref().map(|will| will.delay);
+        let slot = self.admit(session);
+        for (filter, grant) in &subscriptions {
+            self.restore_subscription(cx, slot, filter, Grant::from(grant));
+        }
+        self.set_timers_after_restart(cx, slot, attached, will_delay_s);
+    }
+
+    /// A new session into the tables.
+    pub(super) fn admit(&mut self, session: Session) -> u32 {
+        let (no, client_id) = (session.no, Arc::clone(&session.client_id));
+        let slot = u32::try_from(self.sessions.insert(session)).expect("fewer sessions than a u32 counts");
+        self.by_client.insert(client_id, slot);
+        self.by_number.insert(no, slot);
+        slot
+    }
+
+    fn restore_subscription(&mut self, cx: &Cx<'_>, slot: u32, text: &str, grant: Grant) {
+        let filter: SubscriptionFilter = text.parse().expect("only valid filters are granted and recorded");
+        let session = &mut self.sessions[slot as usize];
+        session.subscriptions.push(Subscription { filter: text.into(), grant });
+        let reference = session.reference(slot);
+        cx.commons.write_index(&mut |index| {
+            index.insert(&filter, reference.clone(), grant, cx.commons.versions());
+        });
+    }
+
+    fn set_timers_after_restart(&mut self, cx: &Cx<'_>, slot: u32, was_attached: bool, will_delay_s: Option<u32>) {
+        let session = &self.sessions[slot as usize];
+        let (no, Link::Detached { since }) = (session.no, session.link) else { return };
+        // Who was connected gets the time to come back, even where will and session would end at once.
+        let grace = if was_attached { cx.now.plus_ms(self.config.will_grace_ms) } else { Time(0) };
+        if let Some(delay_s) = will_delay_s {
+            self.timers.set(since.plus_secs(u64::from(delay_s)).max(grace), Timer::Will(slot, no));
+        }
+        if let Some(at) = session.ends_at() {
+            self.timers.set(at.max(grace), Timer::Expiry(slot, no));
+        }
+    }
+
+    /// Takes back the will of a client that had no durable session. It is published unless the client is back within the grace time.
+    pub fn restore_will(&mut self, cx: &Cx<'_>, recovered: RecoveredWill) {
+        if self.lone_wills.is_empty() {
+            self.timers.set(cx.now.plus_ms(self.config.will_grace_ms), Timer::LoneWills);
+        }
+        self.lone_wills.insert(recovered.client_id, LoneWill { no: recovered.no, will: recovered.will });
+    }
+
+    /// What must survive, as it stands now. Equal to the fold of all records where nothing waits for the disk.
+    pub fn snapshot(&self) -> ShardSnapshot {
+        let sessions = self.sessions.iter().map(|(_, session)| session).filter(|session| session.recorded);
+        ShardSnapshot { sessions: sessions.map(|session| (session.no, session.snapshot())).collect() }
+    }
+}
+
+/// A message that was in flight goes again under its identifier.
+fn again(delivery: Delivery) -> Sending<Delivery> {
+    if delivery.qos == columba_proto::QoS::ExactlyOnce { Sending::AwaitPubrec(delivery) } else { Sending::AwaitPuback(delivery) }
+}
+
+impl Session {
+    fn snapshot(&self) -> SessionSnapshot {
+        let open: Vec<_> = self.sender.iter().map(|(packet_id, sending)| (packet_id, sending.message().map(|delivery| delivery.id))).collect();
+        let in_flight = self.sender.iter().filter_map(|(_, sending)| sending.message());
+        SessionSnapshot {
+            client_id: Box::from(&*self.client_id),
+            subscriptions: self.subscriptions.iter().map(|subscription| (subscription.filter.clone(), subscription.grant.qos as u8)).collect(),
+            undelivered: in_flight.chain(self.queue.iter()).map(|delivery| (delivery.id, delivery.qos as u8)).collect(),
+            in_flight: open,
+            awaiting_pubrel: self.receiver.iter().map(|(packet_id, _)| packet_id).collect(),
+            has_will: self.will.is_some(),
+            has_cold: self.queue.has_cold(),
+        }
+    }
+}
+
+impl From<&RecoveredSession> for SessionSnapshot {
+    fn from(session: &RecoveredSession) -> Self {
+        let in_flight = session.in_flight.iter().map(|(packet_id, exchange)| match exchange {
+            InFlight::Publish { message, .. } => (packet_id, Some(message)),
+            InFlight::Pubrel => (packet_id, None),
+        });
+        Self {
+            client_id: session.client_id.clone(),
+            subscriptions: session.subscriptions.iter().map(|(filter, grant)| (filter.clone(), grant.qos as u8)).collect(),
+            undelivered: session.queue.iter().map(|(id, delivery)| (*id, delivery.qos as u8)).collect(),
+            in_flight: in_flight.collect(),
+            awaiting_pubrel: session.received.keys().copied().collect(),
+            has_will: session.will.is_some(),
+            has_cold: session.cold.is_some(),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! SUBSCRIBE and UNSUBSCRIBE (§3.8 to §3.11), and what a shared group does when a member goes (§4.8.2).
+
+use alloc::vec::Vec;
+use core::num::NonZero;
+
+use columba_proto::{
+    QoS, ReasonCode, SubscriptionFilter,
+    packet::{AckProperties, Reasons, RetainHandling, Suback, Subscribe, SubscribeEntry, SubscriptionOptions, Unsuback, Unsubscribe},
+    property::SubscriptionId,
+    qos::Sending,
+};
+
+use super::Shard;
+use crate::{
+    durable::{MessageRecord, Record, TargetRecord},
+    hold::Frame,
+    id::{ChangeSeq, ConnectionId, MessageId, SessionNo},
+    route::{Grant, SessionRef},
+    seam::{Cx, Delivery, Output, Parcel},
+    session::{Cursor, Subscription},
+};
+
+impl Shard {
+    pub(super) fn on_subscribe(&mut self, cx: &Cx<'_>, id: ConnectionId, subscribe: &Subscribe<'_>) {
+        let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
+        let (slot, version) = (open.session, open.protocol.version());
+        let mut reasons = Vec::new();
+        let mut until = ChangeSeq(0);
+        for entry in subscribe.entries.iter() {
+            let granted = self
+                .check_filter(entry.filter, entry.options)
+                .and_then(|filter| self.subscribe(cx, slot, &filter, &entry, subscribe.subscription_id).map_err(Refused::Entry));
+            match granted {
+                Ok((qos, change)) => {
+                    until = until.max(change);
+                    reasons.push(granted_at(qos));
+                }
+                Err(Refused::Entry(reason)) if version.has_properties() || reason != ReasonCode::TOPIC_FILTER_INVALID => reasons.push(reason),
+                Err(Refused::Entry(reason)) => {
+                    self.fail(cx, id, reason, "an invalid topic filter [MQTT-4.7.1-1]");
+                    return;
+                }
+                Err(Refused::Connection(reason, why)) => {
+                    self.fail(cx, id, reason, why);
+                    return;
+                }
+            }
+        }
+        let mut frame = Vec::new();
+        Suback { id: subscribe.id, reasons: Reasons::from(&*reasons), properties: AckProperties::default() }.encode(version, &mut frame);
+        self.send(cx, id, until, Frame::Bytes(frame.into()));
+        self.pump(cx, slot);
+    }
+
+    pub(super) fn on_unsubscribe(&mut self, cx: &Cx<'_>, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
+        let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
+        let (slot, version) = (open.session, open.protocol.version());
+        let mut reasons = Vec::new();
+        let recorded = self.sessions[slot as usize].recorded;
+        // Also one that removes nothing speaks of recorded state.
+        let mut until = if recorded { self.batch.last_append() } else { ChangeSeq(0) };
+        for filter in unsubscribe.filters.iter() {
+            match self.unsubscribe(cx, slot, filter) {
+                Some(change) => {
+                    until = until.max(change);
+                    reasons.push(ReasonCode::SUCCESS);
+                }
+                None => reasons.push(ReasonCode::NO_SUBSCRIPTION_EXISTED),
+            }
+        }
+        let mut frame = Vec::new();
+        Unsuback { id: unsubscribe.id, reasons: Reasons::from(&*reasons), properties: AckProperties::default() }.encode(version, &mut frame);
+        self.send(cx, id, until, Frame::Bytes(frame.into()));
+    }
+
+    fn check_filter(&self, text: &str, options: SubscriptionOptions) -> Result<SubscriptionFilter, Refused> {
+        let filter: SubscriptionFilter = text.parse().map_err(|_| Refused::Entry(ReasonCode::TOPIC_FILTER_INVALID))?;
+        let is_shared = filter.share().is_some();
+        if is_shared && options.no_local {
+            return Err(Refused::Connection(ReasonCode::PROTOCOL_ERROR, "No Local on a shared subscription [MQTT-3.8.3-4]"));
+        }
+        if is_shared && !self.config.shared_subscriptions {
+            return Err(Refused::Entry(ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED));
+        }
+        if filter.filter().has_wildcard() && !self.config.wildcard_subscriptions {
+            return Err(Refused::Entry(ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED));
+        }
+        if filter.filter().levels().count() > usize::from(self.config.topic_levels) {
+            return Err(Refused::Entry(ReasonCode::TOPIC_FILTER_INVALID));
+        }
+        Ok(filter)
+    }
+
+    /// Makes or replaces a subscription; visible at once, promised when recorded.
+    fn subscribe(&mut self, cx: &Cx<'_>, slot: u32, filter: &SubscriptionFilter, entry: &SubscribeEntry<'_>, subscription_id: Option<SubscriptionId>) -> Result<(QoS, ChangeSeq), ReasonCode> {
+        let options = entry.options;
+        let session = &mut self.sessions[slot as usize];
+        let known = session.subscription(entry.filter);
+        if known.is_none() && session.subscriptions.len() >= self.config.subscriptions_max {
+            return Err(ReasonCode::QUOTA_EXCEEDED);
+        }
+        let grant = Grant {
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            retain_handling: options.retain_handling,
+            id: subscription_id.and_then(|id| NonZero::new(id.get())),
+        };
+        match known {
+            Some(index) => session.subscriptions[index].grant = grant,
+            None => session.subscriptions.push(Subscription { filter: entry.filter.into(), grant }),
+        }
+        let (no, recorded) = (session.no, session.recorded);
+        let reference = session.reference(slot);
+        cx.commons.write_index(&mut |index| {
+            index.insert(filter, reference.clone(), grant, cx.commons.versions());
+        });
+        let wants_retained = filter.share().is_none()
+            && match options.retain_handling {
+                RetainHandling::Send => true,
+                RetainHandling::SendIfNew => known.is_none(),
+                RetainHandling::DoNotSend => false,
+            };
+        let newest = wants_retained.then(|| self.begin_cursor(cx, slot, entry.filter));
+        if !recorded {
+            return Ok((options.qos, ChangeSeq(0)));
+        }
+        let grant = grant.to_record(newest.filter(|_| grant.qos > QoS::AtMostOnce));
+        let until = self.record(&Record::Subscribed { session: no, filter: entry.filter, grant });
+        Ok((options.qos, until))
+    }
+
+    /// First the index, then the cursor: what is published in between comes live, and the cursor skips it by its version.
+    fn begin_cursor(&mut self, cx: &Cx<'_>, slot: u32, filter: &str) -> MessageId {
+        let newest = cx.commons.clock().latest();
+        let cursor = Cursor { filter: filter.into(), after: None, newest };
+        let cursors = &mut self.sessions[slot as usize].rare().cursors;
+        cursors.retain(|cursor| &*cursor.filter != filter);
+        cursors.push(cursor);
+        newest
+    }
+
+    fn unsubscribe(&mut self, cx: &Cx<'_>, slot: u32, filter: &str) -> Option<ChangeSeq> {
+        let session = &mut self.sessions[slot as usize];
+        let index = session.subscription(filter)?;
+        session.subscriptions.remove(index);
+        if let Some(rare) = &mut session.rare {
+            rare.cursors.retain(|cursor| &*cursor.filter != filter);
+        }
+        let (no, recorded) = (session.no, session.recorded);
+        self.leave_index(cx, filter, no);
+        Some(if recorded { self.record(&Record::Unsubscribed { session: no, filter }) } else { ChangeSeq(0) })
+    }
+
+    pub(super) fn leave_index(&mut self, cx: &Cx<'_>, filter: &str, no: SessionNo) {
+        let filter: SubscriptionFilter = filter.parse().expect("a granted filter is valid");
+        cx.commons.write_index(&mut |index| {
+            index.remove(&filter, no, cx.commons.versions());
+        });
+    }
+
+    /// What a member that ends leaves unfinished goes to another one: QoS 1 unacknowledged, QoS 2 not sent yet. A QoS 2 message once sent ends with its
+    /// session [MQTT-4.8.2-5].
+    pub(super) fn pass_on_shared(&mut self, cx: &Cx<'_>, slot: u32) {
+        let session = &mut self.sessions[slot as usize];
+        let (no, recorded) = (session.no, session.recorded);
+        let mut left: Vec<Delivery> = session
+            .sender
+            .resume()
+            .filter_map(|(_, sending)| match sending {
+                Sending::AwaitPuback(delivery) if delivery.shared => Some(delivery.clone()),
+                Sending::AwaitPuback(_) | Sending::AwaitPubrec(_) | Sending::AwaitPubcomp => None,
+            })
+            .collect();
+        left.extend(session.queue.iter().filter(|delivery| delivery.shared).cloned());
+        for delivery in left {
+            self.pass_on(cx, no, recorded, delivery);
+        }
+    }
+
+    fn pass_on(&mut self, cx: &Cx<'_>, from: SessionNo, recorded: bool, delivery: Delivery) {
+        // The member that goes has left the index already, so the route knows only the others.
+        let route = self.cache.route(cx, &delivery.message.topic);
+        let chosen = route.groups.iter().find_map(|group| group.choose(None));
+        let Some(member) = chosen else { return };
+        let qos = delivery.message.qos.min(member.grant.qos);
+        let to: SessionRef = member.session.clone();
+        let delivery = Delivery { qos, ids: member.grant.id.map(NonZero::get).into_iter().collect(), ..delivery };
+        if qos == QoS::AtMostOnce {
+            return;
+        }
+        if to.presence.is_durable() {
+            let target = TargetRecord { session: to.no, qos, retain: delivery.retain, subscription_ids: delivery.ids.to_vec(), shared: true };
+            if recorded {
+                self.record(&Record::Moved { from, message: delivery.id, target });
+            } else {
+                let message = MessageRecord::from(&*delivery.message);
+                let id = delivery.id;
+                self.record(&Record::Published { id, message, targets: alloc::vec![target], sets_retained: false, will_of: None });
+            }
+        }
+        let shard = cx.commons.placement().shard(to.no.lane());
+        if shard == self.id {
+            self.deliver(cx, to.slot, to.no, delivery);
+        } else {
+            self.outputs.push_back(Output::ToShard { to: shard, parcel: Parcel::Moved { delivery, to } });
+        }
+    }
+}
+
+/// The granted QoS as SUBACK says it [MQTT-3.9.3-2].
+fn granted_at(qos: QoS) -> ReasonCode {
+    match qos {
+        QoS::AtMostOnce => ReasonCode::GRANTED_QOS_0,
+        QoS::AtLeastOnce => ReasonCode::GRANTED_QOS_1,
+        QoS::ExactlyOnce => ReasonCode::GRANTED_QOS_2,
+    }
+}
+
+/// Why an entry of a SUBSCRIBE was not granted.
+enum Refused {
+    /// Said in SUBACK.
+    Entry(ReasonCode),
+    /// Ends the connection.
+    Connection(ReasonCode, &'static str),
+}

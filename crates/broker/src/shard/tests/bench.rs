@@ -1,0 +1,238 @@
+//! One shard on a table, with clients that speak in packets.
+
+use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
+
+use columba_proto::{
+    AckKind, PacketId, Peer, QoS, ReasonCode, Time, TopicName, Version, decode,
+    packet::{Ack, Connect, ConnectProperties, Disconnect, Packet, Publish, PublishProperties, Subscribe, SubscribeEntry, Will},
+    wire::{Split, split},
+};
+
+use crate::{
+    Config, Shard,
+    commons::LocalCommons,
+    id::{ChangeSeq, ConnectionId, ShardId},
+    placement::Placement,
+    seam::{Cx, Gone, Origin, Output},
+};
+
+pub(super) struct Bench {
+    pub(super) shard: Shard,
+    pub(super) commons: LocalCommons,
+    pub(super) now: Time,
+    /// Whether every record is on disk as soon as it is written.
+    pub(super) syncs: bool,
+    pub(super) cut: Option<ChangeSeq>,
+    pub(super) events: Vec<String>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Client {
+    pub(super) id: ConnectionId,
+    pub(super) version: Version,
+}
+
+pub(super) struct Setup<'a> {
+    pub(super) version: Version,
+    pub(super) clean: bool,
+    pub(super) will: Option<Will<'a>>,
+    pub(super) properties: ConnectProperties<'a>,
+    pub(super) keep_alive: u16,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { version: Version::V311, clean: true, will: None, properties: ConnectProperties::default(), keep_alive: 0 }
+    }
+}
+
+pub(super) fn persistent() -> Setup<'static> {
+    Setup { clean: false, ..Setup::default() }
+}
+
+pub(super) fn v5(expiry: u32) -> Setup<'static> {
+    let properties = ConnectProperties { session_expiry: Some(expiry), ..ConnectProperties::default() };
+    Setup { version: Version::V5, clean: false, properties, ..Setup::default() }
+}
+
+pub(super) fn pid(number: u16) -> PacketId {
+    PacketId::new(number).expect("not zero")
+}
+
+pub(super) fn will(topic: &'static str, delay: u32) -> Will<'static> {
+    Will {
+        topic: TopicName::new(topic).unwrap(),
+        payload: b"gone",
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        delay,
+        properties: PublishProperties::default(),
+    }
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    pub(super) fn with(config: Config) -> Self {
+        Self {
+            shard: Shard::new(ShardId(0), Arc::new(config), 7),
+            commons: LocalCommons::new(Placement::new([0; 16], 4, 1), 7),
+            now: Time(1_000_000),
+            syncs: true,
+            cut: None,
+            events: Vec::new(),
+        }
+    }
+
+    pub(super) fn act<R>(&mut self, act: impl FnOnce(&mut Shard, &Cx<'_>) -> R) -> R {
+        let cx = Cx { now: self.now, commons: &self.commons };
+        let result = act(&mut self.shard, &cx);
+        let mut bytes = Vec::new();
+        self.cut = self.shard.cut(&mut bytes).or(self.cut);
+        if self.syncs {
+            self.sync();
+        }
+        result
+    }
+
+    pub(super) fn sync(&mut self) {
+        while let Some(cut) = self.cut.take() {
+            let cx = Cx { now: self.now, commons: &self.commons };
+            self.shard.synced(&cx, cut);
+            let mut bytes = Vec::new();
+            self.cut = self.shard.cut(&mut bytes);
+        }
+    }
+
+    pub(super) fn pass(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+        self.act(|shard, cx| shard.tick(cx));
+    }
+
+    /// Connects and takes the CONNACK; the answer says whether a session was there.
+    pub(super) fn connect(&mut self, client_id: &str, setup: &Setup<'_>) -> (Client, bool) {
+        let client = self.open(client_id, setup);
+        let told = self.told(client);
+        assert!(told.first().is_some_and(|first| first.starts_with("connack")), "{told:?}");
+        (client, told[0] == "connack present")
+    }
+
+    pub(super) fn open(&mut self, client_id: &str, setup: &Setup<'_>) -> Client {
+        let id = self.act(|shard, cx| shard.opened(cx, Origin { peer: "table".into(), listener: 0 }));
+        let connect = Connect {
+            version: setup.version,
+            bridge: false,
+            clean_start: setup.clean,
+            keep_alive: setup.keep_alive,
+            client_id,
+            will: setup.will.clone(),
+            username: None,
+            password: None,
+            properties: setup.properties.clone(),
+        };
+        let client = Client { id, version: setup.version };
+        self.say(client, &Packet::Connect(connect));
+        client
+    }
+
+    pub(super) fn say(&mut self, client: Client, packet: &Packet<'_>) {
+        let mut bytes = Vec::new();
+        packet.encode(client.version, &mut bytes).unwrap();
+        self.say_bytes(client, &bytes);
+    }
+
+    pub(super) fn say_bytes(&mut self, client: Client, bytes: &[u8]) {
+        self.act(|shard, cx| shard.received(cx, client.id, bytes));
+    }
+
+    pub(super) fn subscribe(&mut self, client: Client, filter: &str, qos: QoS) {
+        let entries = [SubscribeEntry { filter, options: qos.into() }];
+        let subscribe = Subscribe { id: pid(1), subscription_id: None, user_properties: Default::default(), entries: (&entries[..]).into() };
+        self.say(client, &Packet::Subscribe(subscribe));
+        let told = self.told(client);
+        assert_eq!(told, [format!("suback {}", qos as u8)]);
+    }
+
+    pub(super) fn publish(&mut self, client: Client, topic: &str, qos: QoS, id: u16, payload: &str) {
+        self.say(client, &Packet::Publish(message(topic, qos, id, payload)));
+    }
+
+    pub(super) fn ack(&mut self, client: Client, kind: AckKind, id: u16) {
+        self.say(client, &Packet::Ack(Ack::new(kind, pid(id), ReasonCode::SUCCESS)));
+    }
+
+    pub(super) fn disconnect(&mut self, client: Client) {
+        self.say(client, &Packet::Disconnect(Disconnect::new(ReasonCode::NORMAL_DISCONNECTION)));
+    }
+
+    pub(super) fn cut_off(&mut self, client: Client) {
+        self.act(|shard, cx| shard.closed(cx, client.id, Gone::Failed));
+    }
+
+    /// All packets that have been sent to a client since the last time, in words.
+    pub(super) fn told(&mut self, client: Client) -> Vec<String> {
+        let Some(out) = self.shard.out(client.id) else { return vec![] };
+        let bytes = out.pending().to_vec();
+        out.consume(bytes.len());
+        let mut told = Vec::new();
+        let mut rest = &bytes[..];
+        while let Ok(Split::Frame { first, body, len }) = split(rest, u32::MAX) {
+            told.push(words(&decode(client.version, Peer::Server, first, body).unwrap()));
+            rest = &rest[len..];
+        }
+        assert!(rest.is_empty(), "only whole packets");
+        self.act(|shard, cx| shard.flushed(cx, client.id));
+        self.outputs();
+        told
+    }
+
+    pub(super) fn outputs(&mut self) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        while let Some(output) = self.shard.pop_output() {
+            match output {
+                Output::Event(event) => self.events.push(format!("{event:?}")),
+                other => outputs.push(other),
+            }
+        }
+        outputs
+    }
+}
+
+pub(super) fn message<'a>(topic: &'a str, qos: QoS, id: u16, payload: &'a str) -> Publish<'a> {
+    Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic: Some(TopicName::new(topic).unwrap()),
+        packet_id: PacketId::new(id),
+        payload: payload.as_bytes(),
+        properties: PublishProperties::default(),
+    }
+}
+
+fn words(packet: &Packet<'_>) -> String {
+    match packet {
+        Packet::Connack(connack) if connack.reason.is_failure() => format!("connack {:#04x}", connack.reason.get()),
+        Packet::Connack(connack) => format!("connack {}", if connack.session_present { "present" } else { "new" }),
+        Packet::Publish(publish) => {
+            let flag = |set, word| if set { word } else { "" };
+            let id = publish.packet_id.map_or(0, PacketId::get);
+            let payload = String::from_utf8_lossy(publish.payload);
+            let qos = publish.qos as u8;
+            format!("publish{}{} q{qos} id{id} {} {payload}", flag(publish.dup, " dup"), flag(publish.retain, " retain"), publish.topic.unwrap().as_str())
+        }
+        Packet::Ack(ack) => {
+            let kind = format!("{:?}", ack.kind).to_lowercase();
+            let reason = if ack.reason == ReasonCode::SUCCESS { String::new() } else { format!(" {:#04x}", ack.reason.get()) };
+            format!("{kind} {}{reason}", ack.id.get())
+        }
+        Packet::Suback(suback) => {
+            let codes: Vec<_> = suback.reasons.iter().map(|reason| format!("{}", reason.get())).collect();
+            format!("suback {}", codes.join(" "))
+        }
+        Packet::Disconnect(disconnect) => format!("disconnect {:#04x}", disconnect.reason.get()),
+        other => format!("{:?}", other.packet_type()).to_lowercase(),
+    }
+}

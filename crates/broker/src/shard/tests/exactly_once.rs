@@ -1,0 +1,137 @@
+//! QoS 2 towards us and from us, and what waits for the disk.
+
+use alloc::vec::Vec;
+
+use columba_proto::{AckKind, QoS};
+
+use super::bench::{Bench, Setup, persistent, v5};
+
+const NOTHING: Vec<&str> = Vec::new();
+
+#[test]
+fn a_repeated_publish_is_acknowledged_but_not_delivered() {
+    let mut bench = Bench::new();
+    let (subscriber, _) = bench.connect("s", &Setup::default());
+    bench.subscribe(subscriber, "t", QoS::ExactlyOnce);
+    let (publisher, _) = bench.connect("p", &persistent());
+
+    for _ in 0..10 {
+        bench.publish(publisher, "t", QoS::ExactlyOnce, 7, "x");
+    }
+    assert_eq!(bench.told(publisher), ["pubrec 7"; 10]);
+    bench.ack(publisher, AckKind::Pubrel, 7);
+    bench.ack(publisher, AckKind::Pubrel, 7);
+
+    assert_eq!(bench.told(publisher), ["pubcomp 7", "pubcomp 7"]);
+    assert_eq!(bench.told(subscriber), ["publish q2 id1 t x"]);
+}
+
+#[test]
+fn after_pubrel_the_identifier_is_a_new_message() {
+    let mut bench = Bench::new();
+    let (subscriber, _) = bench.connect("s", &Setup::default());
+    bench.subscribe(subscriber, "t", QoS::AtMostOnce);
+    let (publisher, _) = bench.connect("p", &persistent());
+
+    for payload in ["one", "two"] {
+        bench.publish(publisher, "t", QoS::ExactlyOnce, 7, payload);
+        bench.ack(publisher, AckKind::Pubrel, 7);
+    }
+
+    assert_eq!(bench.told(subscriber), ["publish q0 id0 t one", "publish q0 id0 t two"]);
+}
+
+#[test]
+fn an_unknown_identifier_is_answered_with_0x92_in_mqtt_5() {
+    let mut bench = Bench::new();
+    let (client, _) = bench.connect("c", &v5(100));
+
+    bench.ack(client, AckKind::Pubrel, 9);
+    bench.ack(client, AckKind::Pubrec, 8);
+    bench.ack(client, AckKind::Puback, 7);
+    bench.ack(client, AckKind::Pubcomp, 6);
+
+    assert_eq!(bench.told(client), ["pubcomp 9 0x92", "pubrel 8 0x92"]);
+}
+
+#[test]
+fn every_frame_of_a_durable_exchange_waits_for_its_record() {
+    let mut bench = Bench::new();
+    let (subscriber, _) = bench.connect("s", &persistent());
+    bench.subscribe(subscriber, "t", QoS::ExactlyOnce);
+    let (publisher, _) = bench.connect("p", &persistent());
+    bench.syncs = false;
+
+    bench.publish(publisher, "t", QoS::ExactlyOnce, 1, "x");
+    assert_eq!(bench.told(publisher), NOTHING);
+    bench.publish(publisher, "t", QoS::ExactlyOnce, 1, "x");
+    assert_eq!(bench.told(publisher), NOTHING, "also the answer to a repetition");
+    bench.sync();
+    assert_eq!(bench.told(publisher), ["pubrec 1", "pubrec 1"]);
+
+    bench.ack(publisher, AckKind::Pubrel, 1);
+    assert_eq!(bench.told(publisher), NOTHING);
+    assert_eq!(bench.told(subscriber), NOTHING);
+    let cut = bench.cut.take().expect("a record of the release");
+    bench.act(|shard, cx| shard.synced(cx, cut));
+    assert_eq!(bench.told(publisher), ["pubcomp 1"]);
+    assert_eq!(bench.told(subscriber), NOTHING, "its identifier is not on disk yet");
+    bench.sync();
+    assert_eq!(bench.told(subscriber), ["publish q2 id1 t x"]);
+
+    bench.ack(subscriber, AckKind::Pubrec, 1);
+    assert_eq!(bench.told(subscriber), NOTHING);
+    bench.sync();
+    assert_eq!(bench.told(subscriber), ["pubrel 1"]);
+}
+
+#[test]
+fn puback_waits_for_a_durable_target_and_not_for_an_ephemeral_one() {
+    let mut bench = Bench::new();
+    let (durable, _) = bench.connect("d", &persistent());
+    bench.subscribe(durable, "durable", QoS::AtLeastOnce);
+    let (ephemeral, _) = bench.connect("e", &Setup::default());
+    bench.subscribe(ephemeral, "ephemeral", QoS::AtLeastOnce);
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    bench.syncs = false;
+
+    bench.publish(publisher, "ephemeral", QoS::AtLeastOnce, 1, "x");
+    assert_eq!(bench.told(publisher), ["puback 1"]);
+    bench.publish(publisher, "durable", QoS::AtLeastOnce, 2, "x");
+    bench.publish(publisher, "ephemeral", QoS::AtLeastOnce, 3, "x");
+    assert_eq!(bench.told(publisher), NOTHING, "acknowledgements keep the order of the publications");
+    assert_eq!(bench.told(durable), ["publish q1 id1 durable x"], "a QoS 1 publication is delivered at once");
+    bench.sync();
+
+    assert_eq!(bench.told(publisher), ["puback 2", "puback 3"]);
+}
+
+#[test]
+fn connack_and_suback_of_a_durable_session_wait_for_the_disk() {
+    let mut bench = Bench::new();
+    bench.syncs = false;
+
+    let client = bench.open("c", &persistent());
+    assert_eq!(bench.told(client), NOTHING);
+    bench.say_bytes(client, &[0xc0, 0x00]);
+    assert_eq!(bench.told(client), NOTHING, "nothing passes CONNACK");
+    bench.sync();
+
+    assert_eq!(bench.told(client), ["connack new", "pingresp"]);
+}
+
+#[test]
+fn with_a_failed_journal_nothing_durable_is_acknowledged_and_the_rest_goes_on() {
+    let mut bench = Bench::new();
+    let (durable, _) = bench.connect("d", &v5(100));
+    bench.subscribe(durable, "t", QoS::AtLeastOnce);
+    let (ephemeral, _) = bench.connect("e", &v5(0));
+    bench.subscribe(ephemeral, "e", QoS::AtLeastOnce);
+    bench.act(|shard, cx| shard.journal_failed(cx));
+    assert_eq!(bench.told(durable), ["disconnect 0x89"]);
+
+    bench.publish(ephemeral, "t", QoS::AtLeastOnce, 1, "x");
+    bench.publish(ephemeral, "e", QoS::AtLeastOnce, 2, "x");
+
+    assert_eq!(bench.told(ephemeral), ["puback 1 0x97", "publish q1 id1 e x", "puback 2"]);
+}

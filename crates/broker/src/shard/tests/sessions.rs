@@ -1,0 +1,230 @@
+//! Sessions, takeover, wills, retained messages.
+
+use alloc::{format, vec};
+
+use columba_proto::{AckKind, QoS, Version, packet::{Packet, Publish}};
+
+use super::bench::{Bench, Setup, message, persistent, v5, will};
+
+const QOS: [QoS; 3] = QoS::ALL;
+
+#[test]
+fn the_delivered_qos_is_the_smaller_one_in_all_nine_cells() {
+    for version in [Version::V311, Version::V5] {
+        for published in QOS {
+            for granted in QOS {
+                let mut bench = Bench::new();
+                let setup = || Setup { version, ..Setup::default() };
+                let (subscriber, _) = bench.connect("s", &setup());
+                let (publisher, _) = bench.connect("p", &setup());
+                bench.subscribe(subscriber, "a/+", granted);
+
+                bench.publish(publisher, "a/b", published, u16::from(published > QoS::AtMostOnce), "x");
+                if published == QoS::ExactlyOnce {
+                    assert_eq!(bench.told(publisher), ["pubrec 1"]);
+                    assert_eq!(bench.told(subscriber), Vec::<&str>::new(), "nothing is handed on before PUBREL");
+                    bench.ack(publisher, AckKind::Pubrel, 1);
+                }
+
+                let effective = published.min(granted) as u8;
+                let id = u8::from(effective > 0);
+                assert_eq!(bench.told(subscriber), [format!("publish q{effective} id{id} a/b x")], "{published:?} {granted:?}");
+            }
+        }
+    }
+}
+
+use alloc::vec::Vec;
+
+#[test]
+fn a_session_comes_back_with_what_was_published_meanwhile_in_order() {
+    let mut bench = Bench::new();
+    let (subscriber, present) = bench.connect("s", &persistent());
+    assert!(!present);
+    bench.subscribe(subscriber, "t", QoS::ExactlyOnce);
+    bench.disconnect(subscriber);
+    let (publisher, _) = bench.connect("p", &Setup::default());
+
+    bench.publish(publisher, "t", QoS::AtMostOnce, 0, "lost");
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 1, "one");
+    bench.publish(publisher, "t", QoS::ExactlyOnce, 2, "two");
+    bench.ack(publisher, AckKind::Pubrel, 2);
+    assert_eq!(bench.told(publisher), ["puback 1", "pubrec 2", "pubcomp 2"]);
+
+    let subscriber = bench.open("s", &persistent());
+    assert_eq!(bench.told(subscriber), ["connack present", "publish q1 id1 t one", "publish q2 id2 t two"]);
+}
+
+#[test]
+fn what_is_open_is_sent_again_with_dup_in_the_order_of_its_first_sending() {
+    let mut bench = Bench::new();
+    let (subscriber, _) = bench.connect("s", &persistent());
+    bench.subscribe(subscriber, "t", QoS::ExactlyOnce);
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    for (id, payload) in [(1, "one"), (2, "two"), (3, "three")] {
+        bench.publish(publisher, "t", QoS::ExactlyOnce, id, payload);
+        bench.ack(publisher, AckKind::Pubrel, id);
+    }
+    assert_eq!(bench.told(subscriber).len(), 3);
+    bench.ack(subscriber, AckKind::Pubrec, 2);
+    assert_eq!(bench.told(subscriber), ["pubrel 2"]);
+    bench.cut_off(subscriber);
+
+    let subscriber = bench.open("s", &persistent());
+
+    assert_eq!(bench.told(subscriber), ["connack present", "publish dup q2 id1 t one", "pubrel 2", "publish dup q2 id3 t three"]);
+}
+
+#[test]
+fn a_clean_session_ends_with_its_connection() {
+    let mut bench = Bench::new();
+    let (subscriber, _) = bench.connect("s", &Setup::default());
+    bench.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    bench.disconnect(subscriber);
+
+    let (_, present) = bench.connect("s", &persistent());
+
+    assert!(!present);
+    assert_eq!(bench.shard.sessions(), 1);
+}
+
+#[test]
+fn a_second_connection_takes_the_session_over_and_the_first_is_told() {
+    let mut bench = Bench::new();
+    let (first, _) = bench.connect("s", &v5(100));
+
+    let (_, present) = bench.connect("s", &v5(100));
+
+    assert!(present);
+    assert_eq!(bench.told(first), ["disconnect 0x8e"]);
+}
+
+#[test]
+fn a_session_expires_when_its_interval_is_over_and_not_before() {
+    let mut bench = Bench::new();
+    let (client, _) = bench.connect("s", &v5(10));
+    bench.disconnect(client);
+    bench.pass(9_999);
+    let (client, present) = bench.connect("s", &v5(10));
+    assert!(present);
+    bench.disconnect(client);
+
+    bench.pass(10_000);
+
+    let (_, present) = bench.connect("s", &v5(10));
+    assert!(!present);
+}
+
+#[test]
+fn a_will_is_published_on_loss_and_not_on_disconnect() {
+    for (is_normal, heard) in [(true, 0), (false, 1)] {
+        let mut bench = Bench::new();
+        let (other, _) = bench.connect("o", &Setup::default());
+        bench.subscribe(other, "will", QoS::AtMostOnce);
+        let (client, _) = bench.connect("c", &Setup { will: Some(will("will", 0)), ..Setup::default() });
+
+        if is_normal { bench.disconnect(client) } else { bench.cut_off(client) }
+
+        assert_eq!(bench.told(other).len(), heard);
+    }
+}
+
+#[test]
+fn a_delayed_will_waits_and_a_client_that_is_back_in_time_has_none() {
+    let mut bench = Bench::new();
+    let (other, _) = bench.connect("o", &Setup::default());
+    bench.subscribe(other, "will", QoS::AtMostOnce);
+    let setup = || Setup { will: Some(will("will", 5)), ..v5(100) };
+    let (client, _) = bench.connect("c", &setup());
+    bench.cut_off(client);
+    bench.pass(4_000);
+    let (client, _) = bench.connect("c", &setup());
+    bench.pass(10_000);
+    assert_eq!(bench.told(other), Vec::<&str>::new());
+
+    bench.cut_off(client);
+    bench.pass(5_000);
+
+    assert_eq!(bench.told(other), ["publish q0 id0 will gone"]);
+}
+
+#[test]
+fn the_will_of_a_session_without_records_is_on_disk_before_its_connack() {
+    let mut bench = Bench::new();
+    bench.syncs = false;
+
+    let client = bench.open("c", &Setup { will: Some(will("will", 0)), ..Setup::default() });
+
+    assert_eq!(bench.told(client), Vec::<&str>::new());
+    bench.sync();
+    assert_eq!(bench.told(client), ["connack new"]);
+}
+
+#[test]
+fn a_retained_message_comes_to_every_new_subscription_and_an_empty_one_clears_it() {
+    let mut bench = Bench::new();
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    let retained = |topic, payload| Packet::Publish(Publish { retain: true, ..message(topic, QoS::AtLeastOnce, 1, payload) });
+    bench.say(publisher, &retained("r/1", "one"));
+    bench.say(publisher, &retained("r/2", "two"));
+    bench.say(publisher, &retained("r/2", ""));
+    let (subscriber, _) = bench.connect("s", &Setup::default());
+
+    let entries = [columba_proto::packet::SubscribeEntry { filter: "r/#", options: QoS::AtLeastOnce.into() }];
+    let subscribe = columba_proto::packet::Subscribe { id: super::bench::pid(9), subscription_id: None, user_properties: Default::default(), entries: (&entries[..]).into() };
+    bench.say(subscriber, &Packet::Subscribe(subscribe));
+
+    assert_eq!(bench.told(subscriber), ["suback 1", "publish retain q1 id1 r/1 one"]);
+    bench.say(publisher, &retained("r/3", "live"));
+    assert_eq!(bench.told(subscriber), ["publish q1 id2 r/3 live"], "along a subscription that stands: RETAIN 0");
+}
+
+#[test]
+fn many_retained_messages_all_come_paced_by_the_window() {
+    let mut bench = Bench::new();
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    for number in 0..1_000 {
+        let topic = format!("r/{number:04}");
+        bench.say(publisher, &Packet::Publish(Publish { retain: true, ..message(&topic, QoS::AtLeastOnce, 1, "x") }));
+    }
+    let (subscriber, _) = bench.connect("s", &persistent());
+    let entries = [columba_proto::packet::SubscribeEntry { filter: "r/+", options: QoS::AtLeastOnce.into() }];
+    let subscribe = columba_proto::packet::Subscribe { id: super::bench::pid(9), subscription_id: None, user_properties: Default::default(), entries: (&entries[..]).into() };
+    bench.say(subscriber, &Packet::Subscribe(subscribe));
+
+    let mut topics = vec![];
+    loop {
+        let told = bench.told(subscriber);
+        let ids: Vec<u16> = told.iter().filter_map(|line| line.strip_prefix("publish retain q1 id")?.split(' ').next()?.parse().ok()).collect();
+        if ids.is_empty() {
+            break;
+        }
+        assert!(ids.len() <= 101, "no more than the window");
+        topics.extend(told.iter().filter_map(|line| line.split(' ').nth(4)).map(alloc::string::String::from));
+        for id in ids {
+            bench.ack(subscriber, AckKind::Puback, id);
+        }
+    }
+
+    assert_eq!(topics.len(), 1_000);
+    assert!(topics.is_sorted());
+}
+
+#[test]
+fn a_shared_subscription_spreads_and_what_a_member_leaves_goes_to_another() {
+    let mut bench = Bench::new();
+    let (one, _) = bench.connect("one", &Setup::default());
+    let (two, _) = bench.connect("two", &Setup::default());
+    bench.subscribe(one, "$share/g/t", QoS::AtLeastOnce);
+    bench.subscribe(two, "$share/g/t", QoS::AtLeastOnce);
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    for id in 1..=4 {
+        bench.publish(publisher, "t", QoS::AtLeastOnce, id, "x");
+    }
+    assert_eq!(bench.told(one).len(), 2);
+    assert_eq!(bench.told(two).len(), 2);
+
+    bench.cut_off(two);
+
+    assert_eq!(bench.told(one).len(), 2);
+}
