@@ -2,9 +2,11 @@
 //!
 //! - [`script`] knows the conversations of the standard;
 //! - [`load`] sends traffic and measures;
+//! - [`crash`] kills a broker under load and judges what clients saw;
 //! - [`broker`] and [`program`] start what a test talks to, [`outside`] finds the programs of others.
 
 pub mod broker;
+pub mod crash;
 pub mod load;
 pub mod outside;
 pub mod program;

@@ -6,7 +6,7 @@
 mod client;
 mod compare;
 mod error;
-mod frames;
+pub(crate) mod frames;
 mod generator;
 mod idle;
 mod line;

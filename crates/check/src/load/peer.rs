@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,9 @@ use crate::outside;
 const START_WAIT_MAX: Duration = Duration::from_secs(30);
 /// A broker that has not left after SIGTERM is killed after this.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// Below every system's range of ephemeral ports, above the ports with a name.
+const PORTS: Range<u16> = 20_000..32_000;
 
 /// A broker that can be started.
 #[derive(Clone, Debug)]
@@ -211,12 +216,22 @@ impl Drop for Running {
     }
 }
 
-/// A port of the loopback interface on which nothing listens.
+/// A port of the loopback interface on which nothing listens. Not one from which the system connects: a client that tries
+/// again and again while its broker is away would one day connect to itself.
 pub fn free_port() -> Result<u16, LoadError> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .map_err(LoadError::io("looking for a free port"))?;
-    Ok(listener
-        .local_addr()
-        .map_err(LoadError::io("looking for a free port"))?
-        .port())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Tests of several processes run side by side: each begins somewhere else.
+    let own = u16::try_from(std::process::id() % 997).expect("below 997");
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        if step >= PORTS.end - PORTS.start {
+            return Err(LoadError::Stalled {
+                doing: "looking for a free port",
+            });
+        }
+        let port = PORTS.start + (own * 11 + step) % (PORTS.end - PORTS.start);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
 }
