@@ -16,7 +16,7 @@ use crate::load::frames;
 
 use super::judge::Fault;
 
-/// The number of a publisher's last message: what stands before it has arrived once this has.
+/// Publisher, number, and whether it is the publisher's last: what stands before it has arrived once this has.
 const PAYLOAD: usize = 8 + 8 + 1;
 /// A silent connection looks up this often whether the storm is over.
 const LOOK_UP: Duration = Duration::from_millis(50);
@@ -61,7 +61,7 @@ pub(super) fn publish(shared: &Shared, number: usize, window: u16) -> Published 
     let mut sender: Sender<u64> = Sender::new(window);
     let mut published = Published::default();
     let mut last_sent = false;
-    while !(last_sent && sender.is_empty()) && !link.has_given_up() {
+    while !(link.has_given_up() || last_sent && sender.is_empty()) {
         if !link.is_open() {
             link.connect(&[]);
             if link.is_open() {
@@ -163,7 +163,18 @@ pub(super) fn subscribe(shared: &Shared, number: usize, subscribed: &AtomicU64) 
                 }
                 link.acknowledge(AckKind::Pubcomp, ack.id);
             }
-            _ => link.broken("a subscriber was sent a packet that does not belong here"),
+            Packet::Ack(_)
+            | Packet::Connect(_)
+            | Packet::Connack(_)
+            | Packet::Subscribe(_)
+            | Packet::Unsubscribe(_)
+            | Packet::Unsuback(_)
+            | Packet::Pingreq
+            | Packet::Pingresp
+            | Packet::Disconnect(_)
+            | Packet::Auth(_) => {
+                link.broken("a subscriber was sent a packet that does not belong here");
+            }
         });
         link.flush();
     }
@@ -252,21 +263,21 @@ impl<'s> Link<'s> {
     fn connect(&mut self, first: &[u8]) {
         self.read.clear();
         self.out.clear();
-        match self.attempt() {
-            Ok(stream) => self.stream = Some(stream),
-            Err(_) => {
-                thread::sleep(RECONNECT_PAUSE);
-                return;
-            }
-        }
+        let Ok(stream) = self.attempt() else {
+            thread::sleep(RECONNECT_PAUSE);
+            return;
+        };
+        self.stream = Some(stream);
         let mut present = None;
         while self.is_open() && present.is_none() && !self.has_given_up() {
-            self.receive_one(|link, packet| match packet {
-                Packet::Connack(connack) if !connack.reason.is_failure() => {
-                    present = Some(connack.session_present)
+            self.receive_one(|link, packet| {
+                let Packet::Connack(connack) = packet else {
+                    return link.broken("something else than CONNACK came first");
+                };
+                if connack.reason.is_failure() {
+                    return link.close();
                 }
-                Packet::Connack(_) => link.close(),
-                _ => link.broken("something else than CONNACK came first"),
+                present = Some(connack.session_present);
             });
         }
         let Some(present) = present else { return };

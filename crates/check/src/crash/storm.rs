@@ -47,6 +47,10 @@ impl Storm {
 }
 
 /// Lets the storm loose on `broker` and judges.
+///
+/// # Panics
+///
+/// When the broker does not start again.
 pub fn storm(broker: &mut Broker, plan: Storm, chance: &mut Chance) -> Verdict {
     let shared = Shared {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, broker.port())),

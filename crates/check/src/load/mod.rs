@@ -15,6 +15,7 @@ mod peer;
 mod plan;
 mod process;
 mod report;
+mod restart;
 mod tally;
 
 pub use compare::{ComparePlan, Comparison, Row, compare};
@@ -26,3 +27,4 @@ pub use peer::{Durability, Peer, Running, free_port};
 pub use plan::{Pace, Plan, SessionKind, Stop, Topics};
 pub use process::Process;
 pub use report::Report;
+pub use restart::{Restart, RestartPlan, restart};
