@@ -214,6 +214,9 @@ pub enum Violation {
     /// More QoS 1 and 2 messages open than we allow.
     #[error("more than receive maximum messages are unacknowledged [MQTT-3.3.4-7]")]
     ReceiveMaximumExceeded,
+    /// DISCONNECT wants to keep a session that CONNECT had end with its connection.
+    #[error("session expiry is raised from zero in DISCONNECT (§3.14.2.2.2)")]
+    SessionExpiryRaised,
     /// Larger than we allow.
     #[error("a packet of {size} bytes is larger than our maximum packet size [MQTT-3.2.2-15]")]
     PacketTooLarge {
@@ -254,7 +257,8 @@ impl Violation {
             | Self::SubscriptionQoS
             | Self::RetainHandling
             | Self::NoLocalOnShare
-            | Self::WrongAck { .. } => ReasonCode::PROTOCOL_ERROR,
+            | Self::WrongAck { .. }
+            | Self::SessionExpiryRaised => ReasonCode::PROTOCOL_ERROR,
         }
     }
 }

@@ -48,6 +48,15 @@ impl Version {
             .find(|version| version.protocol_name() == name && version.level() == level)
     }
 
+    /// Whose CONNACK to refuse a level with that is none of ours.
+    pub(crate) const fn nearest_to_level(level: u8) -> Self {
+        if level & 0x7f < Self::V5.level() {
+            Self::V311
+        } else {
+            Self::V5
+        }
+    }
+
     /// Do packets carry properties, and acknowledgements a reason code (§2.2.2, §2.4)?
     #[inline]
     pub const fn has_properties(self) -> bool {

@@ -51,3 +51,67 @@ impl AwaitConnack {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::ConnectProperties;
+    use crate::reason::ReasonCode;
+
+    fn await_connack(method: Option<&str>) -> AwaitConnack {
+        AwaitConnack::new(&Connect {
+            version: Version::V5,
+            bridge: false,
+            clean_start: true,
+            keep_alive: 0,
+            client_id: "c",
+            will: None,
+            username: None,
+            password: None,
+            properties: ConnectProperties {
+                authentication_method: method,
+                ..ConnectProperties::default()
+            },
+        })
+    }
+
+    #[test]
+    fn an_accepting_connack_opens_the_connection_once() {
+        let Ok(Answer::Open(open, connack)) = await_connack(None).on_packet(0x20, &[1, 0, 0])
+        else {
+            panic!("not open");
+        };
+
+        assert!(connack.session_present);
+        assert_eq!(
+            open.decode(0x20, &[0, 0, 0]),
+            Err(Violation::SecondConnack.into())
+        );
+    }
+
+    #[test]
+    fn a_refusal_says_why() {
+        let Ok(Answer::Refused(connack)) = await_connack(None).on_packet(0x20, &[0, 0x87, 0])
+        else {
+            panic!("not refused");
+        };
+
+        assert_eq!(connack.reason, ReasonCode::NOT_AUTHORIZED);
+    }
+
+    #[test]
+    fn nothing_comes_before_connack_but_auth_that_was_asked_for() {
+        let auth: &[u8] = &[0x18, 4, 0x15, 0, 1, b'm'];
+
+        assert!(matches!(
+            await_connack(Some("m")).on_packet(0xf0, auth),
+            Ok(Answer::Continue(..))
+        ));
+        assert_eq!(
+            await_connack(None).on_packet(0xf0, auth).unwrap_err(),
+            Violation::UnexpectedAuth.into()
+        );
+        let ping = await_connack(None).on_packet(0xd0, &[]).unwrap_err();
+        assert_eq!(ping, Violation::NotConnack(PacketType::Pingresp).into());
+    }
+}
