@@ -148,7 +148,7 @@ impl Connections {
     /// All connections, by slot.
     pub(crate) fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
         self.slots.iter().enumerate().filter(|(_, slot)| slot.connection.is_some()).map(|(index, slot)| ConnectionId {
-            slot: index as u32,
+            slot: u32::try_from(index).expect("slots are counted with a u32"),
             generation: slot.generation,
         })
     }

@@ -21,6 +21,9 @@ pub struct Message {
 
 impl Message {
     /// Copies properties (the block that is forwarded unchanged) and payload into one allocation.
+    ///
+    /// # Panics
+    /// With properties of 4 GiB, which no packet can hold.
     pub fn new(topic: Arc<str>, qos: QoS, retain: bool, expires: Option<Time>, properties: &[u8], payload: &[u8]) -> Self {
         let mut body = Vec::with_capacity(properties.len() + payload.len());
         body.extend_from_slice(properties);

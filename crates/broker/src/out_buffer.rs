@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::limits::{POOLED_BUFFERS_MAX, POOLED_BUFFER_BYTES_MAX};
+use crate::limits::{POOLED_BUFFER_BYTES_MAX, POOLED_BUFFERS_MAX};
 
 /// A queue of bytes: the brain appends frames, the shell writes from the front. Owns no memory while it is empty.
 #[derive(Debug, Default)]

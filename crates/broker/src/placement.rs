@@ -33,7 +33,7 @@ impl Placement {
         let mut hasher = SipHasher13::new_with_key(&self.key);
         hasher.write(client_id.as_bytes());
         let slot = hasher.finish() % u64::from(SLOTS);
-        Lane((slot % u64::from(self.lanes)) as u16)
+        Lane(u16::try_from(slot % u64::from(self.lanes)).expect("less than a u16"))
     }
 
     /// The shard that owns a lane now.

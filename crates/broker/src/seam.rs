@@ -168,4 +168,3 @@ pub struct Delivery {
     /// Subscription identifiers.
     pub ids: SubscriptionIds,
 }
-

@@ -149,7 +149,7 @@ impl Session {
     pub(crate) fn ends_at(&self) -> Option<Time> {
         match self.link {
             Link::Detached { since } if self.expiry_s != u32::MAX => Some(since.plus_secs(u64::from(self.expiry_s))),
-            _ => None,
+            Link::Attached(_) | Link::Detached { .. } => None,
         }
     }
 

@@ -1,6 +1,10 @@
 //! What waits for a session, in the order in which it will be shown.
 
-use alloc::{boxed::Box, collections::{BTreeSet, VecDeque}, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeSet, VecDeque},
+    vec::Vec,
+};
 
 use crate::{id::MessageId, seam::Delivery};
 
@@ -117,11 +121,18 @@ mod tests {
     use columba_proto::QoS;
 
     use super::*;
-    use crate::message::Message;
+    use crate::{message::Message, seam::SubscriptionIds};
 
     fn delivery(id: u64) -> Delivery {
         let message = Arc::new(Message::new("t".into(), QoS::AtLeastOnce, false, None, &[], &[]));
-        Delivery { id: MessageId(id), message, qos: QoS::AtLeastOnce, retain: false, shared: false, ids: Default::default() }
+        Delivery {
+            id: MessageId(id),
+            message,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            shared: false,
+            ids: SubscriptionIds::default(),
+        }
     }
 
     fn ids(queue: &mut Queue) -> Vec<u64> {

@@ -71,7 +71,10 @@ impl Shard {
         let asked = connect.session_expiry();
         let expiry_s = asked.min(self.config.session_expiry_max_s);
         if expiry_s > 0 && self.journal_failed {
-            let refusal = Refusal { reason: ReasonCode::SERVER_UNAVAILABLE, why: "the journal failed; durable sessions are refused until a restart" };
+            let refusal = Refusal {
+                reason: ReasonCode::SERVER_UNAVAILABLE,
+                why: "the journal failed; durable sessions are refused until a restart",
+            };
             self.refuse(id, connect, &refusal);
             return Verdict::Here;
         }
@@ -88,7 +91,8 @@ impl Shard {
             max_packet_size: connect.properties.maximum_packet_size.map_or(u32::MAX, NonZero::get),
             receiving: ReceiveQuota::new(if version.has_properties() { self.config.receive_maximum } else { u16::MAX }),
             ring: Ring::default(),
-            aliases: (version.has_topic_aliases() && self.config.max_topic_alias > 0).then(|| Box::new(AliasesIn::new(self.config.max_topic_alias))),
+            aliases: (version.has_topic_aliases() && self.config.max_topic_alias > 0)
+                .then(|| Box::new(AliasesIn::new(self.config.max_topic_alias))),
             unanswered: None,
         };
         if let Some(deadline) = open.keep_alive.deadline() {
@@ -121,7 +125,10 @@ impl Shard {
                 return refuse(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, "an empty client identifier in MQTT 3.1");
             }
             if version.empty_client_id_needs_clean_start() && !connect.clean_start {
-                return refuse(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, "an empty client identifier without a clean session [MQTT-3.1.3-8]");
+                return refuse(
+                    ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
+                    "an empty client identifier without a clean session [MQTT-3.1.3-8]",
+                );
             }
         }
         if connect.properties.authentication_method.is_some() {
@@ -164,10 +171,10 @@ impl Shard {
     /// The session that this CONNECT begins or takes up, whether it was there, and what CONNACK has to wait for.
     fn take_up(&mut self, cx: &Cx<'_>, client_id: &str, clean_start: bool, persistent: bool) -> (u32, bool, ChangeSeq) {
         let mut until = ChangeSeq(0);
-        if let Some(&slot) = self.by_client.get(client_id) {
-            if let Some(old) = self.sessions[slot as usize].connection() {
-                self.take_over(cx, old, slot, clean_start);
-            }
+        if let Some(&slot) = self.by_client.get(client_id)
+            && let Some(old) = self.sessions[slot as usize].connection()
+        {
+            self.take_over(cx, old, slot, clean_start);
         }
         // The old connection's end may have ended the session.
         if let Some(&slot) = self.by_client.get(client_id) {
@@ -209,7 +216,15 @@ impl Shard {
     }
 
     /// Ties session and connection together and records it; the answer is what CONNACK has to wait for.
-    fn attach(&mut self, cx: &Cx<'_>, slot: u32, id: ConnectionId, expiry_s: u32, window: u16, will: Option<Box<StoredWill>>) -> ChangeSeq {
+    fn attach(
+        &mut self,
+        cx: &Cx<'_>,
+        slot: u32,
+        id: ConnectionId,
+        expiry_s: u32,
+        window: u16,
+        will: Option<Box<StoredWill>>,
+    ) -> ChangeSeq {
         let session = &mut self.sessions[slot as usize];
         session.attach(id);
         session.expiry_s = expiry_s;
@@ -220,7 +235,11 @@ impl Shard {
         let has_will = session.will.is_some();
         let will = self.sessions[slot as usize].will.clone();
         if self.sessions[slot as usize].recorded {
-            return self.record(&Record::Attached { session: no, expiry: expiry_s, will: will.as_deref().map(StoredWill::to_record) });
+            return self.record(&Record::Attached {
+                session: no,
+                expiry: expiry_s,
+                will: will.as_deref().map(StoredWill::to_record),
+            });
         }
         if !has_will || self.journal_failed {
             return ChangeSeq(0);
@@ -232,7 +251,15 @@ impl Shard {
         self.record(&Record::WillSet { session: lone, client_id: &client_id, will })
     }
 
-    fn connack(&self, connect: &Connect<'_>, client_id: &str, resumed: bool, expiry_s: u32, asked: u32, server_keep_alive: Option<u16>) -> Vec<u8> {
+    fn connack(
+        &self,
+        connect: &Connect<'_>,
+        client_id: &str,
+        resumed: bool,
+        expiry_s: u32,
+        asked: u32,
+        server_keep_alive: Option<u16>,
+    ) -> Vec<u8> {
         let version = connect.version;
         let config = &self.config;
         let properties = if version.has_properties() {
@@ -273,7 +300,8 @@ impl Shard {
             return;
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let properties = ConnackProperties { reason_string: why.filter(|_| version.has_properties()), ..ConnackProperties::default() };
+        let properties =
+            ConnackProperties { reason_string: why.filter(|_| version.has_properties()), ..ConnackProperties::default() };
         let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);
         Connack { session_present: false, reason, properties }.encode(version, out);
     }

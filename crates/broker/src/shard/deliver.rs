@@ -44,7 +44,9 @@ impl Shard {
             retain: receiver.retain,
             topic: publication.topic,
             packet_id: None,
-            message_expiry: publication.expires.map(|at| u32::try_from(at.0.saturating_sub(cx.now.0).div_ceil(1000)).unwrap_or(u32::MAX)),
+            message_expiry: publication
+                .expires
+                .map(|at| u32::try_from(at.0.saturating_sub(cx.now.0).div_ceil(1000)).unwrap_or(u32::MAX)),
             topic_alias: None,
             subscription_ids: &ids,
             forwarded: publication.properties,
@@ -141,7 +143,9 @@ impl Shard {
         let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
         let reason = if delivery.message.is_expired(cx.now) {
             Some(DropReason::Expired)
-        } else if head(&delivery, &on_the_wire(&delivery.ids), None, false, cx).frame_len(open.protocol.version()) > u64::from(open.max_packet_size) {
+        } else if head(&delivery, &on_the_wire(&delivery.ids), None, false, cx).frame_len(open.protocol.version())
+            > u64::from(open.max_packet_size)
+        {
             Some(DropReason::TooLarge)
         } else {
             None
@@ -188,7 +192,7 @@ impl Shard {
             Page::After(topic) => Some(topic),
         };
         for (_, _, message) in page {
-            self.deliver_retained(cx, slot, no, recorded, &grant, message);
+            self.deliver_retained(cx, slot, no, recorded, grant, message);
         }
         if recorded {
             self.record(&Record::Cursor { session: no, filter: &cursor.filter, after: after.as_deref() });
@@ -203,7 +207,7 @@ impl Shard {
         true
     }
 
-    fn deliver_retained(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, recorded: bool, grant: &Grant, message: Arc<Message>) {
+    fn deliver_retained(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, recorded: bool, grant: Grant, message: Arc<Message>) {
         let qos = message.qos.min(grant.qos);
         let ids: SubscriptionIds = grant.id.map(NonZero::get).into_iter().collect();
         if qos == QoS::AtMostOnce {
@@ -216,7 +220,13 @@ impl Shard {
         if recorded {
             let record = MessageRecord::from(&*message);
             let target = TargetRecord { session: no, qos, retain: true, subscription_ids: ids.to_vec(), shared: false };
-            self.record(&Record::Published { id: message_id, message: record, targets: alloc::vec![target], sets_retained: false, will_of: None });
+            self.record(&Record::Published {
+                id: message_id,
+                message: record,
+                targets: alloc::vec![target],
+                sets_retained: false,
+                will_of: None,
+            });
         }
         self.sessions[slot as usize].queue.push(Delivery { id: message_id, message, qos, retain: true, shared: false, ids });
     }
@@ -263,10 +273,8 @@ impl Shard {
         let (due, young): (Vec<_>, Vec<_>) = current.into_iter().partition(|packet_id| older.contains(packet_id));
         unanswered.older.retain(|packet_id| !due.contains(packet_id));
         unanswered.newer = young;
-        let frames: Vec<_> = due
-            .iter()
-            .filter_map(|packet_id| Some(again(*packet_id, session.sender.get(*packet_id)?)))
-            .collect();
+        let frames: Vec<_> =
+            due.iter().filter_map(|packet_id| Some(again(*packet_id, session.sender.get(*packet_id)?))).collect();
         open.unanswered = Some(unanswered);
         self.timers.set(cx.now.plus_ms(self.config.retry_interval_ms / 2), Timer::Retry(id));
         for frame in frames {
@@ -331,7 +339,13 @@ fn on_the_wire(ids: &SubscriptionIds) -> SmallVec<[SubscriptionId; 2]> {
 }
 
 /// A PUBLISH of a message in a queue or in flight.
-fn head<'d>(delivery: &'d Delivery, ids: &'d [SubscriptionId], packet_id: Option<PacketId>, dup: bool, cx: &Cx<'_>) -> PublishHead<'d> {
+fn head<'d>(
+    delivery: &'d Delivery,
+    ids: &'d [SubscriptionId],
+    packet_id: Option<PacketId>,
+    dup: bool,
+    cx: &Cx<'_>,
+) -> PublishHead<'d> {
     PublishHead {
         dup,
         qos: delivery.qos,

@@ -22,7 +22,12 @@ impl Shard {
         if let Some(expiry_s) = disconnect.session_expiry {
             let session = &mut self.sessions[slot];
             if session.expiry_s == 0 && expiry_s > 0 {
-                self.fail(cx, id, ReasonCode::PROTOCOL_ERROR, "a session expiry interval in DISCONNECT after none in CONNECT (3.14.2.2.2)");
+                self.fail(
+                    cx,
+                    id,
+                    ReasonCode::PROTOCOL_ERROR,
+                    "a session expiry interval in DISCONNECT after none in CONNECT (3.14.2.2.2)",
+                );
                 return;
             }
             session.expiry_s = expiry_s.min(self.config.session_expiry_max_s);
@@ -45,7 +50,13 @@ impl Shard {
         connection.phase = Phase::Closing;
         let peer = connection.origin.peer.clone();
         let client_id = Box::from(&*self.sessions[slot as usize].client_id);
-        self.event(Event::Disconnected { client_id, peer, why: why.into(), reason: ending.reason, after_ms: cx.now.saturating_since(since) });
+        self.event(Event::Disconnected {
+            client_id,
+            peer,
+            why: why.into(),
+            reason: ending.reason,
+            after_ms: cx.now.saturating_since(since),
+        });
         self.drop_connection(id);
         self.leave(cx, slot, ending.is_normal);
     }
@@ -116,8 +127,8 @@ impl Shard {
         let Some(will) = session.will.take() else { return };
         let lone = session.rare.as_mut().and_then(|rare| rare.lone_will.take());
         let recorded_as = if session.recorded { Some(session.no) } else { lone };
-        let (no, lane) = (session.no, session.no.lane());
-        self.publish_will(cx, &will, Some(no), lane, recorded_as);
+        let no = session.no;
+        self.publish_will(cx, &will, Some(no), no.lane(), recorded_as);
     }
 
     /// Clients whose sessions ended with a crash and that did not come back.
@@ -153,7 +164,7 @@ impl Shard {
         let no = session.no;
         let subscriptions = core::mem::take(&mut session.subscriptions);
         for subscription in &subscriptions {
-            self.leave_index(cx, &subscription.filter, no);
+            Self::leave_index(cx, &subscription.filter, no);
         }
     }
 

@@ -366,7 +366,12 @@ impl Shard {
             Packet::Pingreq => self.on_pingreq(id),
             Packet::Disconnect(disconnect) => self.on_disconnect(cx, id, &disconnect),
             // The protocol phase lets none of these through.
-            Packet::Connect(_) | Packet::Auth(_) | Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
+            Packet::Connect(_)
+            | Packet::Auth(_)
+            | Packet::Connack(_)
+            | Packet::Suback(_)
+            | Packet::Unsuback(_)
+            | Packet::Pingresp => {
                 let violation = Violation::WrongDirection(packet.packet_type());
                 self.blame(cx, id, &violation.into());
             }
@@ -456,7 +461,12 @@ impl Shard {
     }
 
     /// The out-buffer of a connection, which is dirty from now on.
-    fn append<'c>(connection: &'c mut Connection, pool: &mut Pool, dirty: &mut Vec<ConnectionId>, id: ConnectionId) -> &'c mut Vec<u8> {
+    fn append<'c>(
+        connection: &'c mut Connection,
+        pool: &mut Pool,
+        dirty: &mut Vec<ConnectionId>,
+        id: ConnectionId,
+    ) -> &'c mut Vec<u8> {
         if !connection.is_dirty {
             connection.is_dirty = true;
             dirty.push(id);
@@ -533,7 +543,12 @@ impl Shard {
         let Some(open) = connection.open() else { return };
         let Some(deadline) = open.keep_alive.deadline() else { return };
         if deadline <= cx.now {
-            self.fail(cx, id, ReasonCode::KEEP_ALIVE_TIMEOUT, "nothing received for one and a half keep-alive periods [MQTT-3.1.2-22]");
+            self.fail(
+                cx,
+                id,
+                ReasonCode::KEEP_ALIVE_TIMEOUT,
+                "nothing received for one and a half keep-alive periods [MQTT-3.1.2-22]",
+            );
         } else {
             self.timers.set(deadline, Timer::KeepAlive(id));
         }
@@ -588,4 +603,3 @@ impl Shard {
         self.outputs.push_back(Output::Event(event));
     }
 }
-

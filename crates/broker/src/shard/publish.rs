@@ -86,7 +86,8 @@ impl<'a> Publication<'a> {
 
     /// The message as something to keep; made once.
     fn message(&mut self) -> Arc<Message> {
-        let make = || Arc::new(Message::new(Arc::clone(self.topic), self.qos, self.retain, self.expires, self.properties, self.payload));
+        let make =
+            || Arc::new(Message::new(Arc::clone(self.topic), self.qos, self.retain, self.expires, self.properties, self.payload));
         Arc::clone(self.shared.get_or_insert_with(make))
     }
 
@@ -127,8 +128,8 @@ impl Shard {
             (QoS::ExactlyOnce, Some(packet_id)) => self.store_exactly_once(cx, id, packet_id, &route, &mut publication),
             (QoS::AtMostOnce, _) | (_, None) => {
                 if let Some(source) = self.source(id) {
-                    // At QoS 0 nothing is promised, so nothing can fail.
-                    let _: Result<Accepted, Unstorable> = self.accept(cx, source, &route, &mut publication, None);
+                    let accepted = self.accept(cx, source, &route, &mut publication, None);
+                    debug_assert!(accepted.is_ok(), "at QoS 0 nothing is promised, so nothing can fail");
                 }
             }
         }
@@ -169,14 +170,18 @@ impl Shard {
         Ok(())
     }
 
-    fn publish_at_least_once(&mut self, cx: &Cx<'_>, id: ConnectionId, packet_id: PacketId, route: &Arc<Route>, publication: &mut Publication<'_>) {
+    fn publish_at_least_once(
+        &mut self,
+        cx: &Cx<'_>,
+        id: ConnectionId,
+        packet_id: PacketId,
+        route: &Arc<Route>,
+        publication: &mut Publication<'_>,
+    ) {
         let Some(source) = self.begin_receiving(cx, id) else { return };
-        let accepted = match self.accept(cx, source, route, publication, None) {
-            Ok(accepted) => accepted,
-            Err(Unstorable) => {
-                self.refuse_publish(cx, id, AckKind::Puback, packet_id);
-                return;
-            }
+        let Ok(accepted) = self.accept(cx, source, route, publication, None) else {
+            self.refuse_publish(cx, id, AckKind::Puback, packet_id);
+            return;
         };
         let reason = if accepted.found { ReasonCode::SUCCESS } else { ReasonCode::NO_MATCHING_SUBSCRIBERS };
         let frame = Frame::Ack { kind: AckKind::Puback, id: packet_id, reason };
@@ -184,7 +189,14 @@ impl Shard {
     }
 
     /// Phase one of QoS 2: the message and its identifier are kept, nothing is handed on [MQTT-4.3.3-8].
-    fn store_exactly_once(&mut self, cx: &Cx<'_>, id: ConnectionId, packet_id: PacketId, route: &Arc<Route>, publication: &mut Publication<'_>) {
+    fn store_exactly_once(
+        &mut self,
+        cx: &Cx<'_>,
+        id: ConnectionId,
+        packet_id: PacketId,
+        route: &Arc<Route>,
+        publication: &mut Publication<'_>,
+    ) {
         let Some(slot) = self.session_of(id) else { return };
         let session = &mut self.sessions[slot as usize];
         let recorded = session.recorded;
@@ -195,7 +207,12 @@ impl Shard {
             return;
         }
         if session.receiver.len() >= self.config.awaiting_pubrel_max {
-            self.fail(cx, id, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED, "more QoS 2 messages await their PUBREL than one client may have");
+            self.fail(
+                cx,
+                id,
+                ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
+                "more QoS 2 messages await their PUBREL than one client may have",
+            );
             return;
         }
         let Some(source) = self.begin_receiving(cx, id) else { return };
@@ -238,7 +255,12 @@ impl Shard {
                 }
             }
             Err(Unstorable) => {
-                self.fail(cx, id, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, "the journal failed; a QoS 2 message cannot be released");
+                self.fail(
+                    cx,
+                    id,
+                    ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+                    "the journal failed; a QoS 2 message cannot be released",
+                );
             }
         }
     }
@@ -283,7 +305,8 @@ impl Shard {
 
     /// Lets acknowledgements go whose readers have room again.
     pub(super) fn check_withheld(&mut self, cx: &Cx<'_>) {
-        let (wait, go): (Vec<_>, Vec<_>) = core::mem::take(&mut self.withheld).into_iter().partition(|withheld| withheld.reader.is_full());
+        let (wait, go): (Vec<_>, Vec<_>) =
+            core::mem::take(&mut self.withheld).into_iter().partition(|withheld| withheld.reader.is_full());
         self.withheld = wait;
         if !self.withheld.is_empty() {
             self.timers.set(cx.now.plus_ms(WITHHELD_CHECK_MS), Timer::Withheld);
@@ -323,16 +346,29 @@ enum Release {
 /// To sessions.
 impl Shard {
     /// Takes a publication over: retains it, records what is durable, and hands it on at once.
-    fn accept(&mut self, cx: &Cx<'_>, source: Source, route: &Arc<Route>, publication: &mut Publication<'_>, will_of: Option<SessionNo>) -> Result<Accepted, Unstorable> {
+    fn accept(
+        &mut self,
+        cx: &Cx<'_>,
+        source: Source,
+        route: &Arc<Route>,
+        publication: &mut Publication<'_>,
+        will_of: Option<SessionNo>,
+    ) -> Result<Accepted, Unstorable> {
         let receivers = collect(route, source.publisher, publication);
         let is_durable = will_of.is_some() || publication.retain || receivers.iter().any(is_durable);
         if is_durable && self.journal_failed && publication.qos > QoS::AtMostOnce {
             return Err(Unstorable);
         }
-        let id = self.identify(cx, source.lane, publication, !receivers.is_empty());
+        let id = Self::identify(cx, source.lane, publication, !receivers.is_empty());
         let until = if is_durable {
             let targets = targets(&receivers);
-            self.record(&Record::Published { id, message: publication.record(), targets, sets_retained: publication.retain, will_of })
+            self.record(&Record::Published {
+                id,
+                message: publication.record(),
+                targets,
+                sets_retained: publication.retain,
+                will_of,
+            })
         } else {
             ChangeSeq(0)
         };
@@ -355,13 +391,15 @@ impl Shard {
         if is_durable && self.journal_failed {
             return Err(Unstorable);
         }
-        let id = self.identify(cx, source.lane, publication, true);
+        let id = Self::identify(cx, source.lane, publication, true);
         if !is_durable {
             return Ok(Release::AtOnce(self.hand_on(cx, id, &receivers, publication)));
         }
         let sets_retained = publication.retain;
         let record = match released {
-            Some((session, packet_id)) => Record::Released { session, packet_id, id, targets: targets(&receivers), sets_retained },
+            Some((session, packet_id)) => {
+                Record::Released { session, packet_id, id, targets: targets(&receivers), sets_retained }
+            }
             None => Record::Published { id, message: publication.record(), targets: targets(&receivers), sets_retained, will_of },
         };
         let until = self.record(&record);
@@ -371,7 +409,14 @@ impl Shard {
     }
 
     /// A will is a publication by the server in its client's name.
-    pub(super) fn publish_will(&mut self, cx: &Cx<'_>, will: &StoredWill, publisher: Option<SessionNo>, lane: Lane, will_of: Option<SessionNo>) {
+    pub(super) fn publish_will(
+        &mut self,
+        cx: &Cx<'_>,
+        will: &StoredWill,
+        publisher: Option<SessionNo>,
+        lane: Lane,
+        will_of: Option<SessionNo>,
+    ) {
         let route = self.cache.route(cx, &will.message.topic);
         let mut publication = Publication {
             expires: will.message_expiry.map(|seconds| cx.now.plus_secs(u64::from(seconds))),
@@ -379,16 +424,17 @@ impl Shard {
             ..Publication::of(&will.message)
         };
         let source = Source { publisher, lane };
-        // With a failed journal a will that promises something stays for the next start, where it is still recorded.
-        if will.message.qos == QoS::ExactlyOnce {
-            let _: Result<Release, Unstorable> = self.release_exactly_once(cx, source, &route, &mut publication, None, will_of);
+        let accepted = if will.message.qos == QoS::ExactlyOnce {
+            self.release_exactly_once(cx, source, &route, &mut publication, None, will_of).is_ok()
         } else {
-            let _: Result<Accepted, Unstorable> = self.accept(cx, source, &route, &mut publication, will_of);
-        }
+            self.accept(cx, source, &route, &mut publication, will_of).is_ok()
+        };
+        // A will that promises something has a record, and that stands for the next start.
+        debug_assert!(accepted || self.journal_failed, "only a failed journal keeps a will back");
     }
 
     /// Gives the publication its identity; a retained one in the same step in which it replaces the retained message of its topic.
-    fn identify(&mut self, cx: &Cx<'_>, lane: Lane, publication: &mut Publication<'_>, is_wanted: bool) -> MessageId {
+    fn identify(cx: &Cx<'_>, lane: Lane, publication: &mut Publication<'_>, is_wanted: bool) -> MessageId {
         if publication.retain {
             let message = publication.message();
             let mut id = MessageId(0);
@@ -402,15 +448,21 @@ impl Shard {
     }
 
     /// To everyone at once; the answer is who has no room.
-    fn hand_on(&mut self, cx: &Cx<'_>, id: MessageId, receivers: &[ParcelTarget], publication: &mut Publication<'_>) -> SmallVec<[Arc<Presence>; 2]> {
+    fn hand_on(
+        &mut self,
+        cx: &Cx<'_>,
+        id: MessageId,
+        receivers: &[ParcelTarget],
+        publication: &mut Publication<'_>,
+    ) -> SmallVec<[Arc<Presence>; 2]> {
         let mut full = SmallVec::new();
         let mut elsewhere: BTreeMap<ShardId, Vec<ParcelTarget>> = BTreeMap::new();
         for receiver in receivers {
             let shard = cx.commons.placement().shard(receiver.session.no.lane());
-            if shard != self.id {
-                elsewhere.entry(shard).or_default().push(receiver.clone());
-            } else {
+            if shard == self.id {
                 self.deliver_here(cx, id, receiver, publication);
+            } else {
+                elsewhere.entry(shard).or_default().push(receiver.clone());
             }
             if receiver.qos > QoS::AtMostOnce && receiver.session.presence.is_full() {
                 full.push(Arc::clone(&receiver.session.presence));

@@ -31,7 +31,20 @@ pub struct ShardSnapshot {
 impl Shard {
     /// Takes a session back as it was recovered. A client that was connected is not any more: expiry and will delay count from now.
     pub fn restore(&mut self, cx: &Cx<'_>, recovered: RecoveredSession) {
-        let RecoveredSession { no, client_id, expiry, attached, detached_at, will, subscriptions, cursors, mut queue, in_flight, received, cold } = recovered;
+        let RecoveredSession {
+            no,
+            client_id,
+            expiry,
+            attached,
+            detached_at,
+            will,
+            subscriptions,
+            cursors,
+            mut queue,
+            in_flight,
+            received,
+            cold,
+        } = recovered;
         let client_id: Arc<str> = client_id.into();
         let mut session = Session::new(no, Arc::clone(&client_id), true);
         session.expiry_s = expiry;
@@ -117,11 +130,16 @@ fn again(delivery: Delivery) -> Sending<Delivery> {
 
 impl Session {
     fn snapshot(&self) -> SessionSnapshot {
-        let open: Vec<_> = self.sender.iter().map(|(packet_id, sending)| (packet_id, sending.message().map(|delivery| delivery.id))).collect();
+        let open: Vec<_> =
+            self.sender.iter().map(|(packet_id, sending)| (packet_id, sending.message().map(|delivery| delivery.id))).collect();
         let in_flight = self.sender.iter().filter_map(|(_, sending)| sending.message());
         SessionSnapshot {
             client_id: Box::from(&*self.client_id),
-            subscriptions: self.subscriptions.iter().map(|subscription| (subscription.filter.clone(), subscription.grant.qos as u8)).collect(),
+            subscriptions: self
+                .subscriptions
+                .iter()
+                .map(|subscription| (subscription.filter.clone(), subscription.grant.qos as u8))
+                .collect(),
             undelivered: in_flight.chain(self.queue.iter()).map(|delivery| (delivery.id, delivery.qos as u8)).collect(),
             in_flight: open,
             awaiting_pubrel: self.receiver.iter().map(|(packet_id, _)| packet_id).collect(),

@@ -5,7 +5,9 @@ use core::num::NonZero;
 
 use columba_proto::{
     QoS, ReasonCode, SubscriptionFilter,
-    packet::{AckProperties, Reasons, RetainHandling, Suback, Subscribe, SubscribeEntry, SubscriptionOptions, Unsuback, Unsubscribe},
+    packet::{
+        AckProperties, Reasons, RetainHandling, Suback, Subscribe, SubscribeEntry, SubscriptionOptions, Unsuback, Unsubscribe,
+    },
     property::SubscriptionId,
     qos::Sending,
 };
@@ -35,7 +37,9 @@ impl Shard {
                     until = until.max(change);
                     reasons.push(granted_at(qos));
                 }
-                Err(Refused::Entry(reason)) if version.has_properties() || reason != ReasonCode::TOPIC_FILTER_INVALID => reasons.push(reason),
+                Err(Refused::Entry(reason)) if version.has_properties() || reason != ReasonCode::TOPIC_FILTER_INVALID => {
+                    reasons.push(reason);
+                }
                 Err(Refused::Entry(reason)) => {
                     self.fail(cx, id, reason, "an invalid topic filter [MQTT-4.7.1-1]");
                     return;
@@ -47,7 +51,8 @@ impl Shard {
             }
         }
         let mut frame = Vec::new();
-        Suback { id: subscribe.id, reasons: Reasons::from(&*reasons), properties: AckProperties::default() }.encode(version, &mut frame);
+        Suback { id: subscribe.id, reasons: Reasons::from(&*reasons), properties: AckProperties::default() }
+            .encode(version, &mut frame);
         self.send(cx, id, until, Frame::Bytes(frame.into()));
         self.pump(cx, slot);
     }
@@ -69,7 +74,8 @@ impl Shard {
             }
         }
         let mut frame = Vec::new();
-        Unsuback { id: unsubscribe.id, reasons: Reasons::from(&*reasons), properties: AckProperties::default() }.encode(version, &mut frame);
+        Unsuback { id: unsubscribe.id, reasons: Reasons::from(&*reasons), properties: AckProperties::default() }
+            .encode(version, &mut frame);
         self.send(cx, id, until, Frame::Bytes(frame.into()));
     }
 
@@ -92,7 +98,14 @@ impl Shard {
     }
 
     /// Makes or replaces a subscription; visible at once, promised when recorded.
-    fn subscribe(&mut self, cx: &Cx<'_>, slot: u32, filter: &SubscriptionFilter, entry: &SubscribeEntry<'_>, subscription_id: Option<SubscriptionId>) -> Result<(QoS, ChangeSeq), ReasonCode> {
+    fn subscribe(
+        &mut self,
+        cx: &Cx<'_>,
+        slot: u32,
+        filter: &SubscriptionFilter,
+        entry: &SubscribeEntry<'_>,
+        subscription_id: Option<SubscriptionId>,
+    ) -> Result<(QoS, ChangeSeq), ReasonCode> {
         let options = entry.options;
         let session = &mut self.sessions[slot as usize];
         let known = session.subscription(entry.filter);
@@ -148,11 +161,11 @@ impl Shard {
             rare.cursors.retain(|cursor| &*cursor.filter != filter);
         }
         let (no, recorded) = (session.no, session.recorded);
-        self.leave_index(cx, filter, no);
+        Self::leave_index(cx, filter, no);
         Some(if recorded { self.record(&Record::Unsubscribed { session: no, filter }) } else { ChangeSeq(0) })
     }
 
-    pub(super) fn leave_index(&mut self, cx: &Cx<'_>, filter: &str, no: SessionNo) {
+    pub(super) fn leave_index(cx: &Cx<'_>, filter: &str, no: SessionNo) {
         let filter: SubscriptionFilter = filter.parse().expect("a granted filter is valid");
         cx.commons.write_index(&mut |index| {
             index.remove(&filter, no, cx.commons.versions());
@@ -190,13 +203,25 @@ impl Shard {
             return;
         }
         if to.presence.is_durable() {
-            let target = TargetRecord { session: to.no, qos, retain: delivery.retain, subscription_ids: delivery.ids.to_vec(), shared: true };
+            let target = TargetRecord {
+                session: to.no,
+                qos,
+                retain: delivery.retain,
+                subscription_ids: delivery.ids.to_vec(),
+                shared: true,
+            };
             if recorded {
                 self.record(&Record::Moved { from, message: delivery.id, target });
             } else {
                 let message = MessageRecord::from(&*delivery.message);
                 let id = delivery.id;
-                self.record(&Record::Published { id, message, targets: alloc::vec![target], sets_retained: false, will_of: None });
+                self.record(&Record::Published {
+                    id,
+                    message,
+                    targets: alloc::vec![target],
+                    sets_retained: false,
+                    will_of: None,
+                });
             }
         }
         let shard = cx.commons.placement().shard(to.no.lane());

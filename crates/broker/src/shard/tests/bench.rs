@@ -5,6 +5,7 @@ use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
 use columba_proto::{
     AckKind, PacketId, Peer, QoS, ReasonCode, Time, TopicName, Version, decode,
     packet::{Ack, Connect, ConnectProperties, Disconnect, Packet, Publish, PublishProperties, Subscribe, SubscribeEntry, Will},
+    property::UserProperties,
     wire::{Split, split},
 };
 
@@ -108,7 +109,7 @@ impl Bench {
 
     pub(super) fn pass(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
-        self.act(|shard, cx| shard.tick(cx));
+        self.act(Shard::tick);
     }
 
     /// Connects and takes the CONNACK; the answer says whether a session was there.
@@ -130,7 +131,7 @@ impl Bench {
             will: setup.will.clone(),
             username: None,
             password: None,
-            properties: setup.properties.clone(),
+            properties: setup.properties,
         };
         let client = Client { id, version: setup.version };
         self.say(client, &Packet::Connect(connect));
@@ -149,7 +150,12 @@ impl Bench {
 
     pub(super) fn subscribe(&mut self, client: Client, filter: &str, qos: QoS) {
         let entries = [SubscribeEntry { filter, options: qos.into() }];
-        let subscribe = Subscribe { id: pid(1), subscription_id: None, user_properties: Default::default(), entries: (&entries[..]).into() };
+        let subscribe = Subscribe {
+            id: pid(1),
+            subscription_id: None,
+            user_properties: UserProperties::default(),
+            entries: (&entries[..]).into(),
+        };
         self.say(client, &Packet::Subscribe(subscribe));
         let told = self.told(client);
         assert_eq!(told, [format!("suback {}", qos as u8)]);
@@ -193,7 +199,9 @@ impl Bench {
         while let Some(output) = self.shard.pop_output() {
             match output {
                 Output::Event(event) => self.events.push(format!("{event:?}")),
-                other => outputs.push(other),
+                Output::Close { .. } | Output::ToShard { .. } | Output::HandOver { .. } | Output::Load { .. } => {
+                    outputs.push(output);
+                }
             }
         }
         outputs
@@ -212,6 +220,7 @@ pub(super) fn message<'a>(topic: &'a str, qos: QoS, id: u16, payload: &'a str) -
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the rest is told by its name")]
 fn words(packet: &Packet<'_>) -> String {
     match packet {
         Packet::Connack(connack) if connack.reason.is_failure() => format!("connack {:#04x}", connack.reason.get()),
@@ -221,7 +230,12 @@ fn words(packet: &Packet<'_>) -> String {
             let id = publish.packet_id.map_or(0, PacketId::get);
             let payload = String::from_utf8_lossy(publish.payload);
             let qos = publish.qos as u8;
-            format!("publish{}{} q{qos} id{id} {} {payload}", flag(publish.dup, " dup"), flag(publish.retain, " retain"), publish.topic.unwrap().as_str())
+            format!(
+                "publish{}{} q{qos} id{id} {} {payload}",
+                flag(publish.dup, " dup"),
+                flag(publish.retain, " retain"),
+                publish.topic.unwrap().as_str()
+            )
         }
         Packet::Ack(ack) => {
             let kind = format!("{:?}", ack.kind).to_lowercase();

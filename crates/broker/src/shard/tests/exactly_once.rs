@@ -127,7 +127,7 @@ fn with_a_failed_journal_nothing_durable_is_acknowledged_and_the_rest_goes_on() 
     bench.subscribe(durable, "t", QoS::AtLeastOnce);
     let (ephemeral, _) = bench.connect("e", &v5(0));
     bench.subscribe(ephemeral, "e", QoS::AtLeastOnce);
-    bench.act(|shard, cx| shard.journal_failed(cx));
+    bench.act(crate::Shard::journal_failed);
     assert_eq!(bench.told(durable), ["disconnect 0x89"]);
 
     bench.publish(ephemeral, "t", QoS::AtLeastOnce, 1, "x");

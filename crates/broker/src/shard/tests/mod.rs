@@ -1,4 +1,4 @@
 mod bench;
-mod sessions;
 mod exactly_once;
 mod flow;
+mod sessions;

@@ -1,8 +1,12 @@
 //! Sessions, takeover, wills, retained messages.
 
-use alloc::{format, vec};
+use alloc::{format, vec, vec::Vec};
 
-use columba_proto::{AckKind, QoS, Version, packet::{Packet, Publish}};
+use columba_proto::{
+    AckKind, QoS, Version,
+    packet::{Packet, Publish},
+    property::UserProperties,
+};
 
 use super::bench::{Bench, Setup, message, persistent, v5, will};
 
@@ -33,8 +37,6 @@ fn the_delivered_qos_is_the_smaller_one_in_all_nine_cells() {
         }
     }
 }
-
-use alloc::vec::Vec;
 
 #[test]
 fn a_session_comes_back_with_what_was_published_meanwhile_in_order() {
@@ -123,7 +125,11 @@ fn a_will_is_published_on_loss_and_not_on_disconnect() {
         bench.subscribe(other, "will", QoS::AtMostOnce);
         let (client, _) = bench.connect("c", &Setup { will: Some(will("will", 0)), ..Setup::default() });
 
-        if is_normal { bench.disconnect(client) } else { bench.cut_off(client) }
+        if is_normal {
+            bench.disconnect(client);
+        } else {
+            bench.cut_off(client);
+        }
 
         assert_eq!(bench.told(other).len(), heard);
     }
@@ -171,7 +177,12 @@ fn a_retained_message_comes_to_every_new_subscription_and_an_empty_one_clears_it
     let (subscriber, _) = bench.connect("s", &Setup::default());
 
     let entries = [columba_proto::packet::SubscribeEntry { filter: "r/#", options: QoS::AtLeastOnce.into() }];
-    let subscribe = columba_proto::packet::Subscribe { id: super::bench::pid(9), subscription_id: None, user_properties: Default::default(), entries: (&entries[..]).into() };
+    let subscribe = columba_proto::packet::Subscribe {
+        id: super::bench::pid(9),
+        subscription_id: None,
+        user_properties: UserProperties::default(),
+        entries: (&entries[..]).into(),
+    };
     bench.say(subscriber, &Packet::Subscribe(subscribe));
 
     assert_eq!(bench.told(subscriber), ["suback 1", "publish retain q1 id1 r/1 one"]);
@@ -189,13 +200,19 @@ fn many_retained_messages_all_come_paced_by_the_window() {
     }
     let (subscriber, _) = bench.connect("s", &persistent());
     let entries = [columba_proto::packet::SubscribeEntry { filter: "r/+", options: QoS::AtLeastOnce.into() }];
-    let subscribe = columba_proto::packet::Subscribe { id: super::bench::pid(9), subscription_id: None, user_properties: Default::default(), entries: (&entries[..]).into() };
+    let subscribe = columba_proto::packet::Subscribe {
+        id: super::bench::pid(9),
+        subscription_id: None,
+        user_properties: UserProperties::default(),
+        entries: (&entries[..]).into(),
+    };
     bench.say(subscriber, &Packet::Subscribe(subscribe));
 
     let mut topics = vec![];
     loop {
         let told = bench.told(subscriber);
-        let ids: Vec<u16> = told.iter().filter_map(|line| line.strip_prefix("publish retain q1 id")?.split(' ').next()?.parse().ok()).collect();
+        let ids: Vec<u16> =
+            told.iter().filter_map(|line| line.strip_prefix("publish retain q1 id")?.split(' ').next()?.parse().ok()).collect();
         if ids.is_empty() {
             break;
         }
