@@ -6,7 +6,7 @@
 //!
 //! | module | is |
 //! |---|---|
-//! | [`disk`] | what we ask of a directory of files; [`file`] is a real one, [`sim`] one that can be crashed |
+//! | [`disk`] | what we ask of a directory of files; [`file`](mod@file) is a real one, [`sim`] one that can be crashed |
 //! | [`log`] | segments, frames, recovery, readers: single-threaded, on any disk |
 //! | [`journal`] | the commit thread: group commit for N shards around a [`Log`] |
 //! | [`cold`] | ordered keys and values with a journal position: [`FjallCold`], [`MemCold`] |

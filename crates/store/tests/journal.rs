@@ -179,3 +179,168 @@ fn released_before_the_write_is_a_lie_that_a_test_can_see() {
     disk.heal();
     assert_eq!(read_all(&open(&disk)), []);
 }
+
+#[test]
+fn a_follower_reads_across_segments_while_they_are_written_and_recycled() {
+    const APPENDS: u64 = 20_000;
+    let disk = SimDisk::new(5);
+    let journal = Journal::start(open(&disk), &JournalOptions::default(), no_wakes(1)).unwrap();
+    let mut reader = journal.reader(Position::START);
+    let (mut next, mut checkpoints) = (0, 0);
+
+    thread::scope(|scope| {
+        let appender = journal.appender(0);
+        scope.spawn(move || {
+            for number in 0..APPENDS {
+                appender.append(&[&number.to_le_bytes()[..], &[7; 92]].concat());
+                if number % 50 == 0 {
+                    thread::yield_now();
+                }
+            }
+        });
+        while next < APPENDS {
+            while let Some(frame) = reader.next_frame().unwrap() {
+                for (_, bytes) in frame.parts() {
+                    for record in bytes.chunks_exact(100) {
+                        assert_eq!(record[..8], u64::to_le_bytes(next));
+                        next += 1;
+                    }
+                }
+            }
+            if journal.usage().segments > 2 {
+                journal.recycle(reader.position()).unwrap();
+                checkpoints += 1;
+            }
+            thread::yield_now();
+        }
+    });
+
+    assert!(reader.position().segment > 10, "{:?}", reader.position());
+    assert!(checkpoints > 2 && journal.pending_bytes() == 0);
+}
+
+#[test]
+fn a_shard_is_woken_for_its_own_commits_unless_it_is_awake() {
+    let disk = SimDisk::new(6);
+    let woken: [_; 2] = std::array::from_fn(|_| Arc::new(AtomicU64::new(0)));
+    let wakes = woken.iter().map(|count| {
+        let count = Arc::clone(count);
+        Box::new(move || {
+            count.fetch_add(1, SeqCst);
+        }) as Wake
+    });
+    let journal = Journal::start(open(&disk), &JournalOptions::default(), wakes.collect()).unwrap();
+    let counts = || [woken[0].load(SeqCst), woken[1].load(SeqCst)];
+    let a = journal.appender(0);
+
+    for expected in 1..=20 {
+        let commit = a.append(b"x");
+        // The next commit's write comes after this one's wake.
+        journal.wait_durable(commit).unwrap();
+        while counts()[0] < expected {
+            thread::yield_now();
+        }
+        assert_eq!(counts(), [expected, 0]);
+    }
+    a.mute();
+    let commit = a.append(b"y");
+    journal.wait_durable(commit).unwrap();
+    assert_eq!(a.unmute(), commit);
+    journal.stop().unwrap();
+    assert_eq!(counts(), [20, 0]);
+}
+
+#[test]
+fn a_full_disk_holds_commits_back_until_there_is_room() {
+    let disk = SimDisk::new(7);
+    let mut options = options();
+    (
+        options.segment_bytes_min,
+        options.segment_bytes_max,
+        options.spares,
+    ) = (16 << 10, 16 << 10, 0);
+    let log = Log::open(disk.clone(), options, None).unwrap().0;
+    disk.limit_space(Some(20 << 10));
+    let journal = Journal::start(log, &JournalOptions::default(), no_wakes(1)).unwrap();
+    let appender = journal.appender(0);
+    let mut last = Commit::NONE;
+    while !journal.waits_for_space() {
+        last = appender.append(&[1; 1000]);
+        thread::yield_now();
+    }
+    assert!(journal.failed().is_none() && journal.durable() < last);
+    assert!(journal.pending_bytes() > 0);
+
+    disk.limit_space(None);
+
+    journal.wait_durable(last).unwrap();
+    assert!(!journal.waits_for_space());
+}
+
+/// What a shard was told before the power failed.
+struct Said {
+    shard: u16,
+    /// By number of the append.
+    commits: Vec<Commit>,
+    durable: Commit,
+}
+
+#[test]
+fn what_was_called_durable_survives_any_crash_under_many_threads() {
+    for seed in 0..150_u64 {
+        let disk = SimDisk::new(seed);
+        let log = open(&disk);
+        disk.cut_power_after(1 + seed % 97);
+        let journal = Journal::start(log, &JournalOptions::default(), no_wakes(3)).unwrap();
+        let said: Vec<Said> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..3_u16)
+                .map(|shard| {
+                    let appender = journal.appender(shard);
+                    scope.spawn(move || {
+                        let mut commits = Vec::new();
+                        while appender.failed().is_none() {
+                            commits.push(appender.append(&(commits.len() as u64).to_le_bytes()));
+                            thread::yield_now();
+                        }
+                        Said {
+                            shard,
+                            commits,
+                            durable: appender.durable(),
+                        }
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        assert!(journal.stop().is_err());
+
+        disk.crash(seed);
+
+        let all = read_all(&open(&disk));
+        for Said {
+            shard,
+            commits,
+            durable,
+        } in said
+        {
+            let found: Vec<u8> = all
+                .iter()
+                .filter(|(_, label, _)| *label == shard)
+                .flat_map(|(_, _, bytes)| bytes.clone())
+                .collect();
+            let promised = commits.iter().filter(|&&commit| commit <= durable).count();
+            assert!(
+                found.len() / 8 >= promised,
+                "seed {seed}: {promised} promised, {} found",
+                found.len() / 8
+            );
+            let expected: Vec<u8> = (0..found.len() as u64 / 8)
+                .flat_map(u64::to_le_bytes)
+                .collect();
+            assert_eq!(found, expected, "seed {seed}: a gap or another order");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! The journal's core: segments, frames, recovery and readers, single-threaded, on any [`Disk`].
+//! The journal's core: segments, frames, recovery and readers, single-threaded, on any [`Disk`](crate::Disk).
 //!
 //! A frame is one commit. Each is synced before the next is begun, and that is what recovery stands on: at most the last
 //! frame can be torn, so a bad frame with a later commit behind it is damage, not a crash.

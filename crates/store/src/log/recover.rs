@@ -522,7 +522,7 @@ fn state_of<D: Disk>(
         spares,
         next_spare: found.highest_spare,
         wanted,
-        recycled: true,
+        caught_up: true,
         durable,
     })
 }

@@ -45,8 +45,8 @@ pub(crate) struct State<F> {
     pub(crate) next_spare: u64,
     /// How long the next spare should be.
     pub(crate) wanted: u64,
-    /// Whether a checkpoint has freed a segment since the active one was begun.
-    pub(crate) recycled: bool,
+    /// Whether a checkpoint has reached the active segment since it was begun.
+    pub(crate) caught_up: bool,
     pub(crate) durable: Commit,
 }
 
@@ -185,10 +185,10 @@ impl<D: Disk> Segments<D> {
         };
         let mut state = self.lock();
         state.live.insert(number, live.clone());
-        if !state.recycled {
+        if !state.caught_up {
             state.wanted = (state.wanted * 2).min(self.options.segment_bytes_max);
         }
-        state.recycled = false;
+        state.caught_up = false;
         Ok(live)
     }
 
@@ -256,7 +256,7 @@ impl<D: Disk> Segments<D> {
             let active = state.live.last_key_value().map_or(0, |(&number, _)| number);
             let kept = state.live.split_off(&below.segment.min(active));
             let freed = std::mem::replace(&mut state.live, kept);
-            state.recycled |= !freed.is_empty();
+            state.caught_up |= below.segment >= active;
             freed
                 .into_iter()
                 .map(|(number, live)| (segment_name(number), live.file, live.header.size))
