@@ -37,6 +37,8 @@ pub struct Config {
     pub will_grace_ms: u64,
     /// Messages queued for a session that ends with its connection, before acknowledgements to its publishers are withheld.
     pub ephemeral_queue_max: usize,
+    /// The same in bytes.
+    pub ephemeral_queue_bytes_max: usize,
     /// Bytes of deliveries in a connection's out-buffer, beyond which QoS 0 is dropped and QoS 1 and 2 wait in the queue.
     pub deliver_ahead_max: usize,
     /// Bytes in a connection's out-buffer, beyond which nothing more is read from it: it asks faster than it listens.
@@ -45,6 +47,8 @@ pub struct Config {
     pub held_frames_max: usize,
     /// Identifiers of QoS 2 messages awaiting PUBREL that one 3.x client may hold (an MQTT 5 client has `receive_maximum`).
     pub awaiting_pubrel_max: usize,
+    /// Bytes that these messages may stand for; they are kept in memory until PUBREL.
+    pub awaiting_pubrel_bytes_max: usize,
     /// Subscriptions of one session.
     pub subscriptions_max: usize,
     /// Topics whose route a shard remembers.
@@ -91,10 +95,12 @@ impl Default for Config {
             slow_consumer_timeout_ms: 30_000,
             will_grace_ms: 5_000,
             ephemeral_queue_max: 1_000,
+            ephemeral_queue_bytes_max: 64 * 1024 * 1024,
             deliver_ahead_max: 256 * 1024,
             unread_answers_max: 1024 * 1024,
             held_frames_max: 8_192,
             awaiting_pubrel_max: 65_535,
+            awaiting_pubrel_bytes_max: 64 * 1024 * 1024,
             subscriptions_max: 10_000,
             cached_topics_max: 65_536,
             connections_max: 1_000_000,

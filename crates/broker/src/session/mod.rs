@@ -33,6 +33,8 @@ pub(crate) struct Session {
     pub(crate) queue: Queue,
     pub(crate) sender: Sender<Delivery>,
     pub(crate) receiver: Receiver<Arc<Message>>,
+    /// What the messages in `receiver` stand for, in bytes.
+    pub(crate) receiver_bytes: usize,
     pub(crate) will: Option<Box<StoredWill>>,
     /// What else and rarely: present only while it holds something.
     pub(crate) rare: Option<Box<Rare>>,
@@ -87,6 +89,7 @@ impl Session {
             queue: Queue::default(),
             sender: Sender::new(u16::MAX),
             receiver: Receiver::new(),
+            receiver_bytes: 0,
             will: None,
             rare: None,
             presence: None,

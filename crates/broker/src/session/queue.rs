@@ -14,6 +14,8 @@ use crate::{id::MessageId, seam::Delivery};
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     hot: VecDeque<Delivery>,
+    /// What the messages in memory stand for, in bytes.
+    bytes: usize,
     cold: Option<Box<Cold>>,
 }
 
@@ -45,12 +47,18 @@ impl Queue {
     /// The queue as recovered: `skip` are the messages that the cold store may still hold although they are not to be queued.
     pub(crate) fn recovered(hot: Vec<Delivery>, cold: Option<BTreeSet<MessageId>>) -> Self {
         let cold = cold.map(|skip| Box::new(Cold { read_to: MessageId(0), skip, loading: false }));
-        Self { hot: hot.into(), cold }
+        let bytes = hot.iter().map(|delivery| delivery.message.size()).sum();
+        Self { hot: hot.into(), bytes, cold }
     }
 
     /// Messages in memory.
     pub(crate) fn len(&self) -> usize {
         self.hot.len()
+    }
+
+    /// Whether it holds less than a share of these bounds; the bytes of a message count for each of its readers.
+    pub(crate) fn is_within(&self, messages_max: usize, bytes_max: usize) -> bool {
+        self.hot.len() < messages_max && self.bytes < bytes_max
     }
 
     pub(crate) fn has_cold(&self) -> bool {
@@ -59,6 +67,7 @@ impl Queue {
 
     /// Puts a message into its place: at the back, but for one that another shard accepted a moment ago.
     pub(crate) fn push(&mut self, delivery: Delivery) {
+        self.bytes += delivery.message.size();
         match self.hot.back() {
             Some(last) if last.id > delivery.id => {
                 let place = self.hot.partition_point(|queued| queued.id < delivery.id);
@@ -82,11 +91,12 @@ impl Queue {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Delivery> {
-        let delivery = self.hot.pop_front();
+        let delivery = self.hot.pop_front()?;
+        self.bytes -= delivery.message.size();
         if self.hot.is_empty() && self.hot.capacity() > IDLE_CAPACITY {
             self.hot = VecDeque::new();
         }
-        delivery
+        Some(delivery)
     }
 
     /// A window of the cold part has come.

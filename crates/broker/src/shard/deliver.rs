@@ -78,7 +78,8 @@ impl Shard {
         session.queue.push(delivery);
         self.pump(cx, slot);
         let session = &mut self.sessions[slot as usize];
-        if !session.recorded && session.queue.len() >= self.config.ephemeral_queue_max && session.full_since().is_none() {
+        let has_room = session.queue.is_within(self.config.ephemeral_queue_max, self.config.ephemeral_queue_bytes_max);
+        if !session.recorded && !has_room && session.full_since().is_none() {
             session.set_full(Some(cx.now));
             self.timers.set(cx.now.plus_ms(self.config.slow_consumer_timeout_ms), Timer::SlowConsumer(slot, no));
         }
@@ -117,7 +118,7 @@ impl Shard {
                 }
                 Front::Loading => break,
                 Front::Empty => {
-                    if !self.take_retained(cx, slot) {
+                    if !self.take_retained(cx, slot, id) {
                         break;
                     }
                 }
@@ -129,7 +130,8 @@ impl Shard {
     /// A full queue that has drained to a half has room again.
     fn check_room(&mut self, cx: &Cx<'_>, slot: u32) {
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        if session.full_since().is_some() && session.queue.len() <= self.config.ephemeral_queue_max / 2 {
+        let (messages, bytes) = (self.config.ephemeral_queue_max / 2 + 1, self.config.ephemeral_queue_bytes_max / 2 + 1);
+        if session.full_since().is_some() && session.queue.is_within(messages, bytes) {
             session.set_full(None);
             self.check_withheld(cx);
         }
@@ -172,7 +174,7 @@ impl Shard {
     }
 
     /// Takes a page of the retained messages that a new subscription still has to get; false where there are none.
-    fn take_retained(&mut self, cx: &Cx<'_>, slot: u32) -> bool {
+    fn take_retained(&mut self, cx: &Cx<'_>, slot: u32, id: ConnectionId) -> bool {
         let session = &mut self.sessions[slot as usize];
         let Some(cursor) = session.rare.as_ref().and_then(|rare| rare.cursors.first()).cloned() else { return false };
         let Some(index) = session.subscription(&cursor.filter) else {
@@ -187,13 +189,21 @@ impl Shard {
         cx.commons.read_retained(&mut |retained| {
             end = retained.page(&filter, cursor.after.as_deref(), cursor.newest, cx.now, RETAINED_PAGE, &mut page);
         });
+        let mut before = None;
+        for (topic, _, message) in page {
+            if message.qos.min(grant.qos) == QoS::AtMostOnce && !self.takes_more(id) {
+                // Nothing of them is dropped: the cursor stays in front of the rest until there is room.
+                let Some(before) = before else { return false };
+                end = Page::After(before);
+                break;
+            }
+            self.deliver_retained(cx, slot, no, recorded, grant, message);
+            before = Some(topic);
+        }
         let after = match end {
             Page::Done => None,
             Page::After(topic) => Some(topic),
         };
-        for (_, _, message) in page {
-            self.deliver_retained(cx, slot, no, recorded, grant, message);
-        }
         if recorded {
             self.record(&Record::Cursor { session: no, filter: &cursor.filter, after: after.as_deref() });
         }
@@ -205,6 +215,14 @@ impl Shard {
             Some(topic) => cursors[0].after = Some(Box::from(&*topic)),
         }
         true
+    }
+
+    /// Whether a delivery at QoS 0 would be written rather than dropped.
+    fn takes_more(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        let pending = connection.out.len();
+        let Some(open) = connection.open() else { return false };
+        pending <= self.config.deliver_ahead_max && open.ring.len() <= self.config.held_frames_max
     }
 
     fn deliver_retained(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, recorded: bool, grant: Grant, message: Arc<Message>) {

@@ -206,13 +206,11 @@ impl Shard {
             self.send(cx, id, until, Frame::Ack { kind: AckKind::Pubrec, id: packet_id, reason: ReasonCode::SUCCESS });
             return;
         }
-        if session.receiver.len() >= self.config.awaiting_pubrel_max {
-            self.fail(
-                cx,
-                id,
-                ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
-                "more QoS 2 messages await their PUBREL than one client may have",
-            );
+        if session.receiver.len() >= self.config.awaiting_pubrel_max
+            || session.receiver_bytes >= self.config.awaiting_pubrel_bytes_max
+        {
+            let why = "more QoS 2 messages await their PUBREL than one client may have";
+            self.fail(cx, id, ReasonCode::QUOTA_EXCEEDED, why);
             return;
         }
         let Some(source) = self.begin_receiving(cx, id) else { return };
@@ -222,7 +220,9 @@ impl Shard {
         } else {
             ChangeSeq(0)
         };
-        let before = self.sessions[slot as usize].receiver.store(packet_id, publication.message());
+        let session = &mut self.sessions[slot as usize];
+        session.receiver_bytes += publication.message().size();
+        let before = session.receiver.store(packet_id, publication.message());
         debug_assert!(before.is_none(), "a new identifier has nothing stored");
         let found = !collect(route, source.publisher, publication).is_empty();
         let reason = if found { ReasonCode::SUCCESS } else { ReasonCode::NO_MATCHING_SUBSCRIBERS };
@@ -240,6 +240,7 @@ impl Shard {
             self.send(cx, id, until, comp(ReasonCode::PACKET_IDENTIFIER_NOT_FOUND));
             return;
         };
+        session.receiver_bytes -= message.size();
         let route = self.cache.route(cx, &message.topic);
         let source = Source { publisher: Some(no), lane: no.lane() };
         let released = recorded.then_some((no, ack.id));

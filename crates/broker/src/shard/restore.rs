@@ -63,6 +63,7 @@ impl Shard {
         }
         session.queue = Queue::recovered(queue.into_values().collect(), cold.map(|cold| cold.acked));
         for (packet_id, message) in received {
+            session.receiver_bytes += message.size();
             session.receiver.store(packet_id, message);
         }
         for (filter, cursor) in cursors {

@@ -148,15 +148,16 @@ impl Bench {
         self.act(|shard, cx| shard.received(cx, client.id, bytes));
     }
 
-    pub(super) fn subscribe(&mut self, client: Client, filter: &str, qos: QoS) {
+    /// SUBSCRIBE, its answer left to be read.
+    pub(super) fn ask(&mut self, client: Client, filter: &str, qos: QoS) {
         let entries = [SubscribeEntry { filter, options: qos.into() }];
-        let subscribe = Subscribe {
-            id: pid(1),
-            subscription_id: None,
-            user_properties: UserProperties::default(),
-            entries: (&entries[..]).into(),
-        };
+        let entries = (&entries[..]).into();
+        let subscribe = Subscribe { id: pid(9), subscription_id: None, user_properties: UserProperties::default(), entries };
         self.say(client, &Packet::Subscribe(subscribe));
+    }
+
+    pub(super) fn subscribe(&mut self, client: Client, filter: &str, qos: QoS) {
+        self.ask(client, filter, qos);
         let told = self.told(client);
         assert_eq!(told, [format!("suback {}", qos as u8)]);
     }

@@ -5,7 +5,6 @@ use alloc::{format, vec, vec::Vec};
 use columba_proto::{
     AckKind, QoS, Version,
     packet::{Packet, Publish},
-    property::UserProperties,
 };
 
 use super::bench::{Bench, Setup, message, persistent, v5, will};
@@ -176,14 +175,7 @@ fn a_retained_message_comes_to_every_new_subscription_and_an_empty_one_clears_it
     bench.say(publisher, &retained("r/2", ""));
     let (subscriber, _) = bench.connect("s", &Setup::default());
 
-    let entries = [columba_proto::packet::SubscribeEntry { filter: "r/#", options: QoS::AtLeastOnce.into() }];
-    let subscribe = columba_proto::packet::Subscribe {
-        id: super::bench::pid(9),
-        subscription_id: None,
-        user_properties: UserProperties::default(),
-        entries: (&entries[..]).into(),
-    };
-    bench.say(subscriber, &Packet::Subscribe(subscribe));
+    bench.ask(subscriber, "r/#", QoS::AtLeastOnce);
 
     assert_eq!(bench.told(subscriber), ["suback 1", "publish retain q1 id1 r/1 one"]);
     bench.say(publisher, &retained("r/3", "live"));
@@ -199,14 +191,7 @@ fn many_retained_messages_all_come_paced_by_the_window() {
         bench.say(publisher, &Packet::Publish(Publish { retain: true, ..message(&topic, QoS::AtLeastOnce, 1, "x") }));
     }
     let (subscriber, _) = bench.connect("s", &persistent());
-    let entries = [columba_proto::packet::SubscribeEntry { filter: "r/+", options: QoS::AtLeastOnce.into() }];
-    let subscribe = columba_proto::packet::Subscribe {
-        id: super::bench::pid(9),
-        subscription_id: None,
-        user_properties: UserProperties::default(),
-        entries: (&entries[..]).into(),
-    };
-    bench.say(subscriber, &Packet::Subscribe(subscribe));
+    bench.ask(subscriber, "r/+", QoS::AtLeastOnce);
 
     let mut topics = vec![];
     loop {
@@ -225,6 +210,29 @@ fn many_retained_messages_all_come_paced_by_the_window() {
 
     assert_eq!(topics.len(), 1_000);
     assert!(topics.is_sorted());
+}
+
+#[test]
+fn retained_messages_at_qos_0_wait_for_a_slow_reader_and_none_is_dropped() {
+    let mut bench = Bench::with(crate::Config { deliver_ahead_max: 300, ..crate::Config::default() });
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    for number in 0..200 {
+        let topic = format!("r/{number:04}");
+        bench.say(publisher, &Packet::Publish(Publish { retain: true, ..message(&topic, QoS::AtLeastOnce, 1, "x") }));
+    }
+    let (subscriber, _) = bench.connect("s", &Setup::default());
+    bench.ask(subscriber, "r/#", QoS::AtMostOnce);
+
+    let mut got = 0;
+    loop {
+        let told = bench.told(subscriber);
+        if told.is_empty() {
+            break;
+        }
+        got += told.iter().filter(|line| line.starts_with("publish retain q0")).count();
+    }
+
+    assert_eq!(got, 200);
 }
 
 #[test]
