@@ -2,12 +2,7 @@
 //!
 //! `cargo run --release -p columba-store --example journal -- [DIR]`; without DIR in the current directory's file system.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::cast_precision_loss,
-    reason = "a measurement for people"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a measurement for people")]
 
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -21,9 +16,7 @@ const RECORD: usize = 300;
 const TIME: Duration = Duration::from_secs(2);
 
 fn main() {
-    let parent = std::env::args()
-        .nth(1)
-        .map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let parent = std::env::args().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
     let dir = tempfile::tempdir_in(parent).unwrap();
     let begun = Instant::now();
     let store = StoreDir::open(dir.path().join("data")).unwrap();
@@ -61,10 +54,7 @@ fn measure(store: &StoreDir, shards: u16, in_flight: usize) {
                 scope.spawn(move || shard_loop(&appender, &wait, in_flight / usize::from(shards)))
             })
             .collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     let elapsed = begun.elapsed().as_secs_f64();
     let used = cpu_time().saturating_sub(cpu);
@@ -101,8 +91,7 @@ fn shard_loop(appender: &Appender, wait: &mpsc::Receiver<()>, in_flight: usize) 
         }
         let now = Instant::now();
         while let Some((_, since)) = held.pop_front_if(|&mut (commit, _)| commit <= durable) {
-            latencies
-                .push(u64::try_from((now.saturating_duration_since(since)).as_micros()).unwrap());
+            latencies.push(u64::try_from((now.saturating_duration_since(since)).as_micros()).unwrap());
         }
     }
     latencies
@@ -110,10 +99,7 @@ fn shard_loop(appender: &Appender, wait: &mpsc::Receiver<()>, in_flight: usize) 
 
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap(),
-        u32::try_from(time.tv_nsec).unwrap(),
-    )
+    Duration::new(u64::try_from(time.tv_sec).unwrap(), u32::try_from(time.tv_nsec).unwrap())
 }
 
 fn ms(duration: Duration) -> f64 {

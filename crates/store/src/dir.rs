@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
-use crate::cold::{ColdError, FjallCold, Space};
+use crate::cold::{ColdError, FjallCold};
 use crate::file::{RealDisk, sync_dir};
 use crate::log::{Log, LogError, LogOptions, Position, Recovered, WhenEmpty};
 pub use format::Identity;
@@ -64,9 +64,7 @@ pub enum DirError {
     },
 
     /// There are files, but not ours.
-    #[error(
-        "{path} is not a data directory: it holds {found} and no format file. Choose an empty or new directory"
-    )]
+    #[error("{path} is not a data directory: it holds {found} and no format file. Choose an empty or new directory")]
     NotOurs {
         /// The directory.
         path: String,
@@ -117,17 +115,10 @@ impl StoreDir {
     }
 
     /// Opens the directory, or makes it with this identity.
-    pub fn open_with(
-        path: impl Into<PathBuf>,
-        identity: impl FnOnce() -> io::Result<Identity>,
-    ) -> Result<Self, DirError> {
+    pub fn open_with(path: impl Into<PathBuf>, identity: impl FnOnce() -> io::Result<Identity>) -> Result<Self, DirError> {
         let path = path.into();
         let mut builder = DirBuilder::new();
-        builder
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(io("create", &path))?;
+        builder.recursive(true).mode(0o700).create(&path).map_err(io("create", &path))?;
         // A stranger's directory gets no lock file from us.
         let known = read_identity(&path)?;
         if known.is_none() {
@@ -142,11 +133,7 @@ impl StoreDir {
             make(&path, &identity)?;
             identity
         };
-        Ok(Self {
-            path,
-            identity,
-            _lock: lock,
-        })
+        Ok(Self { path, identity, _lock: lock })
     }
 
     /// Where it is.
@@ -159,20 +146,14 @@ impl StoreDir {
         &self.identity
     }
 
-    /// Opens the cold store with these spaces.
-    pub fn open_cold(&self, spaces: &[Space]) -> Result<FjallCold, ColdError> {
-        FjallCold::open(&self.path.join(COLD), spaces)
+    /// Opens the cold store.
+    pub fn open_cold(&self) -> Result<FjallCold, ColdError> {
+        FjallCold::open(&self.path.join(COLD))
     }
 
     /// Opens and recovers the journal; `from` is the cold store's position.
-    pub fn open_journal(
-        &self,
-        from: Option<Position>,
-    ) -> Result<(Log<RealDisk>, Recovered), LogError> {
-        let options = LogOptions {
-            when_empty: WhenEmpty::Refuse,
-            ..log_options(&self.identity)
-        };
+    pub fn open_journal(&self, from: Option<Position>) -> Result<(Log<RealDisk>, Recovered), LogError> {
+        let options = LogOptions { when_empty: WhenEmpty::Refuse, ..log_options(&self.identity) };
         Log::open(journal_disk(&self.path)?, options, from)
     }
 }
@@ -183,11 +164,7 @@ fn log_options(identity: &Identity) -> LogOptions {
 
 fn journal_disk(path: &Path) -> Result<RealDisk, LogError> {
     let path = path.join(JOURNAL);
-    RealDisk::open(&path).map_err(|source| LogError::Io {
-        action: "open",
-        file: path.display().to_string(),
-        source,
-    })
+    RealDisk::open(&path).map_err(|source| LogError::Io { action: "open", file: path.display().to_string(), source })
 }
 
 fn refuse_others(path: &Path) -> Result<(), DirError> {
@@ -197,10 +174,7 @@ fn refuse_others(path: &Path) -> Result<(), DirError> {
         if name == "lost+found" || OURS.iter().any(|ours| name == *ours) {
             continue;
         }
-        return Err(DirError::NotOurs {
-            path: path.display().to_string(),
-            found: name.to_string_lossy().into_owned(),
-        });
+        return Err(DirError::NotOurs { path: path.display().to_string(), found: name.to_string_lossy().into_owned() });
     }
     Ok(())
 }
@@ -208,32 +182,19 @@ fn refuse_others(path: &Path) -> Result<(), DirError> {
 fn lock(dir: &Path) -> Result<File, DirError> {
     let path = dir.join(LOCK);
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.open(&path).map_err(io("open", &path))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut text = String::new();
-            let pid = file
-                .read_to_string(&mut text)
-                .ok()
-                .and_then(|_| text.trim().parse().ok());
-            return Err(DirError::InUse {
-                path: dir.display().to_string(),
-                pid,
-            });
+            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(DirError::InUse { path: dir.display().to_string(), pid });
         }
         Err(error) => return Err(io("lock", &path)(error.into())),
     }
     // Only for the message above: no harm if it is not written.
-    let noted = file
-        .set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     if let Err(error) = noted {
         tracing::debug!(%error, "cannot note the process id in the lock file");
     }
@@ -252,21 +213,13 @@ fn make(path: &Path, identity: &Identity) -> Result<(), DirError> {
         }
     }
     let journal = path.join(JOURNAL);
-    DirBuilder::new()
-        .mode(0o700)
-        .create(&journal)
-        .map_err(io("create", &journal))?;
+    DirBuilder::new().mode(0o700).create(&journal).map_err(io("create", &journal))?;
     // From now on an empty journal directory means that the journal was lost.
     drop(Log::open(journal_disk(path)?, log_options(identity), None)?);
 
     let unfinished = path.join(FORMAT_UNFINISHED);
     let mut options = OpenOptions::new();
-    let file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished);
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
     let written = file.and_then(|mut file| {
         file.write_all(identity.to_text().as_bytes())?;
         file.sync_all()
@@ -276,10 +229,7 @@ fn make(path: &Path, identity: &Identity) -> Result<(), DirError> {
     fs::rename(&unfinished, path.join(FORMAT)).map_err(io("rename", &unfinished))?;
     sync_dir(path).map_err(io("sync", path))?;
     // The directory's own name.
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     sync_dir(parent).map_err(io("sync", parent))
 }
 
@@ -292,22 +242,13 @@ fn read_identity(dir: &Path) -> Result<Option<Identity>, DirError> {
     };
     match Identity::from_text(&text) {
         Ok(identity) => Ok(Some(identity)),
-        Err(ParseError::Newer(found)) => Err(DirError::NewerFormat {
-            path: dir.display().to_string(),
-            found,
-            known: format::VERSION,
-        }),
-        Err(ParseError::Damaged(what)) => Err(DirError::Damaged {
-            path: path.display().to_string(),
-            what,
-        }),
+        Err(ParseError::Newer(found)) => {
+            Err(DirError::NewerFormat { path: dir.display().to_string(), found, known: format::VERSION })
+        }
+        Err(ParseError::Damaged(what)) => Err(DirError::Damaged { path: path.display().to_string(), what }),
     }
 }
 
 fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirError {
-    move |source| DirError::Io {
-        action,
-        path: path.display().to_string(),
-        source,
-    }
+    move |source| DirError::Io { action, path: path.display().to_string(), source }
 }

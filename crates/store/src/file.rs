@@ -18,11 +18,7 @@ impl RealDisk {
     /// Uses an existing directory.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        if fs::metadata(&path)?.is_dir() {
-            Ok(Self { path: path.into() })
-        } else {
-            Err(io::ErrorKind::NotADirectory.into())
-        }
+        if fs::metadata(&path)?.is_dir() { Ok(Self { path: path.into() }) } else { Err(io::ErrorKind::NotADirectory.into()) }
     }
 
     /// Where the directory is.
@@ -94,8 +90,7 @@ impl DiskFile for RealFile {
         const SLICES_MAX: usize = 1024;
         for parts in parts.chunks(SLICES_MAX) {
             let whole: usize = parts.iter().map(|part| part.len()).sum();
-            let written =
-                rustix::io::retry_on_intr(|| rustix::io::pwritev(&self.0, parts, offset))?;
+            let written = rustix::io::retry_on_intr(|| rustix::io::pwritev(&self.0, parts, offset))?;
             if written < whole {
                 write_rest(&self.0, parts, written, offset)?;
             }

@@ -123,21 +123,13 @@ impl Disk for SimDisk {
     fn create(&self, name: &str) -> io::Result<SimFile> {
         let mut world = self.world();
         let inode = world.create(name)?;
-        Ok(SimFile {
-            disk: self.clone(),
-            inode,
-            life: world.life(),
-        })
+        Ok(SimFile { disk: self.clone(), inode, life: world.life() })
     }
 
     fn open(&self, name: &str) -> io::Result<SimFile> {
         let world = self.world();
         let inode = world.open(name)?;
-        Ok(SimFile {
-            disk: self.clone(),
-            inode,
-            life: world.life(),
-        })
+        Ok(SimFile { disk: self.clone(), inode, life: world.life() })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -171,9 +163,7 @@ impl DiskFile for SimFile {
         for part in parts {
             bytes.extend_from_slice(part);
         }
-        self.disk
-            .world()
-            .write(self.inode, self.life, bytes, offset)
+        self.disk.world().write(self.inode, self.life, bytes, offset)
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {

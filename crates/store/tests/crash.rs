@@ -3,10 +3,7 @@
 //!
 //! `COLUMBA_SEED=n cargo test -p columba-store --test crash` repeats one seed, `COLUMBA_SEEDS=n` runs that many.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on says so by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use std::time::Instant;
 
@@ -53,11 +50,7 @@ fn run(seed: u64, kind: Disk, stats: &mut Stats) -> Result<(), String> {
         spares: rng.index(3),
         ..LogOptions::new(StoreId([9; 16]), rng.next_u64())
     };
-    let mut model = Model {
-        written: Vec::new(),
-        synced: 0,
-        checkpoint: None,
-    };
+    let mut model = Model { written: Vec::new(), synced: 0, checkpoint: None };
     for _ in 0..2 + rng.below(4) {
         if rng.one_in(2) {
             disk.cut_power_after(rng.below(60));
@@ -81,12 +74,8 @@ fn run(seed: u64, kind: Disk, stats: &mut Stats) -> Result<(), String> {
     // Whatever happened: in the end it opens, twice with the same content.
     for _ in 0..2 {
         disk.kill();
-        let (log, recovered) = Log::open(
-            disk.clone(),
-            options.clone(),
-            model.checkpoint.map(|(at, _)| at),
-        )
-        .map_err(|error| format!("the last recovery: {error}"))?;
+        let (log, recovered) = Log::open(disk.clone(), options.clone(), model.checkpoint.map(|(at, _)| at))
+            .map_err(|error| format!("the last recovery: {error}"))?;
         judge(&log, &recovered, &mut model, stats)?;
         disk.crash(rng.next_u64());
     }
@@ -98,18 +87,8 @@ enum Ended {
     ByDisk,
 }
 
-fn live(
-    disk: &SimDisk,
-    options: &LogOptions,
-    model: &mut Model,
-    rng: &mut Rng,
-    stats: &mut Stats,
-) -> Result<Ended, String> {
-    let opened = Log::open(
-        disk.clone(),
-        options.clone(),
-        model.checkpoint.map(|(at, _)| at),
-    );
+fn live(disk: &SimDisk, options: &LogOptions, model: &mut Model, rng: &mut Rng, stats: &mut Stats) -> Result<Ended, String> {
+    let opened = Log::open(disk.clone(), options.clone(), model.checkpoint.map(|(at, _)| at));
     let (mut log, recovered) = match opened {
         Ok(opened) => opened,
         Err(LogError::Io { .. } | LogError::NoSpace { .. }) => return Ok(Ended::ByDisk),
@@ -148,17 +127,12 @@ fn live(
 }
 
 fn write(log: &mut Log<SimDisk>, model: &mut Model, rng: &mut Rng) -> Result<(), LogError> {
-    let mut parts: Parts = (0..rng.below(4))
-        .map(|label| (u16::try_from(label).unwrap(), bytes(rng)))
-        .collect();
+    let mut parts: Parts = (0..rng.below(4)).map(|label| (u16::try_from(label).unwrap(), bytes(rng))).collect();
     if rng.one_in(40) {
         // Longer than any segment.
         parts.push((77, vec![0xab; 40_000]));
     }
-    let borrowed: Vec<_> = parts
-        .iter()
-        .map(|(label, bytes)| (*label, bytes.as_slice()))
-        .collect();
+    let borrowed: Vec<_> = parts.iter().map(|(label, bytes)| (*label, bytes.as_slice())).collect();
     // A write syncs what is before it, so that counts even if the write itself fails.
     let before = model.written.len();
     match log.write(&borrowed) {
@@ -190,31 +164,16 @@ fn bytes(rng: &mut Rng) -> Vec<u8> {
 }
 
 /// Lets the follower read some frames. The outer error is a broken promise.
-fn follow(
-    follower: &mut Reader<SimDisk>,
-    taken: &mut usize,
-    model: &Model,
-    most: usize,
-) -> Result<Result<(), LogError>, String> {
+fn follow(follower: &mut Reader<SimDisk>, taken: &mut usize, model: &Model, most: usize) -> Result<Result<(), LogError>, String> {
     for _ in 0..most {
         match follower.next_frame() {
             Ok(Some(frame)) => {
-                let parts: Parts = frame
-                    .parts()
-                    .map(|(label, bytes)| (label, bytes.to_vec()))
-                    .collect();
-                if frame.commit.0 != *taken as u64 + 1 || model.written.get(*taken) != Some(&parts)
-                {
-                    return Err(format!(
-                        "the follower read another commit {:?}",
-                        frame.commit
-                    ));
+                let parts: Parts = frame.parts().map(|(label, bytes)| (label, bytes.to_vec())).collect();
+                if frame.commit.0 != *taken as u64 + 1 || model.written.get(*taken) != Some(&parts) {
+                    return Err(format!("the follower read another commit {:?}", frame.commit));
                 }
                 if *taken >= model.synced {
-                    return Err(format!(
-                        "the follower read commit {:?} before it was durable",
-                        frame.commit
-                    ));
+                    return Err(format!("the follower read commit {:?} before it was durable", frame.commit));
                 }
                 *taken += 1;
             }
@@ -226,20 +185,12 @@ fn follow(
 }
 
 /// What recovery shows must be what was written, from the checkpoint on, and all that was synced.
-fn judge(
-    log: &Log<SimDisk>,
-    recovered: &columba_store::Recovered,
-    model: &mut Model,
-    stats: &mut Stats,
-) -> Result<(), String> {
+fn judge(log: &Log<SimDisk>, recovered: &columba_store::Recovered, model: &mut Model, stats: &mut Stats) -> Result<(), String> {
     let (from, before) = model.checkpoint.unwrap_or((Position::START, 0));
     let mut reader = log.reader(from);
     let mut count = before;
     while let Some(frame) = reader.next_frame().map_err(|error| error.to_string())? {
-        let parts: Parts = frame
-            .parts()
-            .map(|(label, bytes)| (label, bytes.to_vec()))
-            .collect();
+        let parts: Parts = frame.parts().map(|(label, bytes)| (label, bytes.to_vec())).collect();
         if model.written.get(count) != Some(&parts) || frame.commit.0 != count as u64 + 1 {
             return Err(format!("commit {} came back altered", count + 1));
         }
@@ -248,18 +199,10 @@ fn judge(
     stats.frames += (count - before) as u64;
     stats.torn += u64::from(recovered.torn.is_some());
     if count < model.synced {
-        return Err(format!(
-            "{} commits were synced, {count} came back",
-            model.synced
-        ));
+        return Err(format!("{} commits were synced, {count} came back", model.synced));
     }
-    if recovered.last.0 != count as u64
-        || recovered.frames != (count - before) as u64
-        || recovered.end != log.end()
-    {
-        return Err(format!(
-            "recovery says {recovered:?}, the reader found {count}"
-        ));
+    if recovered.last.0 != count as u64 || recovered.frames != (count - before) as u64 || recovered.end != log.end() {
+        return Err(format!("recovery says {recovered:?}, the reader found {count}"));
     }
     model.written.truncate(count);
     model.synced = count;
@@ -291,9 +234,7 @@ fn recovery_after_any_crash_finds_a_prefix_that_holds_all_that_was_synced() {
 #[test]
 fn a_disk_that_lies_about_syncs_is_found_out() {
     let mut stats = Stats::default();
-    let found = (0..200)
-        .filter(|&seed| run(seed, Disk::Lying, &mut stats).is_err())
-        .count();
+    let found = (0..200).filter(|&seed| run(seed, Disk::Lying, &mut stats).is_err()).count();
     eprintln!("{found} of 200 seeds found the lie");
     assert!(found > 100, "only {found} of 200 seeds");
 }

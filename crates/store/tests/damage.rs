@@ -1,24 +1,14 @@
 //! Damage is not a crash: what had been synced and cannot be read is refused, with the place. And what looks like damage
 //! but is the rest of a crash, or of an earlier use of the file, is not.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on says so by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use columba_store::log::{Damage, MissingBecause, WhenEmpty};
 use columba_store::sim::{Rng, SimDisk};
-use columba_store::{
-    Commit, Disk as _, DiskFile as _, Log, LogError, LogOptions, Position, StoreId,
-};
+use columba_store::{Commit, Disk as _, DiskFile as _, Log, LogError, LogOptions, Position, StoreId};
 
 fn options() -> LogOptions {
-    LogOptions {
-        segment_bytes_min: 8192,
-        segment_bytes_max: 8192,
-        spares: 1,
-        ..LogOptions::new(StoreId([3; 16]), 11)
-    }
+    LogOptions { segment_bytes_min: 8192, segment_bytes_max: 8192, spares: 1, ..LogOptions::new(StoreId([3; 16]), 11) }
 }
 
 fn open(disk: &SimDisk, from: Option<Position>) -> Result<Log<SimDisk>, LogError> {
@@ -31,8 +21,7 @@ fn filled(disk: &SimDisk) -> Vec<Position> {
     let mut log = open(disk, None).unwrap();
     let mut ends = Vec::new();
     for number in 0_u8..12 {
-        log.write(&[(0, &vec![number + 1; 700 + 100 * usize::from(number)])])
-            .unwrap();
+        log.write(&[(0, &vec![number + 1; 700 + 100 * usize::from(number)])]).unwrap();
         log.sync().unwrap();
         ends.push(log.end());
     }
@@ -48,21 +37,13 @@ fn every_flipped_bit_before_the_last_frame_is_refused_or_harmless_padding() {
     let disk = SimDisk::new(1);
     let ends = filled(&disk);
     let before_last = ends[ends.len() - 2];
-    assert!(
-        before_last.segment >= 3,
-        "the test needs several segments, not {before_last:?}"
-    );
+    assert!(before_last.segment >= 3, "the test needs several segments, not {before_last:?}");
     let mut rng = Rng::new(77);
     let (mut refused, mut harmless) = (0, 0);
     for _ in 0..3000 {
         let segment = 1 + rng.below(before_last.segment);
-        let header_or_frames = if rng.one_in(10) {
-            0..72
-        } else {
-            4096..end_of(&ends, segment, before_last)
-        };
-        let offset =
-            header_or_frames.start + rng.below(header_or_frames.end - header_or_frames.start);
+        let header_or_frames = if rng.one_in(10) { 0..72 } else { 4096..end_of(&ends, segment, before_last) };
+        let offset = header_or_frames.start + rng.below(header_or_frames.end - header_or_frames.start);
         let bit = 1 << rng.below(8);
         let damaged = disk.fork();
 
@@ -76,11 +57,7 @@ fn every_flipped_bit_before_the_last_frame_is_refused_or_harmless_padding() {
             Err(LogError::NewerFormat { .. }) => refused += 1,
             Err(error) => panic!("byte {offset} of segment {segment}: {error}"),
             Ok(log) => {
-                assert_eq!(
-                    log.durable(),
-                    Commit(12),
-                    "byte {offset} of segment {segment}"
-                );
+                assert_eq!(log.durable(), Commit(12), "byte {offset} of segment {segment}");
                 harmless += 1;
             }
         }
@@ -91,11 +68,7 @@ fn every_flipped_bit_before_the_last_frame_is_refused_or_harmless_padding() {
 }
 
 fn end_of(ends: &[Position], segment: u64, limit: Position) -> u64 {
-    ends.iter()
-        .filter(|end| end.segment == segment && **end <= limit)
-        .map(|end| end.offset)
-        .max()
-        .unwrap()
+    ends.iter().filter(|end| end.segment == segment && **end <= limit).map(|end| end.offset).max().unwrap()
 }
 
 #[test]
@@ -105,21 +78,11 @@ fn the_error_names_the_file_the_place_and_the_proof() {
 
     disk.damage(&name(1), ends[1].offset + 100, 1);
 
-    let Err(LogError::Corrupt {
-        file,
-        offset,
-        damage,
-    }) = open(&disk, None)
-    else {
-        panic!("not refused")
-    };
+    let Err(LogError::Corrupt { file, offset, damage }) = open(&disk, None) else { panic!("not refused") };
     assert_eq!(file, "sim/0000000000000001.seg");
     assert_eq!(offset, ends[1].offset);
     // The proof is in the same segment or the header of the next one, whichever comes first.
-    assert!(
-        matches!(damage, Damage::Frame { expected: Commit(3), found } if found > Commit(3)),
-        "{damage}"
-    );
+    assert!(matches!(damage, Damage::Frame { expected: Commit(3), found } if found > Commit(3)), "{damage}");
 }
 
 #[test]
@@ -156,11 +119,7 @@ fn garbage_behind_the_last_frame_is_removed() {
         let disk = SimDisk::new(seed);
         let end = *filled(&disk).last().unwrap();
         for offset in end.offset..8192 {
-            disk.damage(
-                &name(end.segment),
-                offset,
-                u8::try_from(rng.below(256)).unwrap(),
-            );
+            disk.damage(&name(end.segment), offset, u8::try_from(rng.below(256)).unwrap());
         }
 
         let mut log = open(&disk, None).unwrap();
@@ -181,16 +140,7 @@ fn a_payload_cannot_pretend_to_be_a_frame() {
     let disk = SimDisk::new(6);
     // Somebody knows all but the salt: a journal with the same identity and numbers.
     let theirs = SimDisk::new(7);
-    let mut impostor = Log::open(
-        theirs.clone(),
-        LogOptions {
-            salt: 12,
-            ..options()
-        },
-        None,
-    )
-    .unwrap()
-    .0;
+    let mut impostor = Log::open(theirs.clone(), LogOptions { salt: 12, ..options() }, None).unwrap().0;
     for _ in 0..3 {
         impostor.write(&[(0, &[1; 32])]).unwrap();
         impostor.sync().unwrap();
@@ -219,23 +169,13 @@ fn a_missing_segment_is_refused() {
 
     let gap = disk.fork();
     gap.remove(&name(2)).unwrap();
-    let Err(LogError::Missing { file, why }) = open(&gap, None) else {
-        panic!("a gap was not seen")
-    };
-    assert_eq!(
-        (file.as_str(), why),
-        ("sim/0000000000000002.seg", MissingBecause::Gap)
-    );
+    let Err(LogError::Missing { file, why }) = open(&gap, None) else { panic!("a gap was not seen") };
+    assert_eq!((file.as_str(), why), ("sim/0000000000000002.seg", MissingBecause::Gap));
 
     let checkpoint = disk.fork();
     checkpoint.remove(&name(1)).unwrap();
-    let from = Some(Position {
-        segment: 1,
-        offset: ends[0].offset,
-    });
-    let Err(LogError::Missing { why, .. }) = open(&checkpoint, from) else {
-        panic!("a lost start was not seen")
-    };
+    let from = Some(Position { segment: 1, offset: ends[0].offset });
+    let Err(LogError::Missing { why, .. }) = open(&checkpoint, from) else { panic!("a lost start was not seen") };
     assert_eq!(why, MissingBecause::Checkpoint);
 
     let lost_tail = disk.fork();
@@ -246,14 +186,9 @@ fn a_missing_segment_is_refused() {
     for segment in 1..=last {
         all.remove(&name(segment)).unwrap();
     }
-    let refusing = LogOptions {
-        when_empty: WhenEmpty::Refuse,
-        ..options()
-    };
+    let refusing = LogOptions { when_empty: WhenEmpty::Refuse, ..options() };
     all.kill();
-    let Err(LogError::Missing { why, .. }) = Log::open(all, refusing, None) else {
-        panic!("an empty directory")
-    };
+    let Err(LogError::Missing { why, .. }) = Log::open(all, refusing, None) else { panic!("an empty directory") };
     assert_eq!(why, MissingBecause::NotNew);
 }
 
@@ -263,21 +198,9 @@ fn a_position_that_is_none_is_refused() {
     let ends = filled(&disk);
 
     for (end, delta) in [(ends[0], 8), (ends[0], -8), (*ends.last().unwrap(), 64)] {
-        let from = Position {
-            segment: end.segment,
-            offset: end.offset.checked_add_signed(delta).unwrap(),
-        };
+        let from = Position { segment: end.segment, offset: end.offset.checked_add_signed(delta).unwrap() };
         let refused = open(&disk, Some(from));
-        assert!(
-            matches!(
-                refused,
-                Err(LogError::Corrupt {
-                    damage: Damage::Position,
-                    ..
-                })
-            ),
-            "{from:?}"
-        );
+        assert!(matches!(refused, Err(LogError::Corrupt { damage: Damage::Position, .. })), "{from:?}");
     }
     for end in ends {
         assert_eq!(open(&disk, Some(end)).unwrap().durable(), Commit(12));
@@ -291,40 +214,19 @@ fn a_short_file_another_store_and_a_swapped_name_are_refused() {
 
     let short = disk.fork();
     short.truncate(&name(last), 8000);
-    assert!(matches!(
-        open(&short, None),
-        Err(LogError::Corrupt {
-            damage: Damage::Length { .. },
-            ..
-        })
-    ));
+    assert!(matches!(open(&short, None), Err(LogError::Corrupt { damage: Damage::Length { .. }, .. })));
 
     let other = disk.fork();
-    let strange = LogOptions {
-        id: StoreId([4; 16]),
-        ..options()
-    };
+    let strange = LogOptions { id: StoreId([4; 16]), ..options() };
     let refused = Log::open(other, strange, None);
-    assert!(matches!(
-        refused,
-        Err(LogError::Corrupt {
-            damage: Damage::WrongStore,
-            ..
-        })
-    ));
+    assert!(matches!(refused, Err(LogError::Corrupt { damage: Damage::WrongStore, .. })));
 
     let swapped = disk.fork();
     swapped.rename(&name(1), "aside").unwrap();
     swapped.rename(&name(2), &name(1)).unwrap();
     swapped.rename("aside", &name(2)).unwrap();
     let refused = open(&swapped, None);
-    assert!(matches!(
-        refused,
-        Err(LogError::Corrupt {
-            damage: Damage::WrongSegment { found: 2 },
-            ..
-        })
-    ));
+    assert!(matches!(refused, Err(LogError::Corrupt { damage: Damage::WrongSegment { found: 2 }, .. })));
 }
 
 #[test]
@@ -342,9 +244,7 @@ fn what_a_recycled_segment_held_is_no_frame_of_it() {
             // Files are reused by now, so behind the last frame stand old ones.
             disk.crash(round);
             crashes += 1;
-            log = Log::open(disk.clone(), options(), Some(follower.position()))
-                .unwrap()
-                .0;
+            log = Log::open(disk.clone(), options(), Some(follower.position())).unwrap().0;
             follower = log.reader(follower.position());
             assert_eq!(log.durable(), Commit(round + 1));
         }

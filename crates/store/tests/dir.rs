@@ -1,9 +1,6 @@
 //! The data directory: one user at a time, only our own, only what we understand.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on says so by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +23,7 @@ fn a_new_directory_is_made_and_found_again() {
     let identity = made.identity().clone();
     assert_eq!((identity.lanes, identity.slots), (64, 4096));
     assert_eq!(write_one(&made, None, b"one"), Commit(1));
-    let mut cold = made.open_cold(&[Space(1)]).unwrap();
+    let mut cold = made.open_cold().unwrap();
     let mut batch = Batch::new();
     batch.put(Space(1), *b"key", *b"value");
     cold.write(batch, Position::START).unwrap();
@@ -35,7 +32,7 @@ fn a_new_directory_is_made_and_found_again() {
     let again = StoreDir::open(&path).unwrap();
 
     assert_eq!(*again.identity(), identity);
-    let cold = again.open_cold(&[Space(1)]).unwrap();
+    let cold = again.open_cold().unwrap();
     assert_eq!(cold.position(), Some(Position::START));
     let (log, recovered) = again.open_journal(cold.position()).unwrap();
     assert_eq!((recovered.last, recovered.frames), (Commit(1), 1));
@@ -59,9 +56,7 @@ fn a_second_user_is_refused_by_name() {
 
     let error = StoreDir::open(temp.path().join("data")).unwrap_err();
 
-    let DirError::InUse { ref path, pid } = error else {
-        panic!("{error}")
-    };
+    let DirError::InUse { ref path, pid } = error else { panic!("{error}") };
     assert_eq!(pid, Some(std::process::id()));
     assert!(path.ends_with("data") && error.to_string().contains(path.as_str()));
 }
@@ -80,10 +75,7 @@ fn a_directory_with_other_files_is_left_alone() {
 
     let error = StoreDir::open(temp.path()).unwrap_err();
 
-    assert!(
-        matches!(&error, DirError::NotOurs { found, .. } if found == "thesis.tex"),
-        "{error}"
-    );
+    assert!(matches!(&error, DirError::NotOurs { found, .. } if found == "thesis.tex"), "{error}");
     assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
 }
 
@@ -102,17 +94,7 @@ fn a_newer_format_is_refused_with_advice() {
 
     let error = StoreDir::open(&path).unwrap_err();
 
-    assert!(
-        matches!(
-            error,
-            DirError::NewerFormat {
-                found: 2,
-                known: 1,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, DirError::NewerFormat { found: 2, known: 1, .. }), "{error}");
     assert!(error.to_string().contains("use the version that wrote it"));
 }
 
@@ -128,13 +110,7 @@ fn any_changed_character_of_the_format_file_is_seen() {
         changed[at] ^= 1;
         fs::write(path.join("format"), &changed).unwrap();
         let refused = StoreDir::open(&path);
-        assert!(
-            matches!(
-                refused,
-                Err(DirError::Damaged { .. } | DirError::NewerFormat { .. })
-            ),
-            "byte {at}"
-        );
+        assert!(matches!(refused, Err(DirError::Damaged { .. } | DirError::NewerFormat { .. })), "byte {at}");
     }
 }
 
@@ -143,11 +119,7 @@ fn an_interrupted_creation_is_begun_again() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("data");
     let made = StoreDir::open(&path).unwrap();
-    write_one(
-        &made,
-        None,
-        b"never acknowledged: the directory is not finished",
-    );
+    write_one(&made, None, b"never acknowledged: the directory is not finished");
     drop(made);
     // As if the power had failed before the last step.
     fs::rename(path.join("format"), path.join("format.new")).unwrap();
@@ -167,10 +139,7 @@ fn a_lost_journal_is_not_taken_for_a_new_one() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }
 
-    assert!(matches!(
-        made.open_journal(None),
-        Err(LogError::Missing { .. })
-    ));
+    assert!(matches!(made.open_journal(None), Err(LogError::Missing { .. })));
     fs::remove_dir(path.join("journal")).unwrap();
     assert!(matches!(made.open_journal(None), Err(LogError::Io { .. })));
 }
@@ -182,14 +151,8 @@ fn an_identity_can_be_given() {
 
     let dir = StoreDir::open_with(temp.path().join("data"), || Ok(identity.clone())).unwrap();
 
-    assert_eq!(
-        dir.identity().id.to_string(),
-        "00010203-0405-4607-8809-0a0b0c0d0e0f"
-    );
+    assert_eq!(dir.identity().id.to_string(), "00010203-0405-4607-8809-0a0b0c0d0e0f");
     assert_eq!(dir.identity().hash_key[0], 16);
     drop(dir);
-    assert_eq!(
-        *StoreDir::open(temp.path().join("data")).unwrap().identity(),
-        identity
-    );
+    assert_eq!(*StoreDir::open(temp.path().join("data")).unwrap().identity(), identity);
 }

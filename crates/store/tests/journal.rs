@@ -1,9 +1,6 @@
 //! The commit thread: order, causality, poison.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on says so by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -11,16 +8,10 @@ use std::thread;
 
 use columba_store::journal::Wake;
 use columba_store::sim::{Fault, SimDisk};
-use columba_store::{
-    Commit, Journal, JournalOptions, Log, LogError, LogOptions, Position, StoreId,
-};
+use columba_store::{Commit, Journal, JournalOptions, Log, LogError, LogOptions, Position, StoreId};
 
 fn options() -> LogOptions {
-    LogOptions {
-        segment_bytes_min: 16 << 10,
-        segment_bytes_max: 64 << 10,
-        ..LogOptions::new(StoreId([1; 16]), 7)
-    }
+    LogOptions { segment_bytes_min: 16 << 10, segment_bytes_max: 64 << 10, ..LogOptions::new(StoreId([1; 16]), 7) }
 }
 
 fn open(disk: &SimDisk) -> Log<SimDisk> {
@@ -37,11 +28,7 @@ fn read_all(log: &Log<SimDisk>) -> Vec<(Commit, u16, Vec<u8>)> {
     let mut all = Vec::new();
     while let Some(frame) = reader.next_frame().unwrap() {
         let commit = frame.commit;
-        all.extend(
-            frame
-                .parts()
-                .map(|(label, bytes)| (commit, label, bytes.to_vec())),
-        );
+        all.extend(frame.parts().map(|(label, bytes)| (commit, label, bytes.to_vec())));
     }
     all
 }
@@ -59,10 +46,7 @@ fn what_is_appended_comes_back_in_the_commit_that_was_promised() {
 
     disk.crash(5);
     let all = read_all(&open(&disk));
-    assert_eq!(
-        all,
-        [(first, 0, b"one".to_vec()), (second, 1, b"two".to_vec())]
-    );
+    assert_eq!(all, [(first, 0, b"one".to_vec()), (second, 1, b"two".to_vec())]);
     assert!(first < second);
 }
 
@@ -88,41 +72,25 @@ fn each_shard_keeps_its_order_and_no_consequence_is_before_its_cause() {
                 })
             })
             .collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     journal.stop().unwrap();
 
     promised.sort_unstable();
-    let mut ended: Vec<_> = promised
-        .iter()
-        .map(|&(_, end, commit)| (end, commit))
-        .collect();
+    let mut ended: Vec<_> = promised.iter().map(|&(_, end, commit)| (end, commit)).collect();
     ended.sort_unstable();
     let (mut highest, mut done) = (Commit::NONE, ended.into_iter().peekable());
     for (begun, _, commit) in promised {
         while let Some((_, earlier)) = done.next_if(|&(end, _)| end < begun) {
             highest = highest.max(earlier);
         }
-        assert!(
-            highest <= commit,
-            "appended after {highest:?} was promised, but goes with {commit:?}"
-        );
+        assert!(highest <= commit, "appended after {highest:?} was promised, but goes with {commit:?}");
     }
 
     let all = read_all(&open(&disk));
     for shard in 0..SHARDS {
-        let bytes: Vec<u8> = all
-            .iter()
-            .filter(|(_, label, _)| *label == shard)
-            .flat_map(|(_, _, bytes)| bytes.clone())
-            .collect();
-        let numbers: Vec<u64> = bytes
-            .chunks_exact(8)
-            .map(|chunk| u64::from_le_bytes(chunk.try_into().unwrap()))
-            .collect();
+        let bytes: Vec<u8> = all.iter().filter(|(_, label, _)| *label == shard).flat_map(|(_, _, bytes)| bytes.clone()).collect();
+        let numbers: Vec<u64> = bytes.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().unwrap())).collect();
         assert_eq!(numbers, (0..APPENDS).collect::<Vec<_>>());
     }
 }
@@ -162,10 +130,7 @@ fn a_failed_sync_is_the_last_word() {
 #[test]
 fn released_before_the_write_is_a_lie_that_a_test_can_see() {
     let disk = SimDisk::new(4);
-    let options = JournalOptions {
-        release_before_write: true,
-        ..JournalOptions::default()
-    };
+    let options = JournalOptions { release_before_write: true, ..JournalOptions::default() };
     let journal = Journal::start(open(&disk), &options, no_wakes(1)).unwrap();
     for spare in 0..8 {
         disk.fail(Fault::Write, spare);
@@ -193,7 +158,7 @@ fn a_follower_reads_across_segments_while_they_are_written_and_recycled() {
         scope.spawn(move || {
             for number in 0..APPENDS {
                 appender.append(&[&number.to_le_bytes()[..], &[7; 92]].concat());
-                if number % 50 == 0 {
+                while appender.pending_bytes() > 8 << 10 {
                     thread::yield_now();
                 }
             }
@@ -254,11 +219,7 @@ fn a_shard_is_woken_for_its_own_commits_unless_it_is_awake() {
 fn a_full_disk_holds_commits_back_until_there_is_room() {
     let disk = SimDisk::new(7);
     let mut options = options();
-    (
-        options.segment_bytes_min,
-        options.segment_bytes_max,
-        options.spares,
-    ) = (16 << 10, 16 << 10, 0);
+    (options.segment_bytes_min, options.segment_bytes_max, options.spares) = (16 << 10, 16 << 10, 0);
     let log = Log::open(disk.clone(), options, None).unwrap().0;
     disk.limit_space(Some(20 << 10));
     let journal = Journal::start(log, &JournalOptions::default(), no_wakes(1)).unwrap();
@@ -302,44 +263,23 @@ fn what_was_called_durable_survives_any_crash_under_many_threads() {
                             commits.push(appender.append(&(commits.len() as u64).to_le_bytes()));
                             thread::yield_now();
                         }
-                        Said {
-                            shard,
-                            commits,
-                            durable: appender.durable(),
-                        }
+                        Said { shard, commits, durable: appender.durable() }
                     })
                 })
                 .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect()
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(journal.stop().is_err());
 
         disk.crash(seed);
 
         let all = read_all(&open(&disk));
-        for Said {
-            shard,
-            commits,
-            durable,
-        } in said
-        {
-            let found: Vec<u8> = all
-                .iter()
-                .filter(|(_, label, _)| *label == shard)
-                .flat_map(|(_, _, bytes)| bytes.clone())
-                .collect();
+        for Said { shard, commits, durable } in said {
+            let found: Vec<u8> =
+                all.iter().filter(|(_, label, _)| *label == shard).flat_map(|(_, _, bytes)| bytes.clone()).collect();
             let promised = commits.iter().filter(|&&commit| commit <= durable).count();
-            assert!(
-                found.len() / 8 >= promised,
-                "seed {seed}: {promised} promised, {} found",
-                found.len() / 8
-            );
-            let expected: Vec<u8> = (0..found.len() as u64 / 8)
-                .flat_map(u64::to_le_bytes)
-                .collect();
+            assert!(found.len() / 8 >= promised, "seed {seed}: {promised} promised, {} found", found.len() / 8);
+            let expected: Vec<u8> = (0..found.len() as u64 / 8).flat_map(u64::to_le_bytes).collect();
             assert_eq!(found, expected, "seed {seed}: a gap or another order");
         }
     }

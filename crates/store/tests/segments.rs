@@ -1,22 +1,12 @@
 //! Segments come and go: how long they are, who makes them, when there is no room.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on says so by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use columba_store::sim::SimDisk;
-use columba_store::{
-    Commit, Disk as _, DiskFile as _, Log, LogError, LogOptions, Position, StoreDir, StoreId,
-};
+use columba_store::{Commit, Disk as _, DiskFile as _, Log, LogError, LogOptions, Position, StoreDir, StoreId};
 
 fn options() -> LogOptions {
-    LogOptions {
-        segment_bytes_min: 8 << 10,
-        segment_bytes_max: 64 << 10,
-        spares: 2,
-        ..LogOptions::new(StoreId([5; 16]), 3)
-    }
+    LogOptions { segment_bytes_min: 8 << 10, segment_bytes_max: 64 << 10, spares: 2, ..LogOptions::new(StoreId([5; 16]), 3) }
 }
 
 fn open(disk: &SimDisk, from: Option<Position>) -> Log<SimDisk> {
@@ -24,14 +14,8 @@ fn open(disk: &SimDisk, from: Option<Position>) -> Log<SimDisk> {
 }
 
 fn lengths(disk: &SimDisk, kind: &str) -> Vec<u64> {
-    let names = disk
-        .list()
-        .unwrap()
-        .into_iter()
-        .filter(|name| name.ends_with(kind));
-    names
-        .map(|name| disk.open(&name).unwrap().len().unwrap())
-        .collect()
+    let names = disk.list().unwrap().into_iter().filter(|name| name.ends_with(kind));
+    names.map(|name| disk.open(&name).unwrap().len().unwrap()).collect()
 }
 
 /// Fills the active segment.
@@ -54,10 +38,7 @@ fn a_new_data_directory_is_small() {
 
     let usage = log.handle().usage();
     assert_eq!((usage.segments, usage.spares), (1, 2));
-    assert!(
-        usage.segment_bytes + usage.spare_bytes <= 8 << 20,
-        "{usage:?}"
-    );
+    assert!(usage.segment_bytes + usage.spare_bytes <= 8 << 20, "{usage:?}");
 }
 
 #[test]
@@ -123,11 +104,7 @@ fn without_room_nothing_is_lost_and_a_checkpoint_makes_room() {
     };
     assert!(matches!(full, LogError::NoSpace { .. }), "{full}");
     assert!(written >= 6);
-    assert_eq!(
-        log.durable(),
-        Commit(written),
-        "what was written before is synced"
-    );
+    assert_eq!(log.durable(), Commit(written), "what was written before is synced");
 
     log.recycle(log.end()).unwrap();
 
@@ -135,10 +112,7 @@ fn without_room_nothing_is_lost_and_a_checkpoint_makes_room() {
     log.sync().unwrap();
     disk.crash(3);
     disk.heal();
-    let from = Position {
-        segment: log.end().segment,
-        offset: Position::START.offset,
-    };
+    let from = Position { segment: log.end().segment, offset: Position::START.offset };
     assert_eq!(open(&disk, Some(from)).durable(), Commit(written + 1));
 }
 
@@ -166,9 +140,6 @@ fn a_poisoned_log_stays_poisoned() {
 
     assert!(matches!(log.sync(), Err(LogError::Io { .. })));
     assert!(matches!(log.sync(), Err(LogError::Poisoned)));
-    assert!(matches!(
-        log.write(&[(1, b"more")]),
-        Err(LogError::Poisoned)
-    ));
+    assert!(matches!(log.write(&[(1, b"more")]), Err(LogError::Poisoned)));
     assert_eq!(log.durable(), Commit(1));
 }

@@ -1,18 +1,16 @@
 //! The cold store on fjall, a log-structured merge tree.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{Batch, Change, Cold, ColdError, ColdRead, Space, Visit};
+use super::{Batch, Change, Cold, ColdError, ColdRead, KEY_LEN_MAX, Space, Visit};
 use crate::file::sync_dir;
 use crate::log::Position;
 
-/// What one keyspace gathers in memory before it writes a table.
+/// What is gathered in memory before a table is written.
 const MEMTABLE_BYTES: u64 = 16 << 20;
 /// Recently read blocks.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -20,48 +18,49 @@ const CACHE_BYTES: u64 = 16 << 20;
 const WORKERS: usize = 2;
 /// The smallest that fjall accepts for its own journals.
 const JOURNALING_BYTES: u64 = 64 << 20;
-/// Where the position is kept.
-const META: &str = "meta";
-const POSITION: &[u8] = b"journal position";
-/// The longest key that fjall takes.
-const KEY_LEN_MAX: usize = u16::MAX as usize;
+/// The one keyspace. Each costs some twenty syncs to make and a memtable to keep; a prefix byte costs nothing.
+const KEYSPACE: &str = "columba";
+/// Keys begin with this byte, or with [`DATA`] and a space.
+const META: u8 = 0;
+const DATA: u8 = 1;
+const POSITION: &[u8] = &[META, b'p'];
+const PREFIX_LEN: usize = 2;
+/// What fjall takes.
+const _: () = assert!(PREFIX_LEN + KEY_LEN_MAX == u16::MAX as usize);
 
 /// A [`Cold`] store in a directory.
 pub struct FjallCold {
     database: Database,
-    meta: Keyspace,
-    spaces: Arc<Spaces>,
+    data: Arc<Data>,
     position: Option<Position>,
 }
 
-struct Spaces {
+struct Data {
     path: PathBuf,
-    keyspaces: BTreeMap<Space, Keyspace>,
+    keyspace: Keyspace,
 }
 
 impl FjallCold {
     /// Opens the store in `path`, whose parent must exist. A new one is made under another name and then renamed: a
     /// half-made one is never met again.
-    pub fn open(path: &Path, spaces: &[Space]) -> Result<Self, ColdError> {
+    pub fn open(path: &Path) -> Result<Self, ColdError> {
         if !exists(path)? {
-            Self::create(path, spaces)?;
+            Self::create(path)?;
         }
-        Self::open_existing(path, spaces)
+        Self::open_existing(path)
     }
 
-    fn create(path: &Path, spaces: &[Space]) -> Result<(), ColdError> {
+    fn create(path: &Path) -> Result<(), ColdError> {
         let unfinished = path.with_extension("new");
         if exists(&unfinished)? {
             fs::remove_dir_all(&unfinished).map_err(io("remove", &unfinished))?;
         }
-        drop(Self::open_existing(&unfinished, spaces)?);
+        drop(Self::open_existing(&unfinished)?);
         fs::rename(&unfinished, path).map_err(io("rename", &unfinished))?;
-        path.parent()
-            .map_or(Ok(()), sync_dir)
-            .map_err(io("sync the parent of", path))
+        path.parent().map_or(Ok(()), sync_dir).map_err(io("sync the parent of", path))
     }
 
-    fn open_existing(path: &Path, spaces: &[Space]) -> Result<Self, ColdError> {
+    fn open_existing(path: &Path) -> Result<Self, ColdError> {
         let engine = engine(path);
         let database = (Database::builder(path).cache_size(CACHE_BYTES))
             .worker_threads(WORKERS)
@@ -71,66 +70,44 @@ impl FjallCold {
             .open()
             .map_err(&engine)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-        let meta = database.keyspace(META, options).map_err(&engine)?;
-        let mut keyspaces = BTreeMap::new();
-        for &space in spaces {
-            let keyspace = database
-                .keyspace(&format!("space-{:03}", space.0), options)
-                .map_err(&engine)?;
-            keyspaces.insert(space, keyspace);
-        }
-        let position = match meta.get(POSITION).map_err(&engine)? {
+        let keyspace = database.keyspace(KEYSPACE, options).map_err(&engine)?;
+        let position = match keyspace.get(POSITION).map_err(&engine)? {
             None => None,
             Some(bytes) => {
-                let bytes = <[u8; 16]>::try_from(&*bytes).map_err(|_| ColdError::Position {
-                    path: path.display().to_string(),
-                })?;
+                let bytes =
+                    <[u8; 16]>::try_from(&*bytes).map_err(|_| ColdError::Position { path: path.display().to_string() })?;
                 Some(Position::from_bytes(bytes))
             }
         };
-        Ok(Self {
-            database,
-            meta,
-            spaces: Arc::new(Spaces {
-                path: path.to_owned(),
-                keyspaces,
-            }),
-            position,
-        })
+        Ok(Self { database, data: Arc::new(Data { path: path.to_owned(), keyspace }), position })
     }
 }
 
-impl Spaces {
-    fn keyspace(&self, space: Space) -> Result<&Keyspace, ColdError> {
-        self.keyspaces
-            .get(&space)
-            .ok_or(ColdError::UnknownSpace(space))
-    }
+fn stored_key(space: Space, key: &[u8]) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(PREFIX_LEN + key.len());
+    stored.extend_from_slice(&[DATA, space.0]);
+    stored.extend_from_slice(key);
+    stored
 }
 
-impl ColdRead for Spaces {
+impl ColdRead for Data {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError> {
-        let value = self.keyspace(space)?.get(key).map_err(engine(&self.path))?;
+        let value = self.keyspace.get(stored_key(space, key)).map_err(engine(&self.path))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
-    fn visit(
-        &self,
-        space: Space,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), ColdError> {
+    fn visit(&self, space: Space, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), ColdError> {
         if to.is_some_and(|to| to <= from) {
             return Ok(());
         }
-        let range = (
-            Bound::Included(from),
-            to.map_or(Bound::Unbounded, Bound::Excluded),
-        );
-        for pair in self.keyspace(space)?.range::<&[u8], _>(range) {
+        let end = match to {
+            Some(to) => stored_key(space, to),
+            // Behind the last key of the space.
+            None => space.0.checked_add(1).map_or_else(|| vec![DATA + 1], |next| vec![DATA, next]),
+        };
+        for pair in self.keyspace.range(stored_key(space, from)..end) {
             let (key, value) = pair.into_inner().map_err(engine(&self.path))?;
-            if visit(&key, &value).is_break() {
+            if visit(key.get(PREFIX_LEN..).unwrap_or_default(), &value).is_break() {
                 break;
             }
         }
@@ -140,38 +117,30 @@ impl ColdRead for Spaces {
 
 impl ColdRead for FjallCold {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError> {
-        self.spaces.get(space, key)
+        self.data.get(space, key)
     }
 
-    fn visit(
-        &self,
-        space: Space,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), ColdError> {
-        self.spaces.visit(space, from, to, visit)
+    fn visit(&self, space: Space, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), ColdError> {
+        self.data.visit(space, from, to, visit)
     }
 }
 
 impl Cold for FjallCold {
     fn write(&mut self, batch: Batch, position: Position) -> Result<(), ColdError> {
         let mut writes = self.database.batch().durability(Some(PersistMode::SyncAll));
+        let keyspace = &self.data.keyspace;
         for change in last_of_each_key(batch) {
-            let keyspace = self.spaces.keyspace(change.space)?;
-            if change.key.is_empty() || change.key.len() > KEY_LEN_MAX {
-                return Err(ColdError::KeyLength {
-                    space: change.space,
-                    len: change.key.len(),
-                });
+            if change.key.len() > KEY_LEN_MAX {
+                return Err(ColdError::KeyTooLong { space: change.space, len: change.key.len() });
             }
+            let key = stored_key(change.space, &change.key);
             match change.value {
-                Some(value) => writes.insert(keyspace, change.key, value),
-                None => writes.remove(keyspace, change.key),
+                Some(value) => writes.insert(keyspace, key, value),
+                None => writes.remove(keyspace, key),
             }
         }
-        writes.insert(&self.meta, POSITION, position.to_bytes());
-        writes.commit().map_err(engine(&self.spaces.path))?;
+        writes.insert(keyspace, POSITION, position.to_bytes());
+        writes.commit().map_err(engine(&self.data.path))?;
         self.position = Some(position);
         Ok(())
     }
@@ -181,7 +150,7 @@ impl Cold for FjallCold {
     }
 
     fn reader(&self) -> Arc<dyn ColdRead> {
-        Arc::clone(&self.spaces) as Arc<dyn ColdRead>
+        Arc::clone(&self.data) as Arc<dyn ColdRead>
     }
 }
 
@@ -205,16 +174,9 @@ fn exists(path: &Path) -> Result<bool, ColdError> {
 }
 
 fn engine(path: &Path) -> impl Fn(fjall::Error) -> ColdError {
-    move |source| ColdError::Engine {
-        path: path.display().to_string(),
-        source,
-    }
+    move |source| ColdError::Engine { path: path.display().to_string(), source }
 }
 
 fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ColdError {
-    move |source| ColdError::Io {
-        action,
-        path: path.display().to_string(),
-        source,
-    }
+    move |source| ColdError::Io { action, path: path.display().to_string(), source }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Batch, Cold, ColdError, ColdRead, Space, Visit};
+use super::{Batch, Cold, ColdError, ColdRead, KEY_LEN_MAX, Space, Visit};
 use crate::log::Position;
 
 /// An ordered map. Clones are handles to the same one: what a clone sees is what a restart would find.
@@ -64,19 +64,11 @@ impl ColdRead for MemCold {
         Ok(self.content().keys.get(&(space, key.to_vec())).cloned())
     }
 
-    fn visit(
-        &self,
-        space: Space,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), ColdError> {
+    fn visit(&self, space: Space, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), ColdError> {
         let from = (space, from.to_vec());
         let to = match to {
             Some(to) => Bound::Excluded((space, to.to_vec())),
-            None => space.0.checked_add(1).map_or(Bound::Unbounded, |next| {
-                Bound::Excluded((Space(next), Vec::new()))
-            }),
+            None => space.0.checked_add(1).map_or(Bound::Unbounded, |next| Bound::Excluded((Space(next), Vec::new()))),
         };
         if matches!(&to, Bound::Excluded(to) if *to <= from) {
             return Ok(());
@@ -84,9 +76,7 @@ impl ColdRead for MemCold {
         // A copy, so that `visit` may do with the store what it likes.
         let range: Vec<_> = {
             let content = self.content();
-            (content.keys.range((Bound::Included(from), to)))
-                .map(|((_, key), value)| (key.clone(), value.clone()))
-                .collect()
+            (content.keys.range((Bound::Included(from), to))).map(|((_, key), value)| (key.clone(), value.clone())).collect()
         };
         for (key, value) in range {
             if visit(&key, &value).is_break() {
@@ -99,6 +89,9 @@ impl ColdRead for MemCold {
 
 impl Cold for MemCold {
     fn write(&mut self, batch: Batch, position: Position) -> Result<(), ColdError> {
+        if let Some(change) = batch.changes.iter().find(|change| change.key.len() > KEY_LEN_MAX) {
+            return Err(ColdError::KeyTooLong { space: change.space, len: change.key.len() });
+        }
         let mut content = self.content();
         let fault = content.fault.take();
         if fault == Some(MemFault::BeforeWrite) {
@@ -111,11 +104,7 @@ impl Cold for MemCold {
             };
         }
         content.position = Some(position);
-        if fault == Some(MemFault::AfterWrite) {
-            Err(ColdError::Injected)
-        } else {
-            Ok(())
-        }
+        if fault == Some(MemFault::AfterWrite) { Err(ColdError::Injected) } else { Ok(()) }
     }
 
     fn position(&self) -> Option<Position> {

@@ -15,6 +15,9 @@ pub use mem::{MemCold, MemFault};
 
 use crate::log::Position;
 
+/// The longest key.
+pub const KEY_LEN_MAX: usize = 65_533;
+
 /// A namespace of keys.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Space(pub u8);
@@ -40,7 +43,7 @@ impl Batch {
         Self::default()
     }
 
-    /// Sets a key. A key has 1 to 65,535 bytes.
+    /// Sets a key of at most [`KEY_LEN_MAX`] bytes.
     pub fn put(&mut self, space: Space, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
         self.push(space, key.into(), Some(value.into()));
     }
@@ -80,33 +83,17 @@ pub trait ColdRead: Send + Sync {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError>;
 
     /// Visits keys from `from` (included) to `to` (excluded, `None` = to the end) in their order.
-    fn visit(
-        &self,
-        space: Space,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), ColdError>;
+    fn visit(&self, space: Space, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), ColdError>;
 
     /// The first `limit` keys and values of a range.
-    fn scan(
-        &self,
-        space: Space,
-        from: &[u8],
-        to: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Pair>, ColdError> {
+    fn scan(&self, space: Space, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, ColdError> {
         let mut pairs = Vec::new();
         if limit == 0 {
             return Ok(pairs);
         }
         self.visit(space, from, to, &mut |key, value| {
             pairs.push((key.to_vec(), value.to_vec()));
-            if pairs.len() < limit {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
+            if pairs.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         Ok(pairs)
     }
@@ -157,13 +144,9 @@ pub enum ColdError {
         path: String,
     },
 
-    /// A space that was not named when the store was opened.
-    #[error("the cold store has no space {}", .0.0)]
-    UnknownSpace(Space),
-
-    /// A key that no store can keep.
-    #[error("a key of {len} bytes in space {}", .space.0)]
-    KeyLength {
+    /// A key that is longer than [`KEY_LEN_MAX`].
+    #[error("a key of {len} bytes in space {}, longer than {KEY_LEN_MAX}", .space.0)]
+    KeyTooLong {
         /// Its space.
         space: Space,
         /// Its length.

@@ -38,13 +38,7 @@ impl Identity {
         // A version 4 UUID, so that tools show it as what it is.
         id[6] = id[6] & 0x0f | 0x40;
         id[8] = id[8] & 0x3f | 0x80;
-        Self {
-            id: StoreId(id),
-            lanes: 64,
-            slots: 4096,
-            hash_key,
-            journal_salt: u64::from_le_bytes(salt),
-        }
+        Self { id: StoreId(id), lanes: 64, slots: 4096, hash_key, journal_salt: u64::from_le_bytes(salt) }
     }
 
     pub(super) fn to_text(&self) -> String {
@@ -64,40 +58,25 @@ impl Identity {
         use ParseError::Damaged;
         let text = str::from_utf8(bytes).map_err(|_| Damaged("not text"))?;
         let rest = text.strip_prefix(TITLE).ok_or(Damaged("another title"))?;
-        let fields: BTreeMap<_, _> = rest
-            .lines()
-            .filter_map(|line| line.split_once(" = "))
-            .collect();
-        let field = |name| {
-            fields
-                .get(name)
-                .copied()
-                .ok_or(Damaged("a field is missing"))
-        };
-        let number = |name, radix| {
-            u128::from_str_radix(field(name)?, radix).map_err(|_| Damaged("not a number"))
-        };
+        let fields: BTreeMap<_, _> = rest.lines().filter_map(|line| line.split_once(" = ")).collect();
+        let field = |name| fields.get(name).copied().ok_or(Damaged("a field is missing"));
+        let number = |name, radix| u128::from_str_radix(field(name)?, radix).map_err(|_| Damaged("not a number"));
         // The version first: what a newer one guards, and how, is its own business.
-        let version =
-            u32::try_from(number("format", 10)?).map_err(|_| Damaged("format version"))?;
+        let version = u32::try_from(number("format", 10)?).map_err(|_| Damaged("format version"))?;
         if version > VERSION {
             return Err(ParseError::Newer(version));
         }
         let guarded = text.rfind("crc32c = ").ok_or(Damaged("no checksum"))?;
-        if u128::from(crc32c::crc32c(&bytes[..guarded])) != number("crc32c", 16)?
-            || version != VERSION
-        {
+        if u128::from(crc32c::crc32c(&bytes[..guarded])) != number("crc32c", 16)? || version != VERSION {
             return Err(Damaged("wrong checksum"));
         }
-        let id = u128::from_str_radix(&field("uuid")?.replace('-', ""), 16)
-            .map_err(|_| Damaged("uuid"))?;
+        let id = u128::from_str_radix(&field("uuid")?.replace('-', ""), 16).map_err(|_| Damaged("uuid"))?;
         Ok(Self {
             id: StoreId(id.to_be_bytes()),
             lanes: u16::try_from(number("lanes", 10)?).map_err(|_| Damaged("lanes"))?,
             slots: u16::try_from(number("slots", 10)?).map_err(|_| Damaged("slots"))?,
             hash_key: number("hash_key", 16)?.to_be_bytes(),
-            journal_salt: u64::try_from(number("journal_salt", 16)?)
-                .map_err(|_| Damaged("journal salt"))?,
+            journal_salt: u64::try_from(number("journal_salt", 16)?).map_err(|_| Damaged("journal salt"))?,
         })
     }
 }

@@ -22,13 +22,7 @@ struct Cut {
     total: u64,
 }
 
-pub(super) fn run<D: Disk>(
-    shared: &Shared,
-    log: Log<D>,
-    wakes: &[Wake],
-    early: bool,
-    keeper: &Thread,
-) {
+pub(super) fn run<D: Disk>(shared: &Shared, log: Log<D>, wakes: &[Wake], early: bool, keeper: &Thread) {
     let guard = FailOnUnwind { shared, wakes };
     go_first();
     Committer {
@@ -38,11 +32,7 @@ pub(super) fn run<D: Disk>(
         keeper,
         segment: log.end().segment,
         cut_bytes: 0,
-        cut: Cut {
-            commit: log.durable(),
-            bytes: wakes.iter().map(|_| Vec::new()).collect(),
-            total: 0,
-        },
+        cut: Cut { commit: log.durable(), bytes: wakes.iter().map(|_| Vec::new()).collect(), total: 0 },
         log,
     }
     .run();
@@ -114,12 +104,7 @@ impl<D: Disk> Committer<'_, D> {
         if self.shared.appended.load(SeqCst) == self.cut_bytes {
             return false;
         }
-        let mut open: Vec<_> = self
-            .shared
-            .lanes
-            .iter()
-            .map(super::shared::Lane::lock)
-            .collect();
+        let mut open: Vec<_> = self.shared.lanes.iter().map(super::shared::Lane::lock).collect();
         let next = self.cut.commit.next();
         self.cut.total = 0;
         for (open, bytes) in open.iter_mut().zip(&mut self.cut.bytes) {
@@ -187,13 +172,7 @@ impl<D: Disk> Committer<'_, D> {
 
     fn announce(&self) {
         self.shared.publish(self.cut.commit);
-        for ((bytes, lane), wake) in self
-            .cut
-            .bytes
-            .iter()
-            .zip(&self.shared.lanes)
-            .zip(self.wakes)
-        {
+        for ((bytes, lane), wake) in self.cut.bytes.iter().zip(&self.shared.lanes).zip(self.wakes) {
             if !bytes.is_empty() && !lane.muted.load(SeqCst) {
                 wake();
             }

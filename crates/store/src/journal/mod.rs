@@ -33,10 +33,7 @@ pub struct JournalOptions {
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self {
-            release_before_write: false,
-            thread_name: "journal".to_owned(),
-        }
+        Self { release_before_write: false, thread_name: "journal".to_owned() }
     }
 }
 
@@ -59,10 +56,7 @@ impl<D: Disk> Journal<D> {
         let keeper = {
             let (shared, handle) = (Arc::clone(&shared), handle.clone());
             let name = format!("{}-spare", options.thread_name);
-            thread::Builder::new()
-                .name(name)
-                .stack_size(128 << 10)
-                .spawn(move || commit::keep(&shared, &handle))?
+            thread::Builder::new().name(name).stack_size(128 << 10).spawn(move || commit::keep(&shared, &handle))?
         };
         let committer = {
             let shared = Arc::clone(&shared);
@@ -72,12 +66,7 @@ impl<D: Disk> Journal<D> {
                 .name(options.thread_name.clone())
                 .spawn(move || commit::run(&shared, log, &wakes, early, &keeper))
         };
-        let mut journal = Self {
-            shared,
-            handle,
-            committer: None,
-            keeper: Some(keeper),
-        };
+        let mut journal = Self { shared, handle, committer: None, keeper: Some(keeper) };
         // From here on dropping ends the keeper, also if there is no committer.
         let committer = committer?;
         journal.shared.set_thread(committer.thread().clone());
@@ -90,15 +79,8 @@ impl<D: Disk> Journal<D> {
     /// # Panics
     /// If there is no such shard.
     pub fn appender(&self, shard: u16) -> Appender {
-        assert!(
-            usize::from(shard) < self.shared.lanes.len(),
-            "shard {shard} of {}",
-            self.shared.lanes.len()
-        );
-        Appender {
-            shared: Arc::clone(&self.shared),
-            shard: usize::from(shard),
-        }
+        assert!(usize::from(shard) < self.shared.lanes.len(), "shard {shard} of {}", self.shared.lanes.len());
+        Appender { shared: Arc::clone(&self.shared), shard: usize::from(shard) }
     }
 
     /// The last commit that is on disk.
@@ -128,9 +110,7 @@ impl<D: Disk> Journal<D> {
 
     /// Waits until everything appended so far is durable.
     pub fn sync_now(&self) -> Result<(), Arc<LogError>> {
-        let last = (self.shared.lanes.iter())
-            .map(|lane| lane.lock().last)
-            .max();
+        let last = (self.shared.lanes.iter()).map(|lane| lane.lock().last).max();
         self.wait_durable(last.unwrap_or_default())
     }
 

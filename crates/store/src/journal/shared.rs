@@ -51,11 +51,7 @@ impl Lane {
 impl Shared {
     pub(super) fn new(shards: usize, durable: Commit) -> Self {
         let lane = || Lane {
-            open: Mutex::new(Open {
-                bytes: Vec::new(),
-                commit: durable.next(),
-                last: durable,
-            }),
+            open: Mutex::new(Open { bytes: Vec::new(), commit: durable.next(), last: durable }),
             muted: AtomicBool::new(false),
         };
         Self {
@@ -149,10 +145,7 @@ impl Shared {
             if let Some(error) = self.failed() {
                 break Err(error);
             }
-            guard = self
-                .progress
-                .wait(guard)
-                .unwrap_or_else(PoisonError::into_inner);
+            guard = self.progress.wait(guard).unwrap_or_else(PoisonError::into_inner);
         };
         self.waiters.fetch_sub(1, SeqCst);
         result

@@ -30,9 +30,7 @@ pub enum LogError {
     },
 
     /// The journal is damaged where it had been synced. What stands behind the damage was acknowledged.
-    #[error(
-        "the journal is damaged: {file} at byte {offset}: {damage}. Restore a backup; the file is left as it is"
-    )]
+    #[error("the journal is damaged: {file} at byte {offset}: {damage}. Restore a backup; the file is left as it is")]
     Corrupt {
         /// The damaged file.
         file: String,
@@ -52,9 +50,7 @@ pub enum LogError {
     },
 
     /// The file was written by a newer version.
-    #[error(
-        "{file} has format {found}, this version reads up to {known}: use the newer version that wrote it"
-    )]
+    #[error("{file} has format {found}, this version reads up to {known}: use the newer version that wrote it")]
     NewerFormat {
         /// The file.
         file: String,
@@ -142,18 +138,11 @@ pub enum MissingBecause {
 
 impl LogError {
     pub(crate) fn io(action: &'static str, file: String) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            action,
-            file,
-            source,
-        }
+        move |source| Self::Io { action, file, source }
     }
 }
 
 /// Whether the error only says that there is no room: nothing was lost and trying again is allowed.
 pub(crate) fn is_no_space(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

@@ -53,10 +53,7 @@ impl Header {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
         let damaged = HeaderError::Damaged(Damage::Header);
-        if bytes.len() < HEADER_LEN
-            || &bytes[0..8] != MAGIC
-            || u32_at(bytes, 68) != crc32c::crc32c(&bytes[..68])
-        {
+        if bytes.len() < HEADER_LEN || &bytes[0..8] != MAGIC || u32_at(bytes, 68) != crc32c::crc32c(&bytes[..68]) {
             return Err(damaged);
         }
         match u32_at(bytes, 8) {
@@ -112,11 +109,7 @@ impl Head {
         if !looks_right || u32_at(bytes, 20) != crc32c::crc32c_append(seed, &bytes[..20]) {
             return None;
         }
-        Some(Self {
-            len: u32_at(bytes, 0),
-            crc: u32_at(bytes, 4),
-            commit: Commit(u64_at(bytes, 8)),
-        })
+        Some(Self { len: u32_at(bytes, 0), crc: u32_at(bytes, 4), commit: Commit(u64_at(bytes, 8)) })
     }
 
     /// How far the next frame is from the start of this one.
@@ -196,13 +189,7 @@ mod tests {
     use super::*;
 
     fn header() -> Header {
-        Header {
-            id: StoreId([7; 16]),
-            salt: 42,
-            segment: 3,
-            first: Commit(100),
-            size: 8192,
-        }
+        Header { id: StoreId([7; 16]), salt: 42, segment: 3, first: Commit(100), size: 8192 }
     }
 
     #[test]
@@ -229,15 +216,8 @@ mod tests {
 
     #[test]
     fn a_frame_of_another_segment_is_no_frame_here() {
-        let head = Head {
-            len: 5,
-            crc: 9,
-            commit: Commit(1),
-        };
-        let other = Header {
-            segment: 4,
-            ..header()
-        };
+        let head = Head { len: 5, crc: 9, commit: Commit(1) };
+        let other = Header { segment: 4, ..header() };
 
         let bytes = head.encode(header().seed());
 

@@ -46,10 +46,7 @@ pub struct Position {
 
 impl Position {
     /// Where the first frame of a new journal stands.
-    pub const START: Self = Self {
-        segment: 1,
-        offset: format::FRAMES_START,
-    };
+    pub const START: Self = Self { segment: 1, offset: format::FRAMES_START };
 
     /// As 16 bytes whose order is the positions' order.
     pub fn to_bytes(self) -> [u8; 16] {
@@ -63,10 +60,7 @@ impl Position {
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         let both = u128::from_be_bytes(bytes);
         let low = both & u128::from(u64::MAX);
-        Self {
-            segment: u64::try_from(both >> 64).unwrap_or(u64::MAX),
-            offset: u64::try_from(low).unwrap_or(u64::MAX),
-        }
+        Self { segment: u64::try_from(both >> 64).unwrap_or(u64::MAX), offset: u64::try_from(low).unwrap_or(u64::MAX) }
     }
 }
 
@@ -112,14 +106,7 @@ pub struct LogOptions {
 impl LogOptions {
     /// The sizes that a broker uses: 2 MiB at first, 64 MiB at most, two spares.
     pub fn new(id: StoreId, salt: u64) -> Self {
-        Self {
-            id,
-            salt,
-            segment_bytes_min: 2 << 20,
-            segment_bytes_max: 64 << 20,
-            spares: 2,
-            when_empty: WhenEmpty::Create,
-        }
+        Self { id, salt, segment_bytes_min: 2 << 20, segment_bytes_max: 64 << 20, spares: 2, when_empty: WhenEmpty::Create }
     }
 }
 

@@ -37,12 +37,7 @@ impl<'a> Frame<'a> {
 
 impl<D: Disk> Reader<D> {
     pub(super) fn new(segments: Arc<Segments<D>>, from: Position) -> Self {
-        Self {
-            segments,
-            at: from,
-            expected: None,
-            window: Window::default(),
-        }
+        Self { segments, at: from, expected: None, window: Window::default() }
     }
 
     /// Where the reader stands: behind the last frame it returned.
@@ -61,21 +56,14 @@ impl<D: Disk> Reader<D> {
         let offset = self.at.offset;
         self.at.offset += head.stride();
         self.expected = Some(head.commit.next());
-        let parts =
-            (self.window.parts(&*live.file, &head, offset, live.end)).map_err(LogError::io(
-                "read",
-                self.segments.disk.display(&segment_name(self.at.segment)),
-            ))?;
+        let parts = (self.window.parts(&*live.file, &head, offset, live.end))
+            .map_err(LogError::io("read", self.segments.disk.display(&segment_name(self.at.segment))))?;
         let parts = Parts::parse(parts).ok_or_else(|| LogError::Corrupt {
             file: self.segments.disk.display(&segment_name(self.at.segment)),
             offset,
             damage: Damage::Parts,
         })?;
-        Ok(Some(Frame {
-            commit: head.commit,
-            next: self.at,
-            parts,
-        }))
+        Ok(Some(Frame { commit: head.commit, next: self.at, parts }))
     }
 
     /// The segment that has a frame at the reader's position, after stepping over the end of finished ones.
@@ -93,41 +81,27 @@ impl<D: Disk> Reader<D> {
                 return Ok(None);
             };
             self.expected = Some(following.header.first);
-            self.at = Position {
-                segment: next,
-                offset: super::format::FRAMES_START,
-            };
+            self.at = Position { segment: next, offset: super::format::FRAMES_START };
             self.window.clear();
         }
     }
 
     fn check(&mut self, live: &Live<D::File>) -> Result<Head, LogError> {
         let seed = live.header.seed();
-        let found = self
-            .window
-            .frame(&*live.file, seed, self.at.offset, live.end);
+        let found = self.window.frame(&*live.file, seed, self.at.offset, live.end);
         let file = || self.segments.disk.display(&segment_name(self.at.segment));
         match found.map_err(LogError::io("read", file()))? {
-            Found::Frame(head) if self.expected.is_none_or(|expected| expected == head.commit) => {
-                Ok(head)
-            }
+            Found::Frame(head) if self.expected.is_none_or(|expected| expected == head.commit) => Ok(head),
             Found::Frame(_) | Found::HeadOnly(_) | Found::Nothing => {
                 let state = self.segments.lock();
                 if !state.live.contains_key(&self.at.segment) {
                     return Err(LogError::Recycled { at: self.at });
                 }
                 let damage = match self.expected {
-                    Some(expected) => Damage::Frame {
-                        expected,
-                        found: state.durable,
-                    },
+                    Some(expected) => Damage::Frame { expected, found: state.durable },
                     None => Damage::Position,
                 };
-                Err(LogError::Corrupt {
-                    file: file(),
-                    offset: self.at.offset,
-                    damage,
-                })
+                Err(LogError::Corrupt { file: file(), offset: self.at.offset, damage })
             }
         }
     }

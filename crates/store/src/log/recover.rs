@@ -36,11 +36,7 @@ pub struct Torn {
     pub offset: u64,
 }
 
-pub(super) fn open<D: Disk>(
-    disk: D,
-    options: LogOptions,
-    from: Option<Position>,
-) -> Result<(Log<D>, Recovered), LogError> {
+pub(super) fn open<D: Disk>(disk: D, options: LogOptions, from: Option<Position>) -> Result<(Log<D>, Recovered), LogError> {
     let mut options = options;
     // At least one page for the header and one for frames.
     options.segment_bytes_min = options.segment_bytes_min.max(2 * FRAMES_START);
@@ -50,20 +46,9 @@ pub(super) fn open<D: Disk>(
     if found.segments.is_empty() && from.is_none() && options.when_empty == WhenEmpty::Create {
         return create(disk, options, found);
     }
-    let Some(&newest) = found
-        .segments
-        .last()
-        .filter(|&&newest| newest >= start.segment)
-    else {
-        let why = if from.is_some() {
-            MissingBecause::Checkpoint
-        } else {
-            MissingBecause::NotNew
-        };
-        return Err(LogError::Missing {
-            file: disk.display(&segment_name(start.segment)),
-            why,
-        });
+    let Some(&newest) = found.segments.last().filter(|&&newest| newest >= start.segment) else {
+        let why = if from.is_some() { MissingBecause::Checkpoint } else { MissingBecause::NotNew };
+        return Err(LogError::Missing { file: disk.display(&segment_name(start.segment)), why });
     };
     let scan = Scan::run(&disk, &options, &found, from, newest)?;
     settle(disk, options, found, start, scan)
@@ -82,10 +67,7 @@ struct Listing {
 impl Listing {
     fn read<D: Disk>(disk: &D) -> Result<Self, LogError> {
         let mut found = Self::default();
-        for name in disk
-            .list()
-            .map_err(LogError::io("list", disk.display("")))?
-        {
+        for name in disk.list().map_err(LogError::io("list", disk.display("")))? {
             match kind_of(&name) {
                 Some(Kind::Segment(number)) => found.segments.push(number),
                 Some(Kind::Spare(number)) => {
@@ -105,43 +87,15 @@ impl Listing {
     }
 }
 
-fn create<D: Disk>(
-    disk: D,
-    options: LogOptions,
-    found: Listing,
-) -> Result<(Log<D>, Recovered), LogError> {
+fn create<D: Disk>(disk: D, options: LogOptions, found: Listing) -> Result<(Log<D>, Recovered), LogError> {
     let salt = options.salt;
-    let state = state_of(
-        &disk,
-        &options,
-        BTreeMap::new(),
-        found,
-        options.segment_bytes_min,
-        Commit::NONE,
-    )?;
+    let state = state_of(&disk, &options, BTreeMap::new(), found, options.segment_bytes_min, Commit::NONE)?;
     let segments = Arc::new(Segments::new(disk, options, salt, state));
     segments.drop_surplus()?;
     let first = Commit::NONE.next();
     let live = segments.begin(Position::START.segment, first, 0)?;
-    let recovered = Recovered {
-        from: Position::START,
-        end: Position::START,
-        last: Commit::NONE,
-        frames: 0,
-        torn: None,
-    };
-    Ok((
-        Log::resume(
-            segments,
-            Position::START.segment,
-            live,
-            Resume {
-                next: first,
-                last_is_witnessed: true,
-            },
-        ),
-        recovered,
-    ))
+    let recovered = Recovered { from: Position::START, end: Position::START, last: Commit::NONE, frames: 0, torn: None };
+    Ok((Log::resume(segments, Position::START.segment, live, Resume { next: first, last_is_witnessed: true }), recovered))
 }
 
 /// What reading all needed segments has shown.
@@ -167,32 +121,16 @@ impl<F: DiskFile> Scan<F> {
         newest: u64,
     ) -> Result<Self, LogError> {
         let start = from.unwrap_or(Position::START);
-        let mut scan = Self {
-            live: BTreeMap::new(),
-            next: Commit::NONE,
-            frames: 0,
-            last_frame: None,
-            dirty_end: 0,
-            torn: false,
-        };
+        let mut scan = Self { live: BTreeMap::new(), next: Commit::NONE, frames: 0, last_frame: None, dirty_end: 0, torn: false };
         let mut previous_end: Option<Position> = None;
         for number in start.segment..=newest {
             let name = segment_name(number);
             if found.segments.binary_search(&number).is_err() {
                 let is_start = number == start.segment && from.is_some();
-                let why = if is_start {
-                    MissingBecause::Checkpoint
-                } else {
-                    MissingBecause::Gap
-                };
-                return Err(LogError::Missing {
-                    file: disk.display(&name),
-                    why,
-                });
+                let why = if is_start { MissingBecause::Checkpoint } else { MissingBecause::Gap };
+                return Err(LogError::Missing { file: disk.display(&name), why });
             }
-            let file = disk
-                .open(&name)
-                .map_err(LogError::io("open", disk.display(&name)))?;
+            let file = disk.open(&name).map_err(LogError::io("open", disk.display(&name)))?;
             let header = check_header(disk, options, number, &file)?;
             match previous_end {
                 None => scan.next = header.first,
@@ -201,32 +139,15 @@ impl<F: DiskFile> Scan<F> {
                     return Err(LogError::Corrupt {
                         file: disk.display(&segment_name(end.segment)),
                         offset: end.offset,
-                        damage: Damage::Frame {
-                            expected: scan.next,
-                            found: header.first,
-                        },
+                        damage: Damage::Frame { expected: scan.next, found: header.first },
                     });
                 }
                 Some(_) => {}
             }
-            let begin = if number == start.segment {
-                start.offset
-            } else {
-                FRAMES_START
-            };
+            let begin = if number == start.segment { start.offset } else { FRAMES_START };
             let end = scan.segment(disk, &name, &file, header, begin, number == newest)?;
-            scan.live.insert(
-                number,
-                Live {
-                    file: Arc::new(file),
-                    header,
-                    end,
-                },
-            );
-            previous_end = Some(Position {
-                segment: number,
-                offset: end,
-            });
+            scan.live.insert(number, Live { file: Arc::new(file), header, end });
+            previous_end = Some(Position { segment: number, offset: end });
         }
         Ok(scan)
     }
@@ -241,11 +162,7 @@ impl<F: DiskFile> Scan<F> {
         begin: u64,
         is_newest: bool,
     ) -> Result<u64, LogError> {
-        let corrupt = |offset, damage| LogError::Corrupt {
-            file: disk.display(name),
-            offset,
-            damage,
-        };
+        let corrupt = |offset, damage| LogError::Corrupt { file: disk.display(name), offset, damage };
         let seed = header.seed();
         let mut window = Window::default();
         let mut at = FRAMES_START;
@@ -264,24 +181,14 @@ impl<F: DiskFile> Scan<F> {
                 // Where the frames end, unless something behind proves otherwise. In all but the newest segment
                 // the next header does.
                 bad if is_newest => {
-                    let damaged = |found| {
-                        corrupt(
-                            at,
-                            Damage::Frame {
-                                expected: self.next,
-                                found,
-                            },
-                        )
-                    };
+                    let damaged = |found| corrupt(at, Damage::Frame { expected: self.next, found });
                     let (skip, torn) = match bad {
                         Found::Frame(head) | Found::HeadOnly(head) if head.commit > self.next => {
                             return Err(damaged(head.commit));
                         }
                         Found::HeadOnly(head) if head.commit == self.next => (head.stride(), true),
                         // Zeros, or what the file held before it was recycled.
-                        Found::Frame(_) | Found::HeadOnly(_) | Found::Nothing => {
-                            (ALIGN as u64, false)
-                        }
+                        Found::Frame(_) | Found::HeadOnly(_) | Found::Nothing => (ALIGN as u64, false),
                     };
                     let behind = look_behind(file, &header, at, at + skip, self.next);
                     let behind = behind.map_err(LogError::io("read", disk.display(name)))?;
@@ -302,45 +209,25 @@ impl<F: DiskFile> Scan<F> {
     }
 }
 
-fn check_header<D: Disk>(
-    disk: &D,
-    options: &LogOptions,
-    number: u64,
-    file: &D::File,
-) -> Result<Header, LogError> {
+fn check_header<D: Disk>(disk: &D, options: &LogOptions, number: u64, file: &D::File) -> Result<Header, LogError> {
     let display = || disk.display(&segment_name(number));
-    let corrupt = |damage| LogError::Corrupt {
-        file: display(),
-        offset: 0,
-        damage,
-    };
+    let corrupt = |damage| LogError::Corrupt { file: display(), offset: 0, damage };
     let header = match read_header(file).map_err(LogError::io("read", display()))? {
         Ok(header) => header,
         Err(HeaderError::Damaged(damage)) => return Err(corrupt(damage)),
         Err(HeaderError::Newer(found)) => {
-            return Err(LogError::NewerFormat {
-                file: display(),
-                found,
-                known: FORMAT,
-            });
+            return Err(LogError::NewerFormat { file: display(), found, known: FORMAT });
         }
     };
-    let len = file
-        .len()
-        .map_err(LogError::io("read the length of", display()))?;
+    let len = file.len().map_err(LogError::io("read the length of", display()))?;
     if header.id != options.id {
         return Err(corrupt(Damage::WrongStore));
     }
     if header.segment != number {
-        return Err(corrupt(Damage::WrongSegment {
-            found: header.segment,
-        }));
+        return Err(corrupt(Damage::WrongSegment { found: header.segment }));
     }
     if header.size != len {
-        return Err(corrupt(Damage::Length {
-            found: len,
-            expected: header.size,
-        }));
+        return Err(corrupt(Damage::Length { found: len, expected: header.size }));
     }
     Ok(header)
 }
@@ -358,19 +245,10 @@ struct Behind {
 ///
 /// A head is enough: a frame is begun only when the one before is synced. A head cannot come from a payload or from
 /// what the file held before, for its checksum starts from this segment's seed.
-fn look_behind<F: DiskFile>(
-    file: &F,
-    header: &Header,
-    bad: u64,
-    from: u64,
-    expected: Commit,
-) -> io::Result<Behind> {
+fn look_behind<F: DiskFile>(file: &F, header: &Header, bad: u64, from: u64, expected: Commit) -> io::Result<Behind> {
     const PIECE: u64 = 1 << 20;
     let seed = header.seed();
-    let mut behind = Behind {
-        dirty_end: bad,
-        ..Behind::default()
-    };
+    let mut behind = Behind { dirty_end: bad, ..Behind::default() };
     let mut window = Window::default();
     let mut at = bad;
     while at < header.size {
@@ -379,8 +257,7 @@ fn look_behind<F: DiskFile>(
         if let Some(last) = piece.iter().rposition(|&byte| byte != 0) {
             behind.dirty_end = behind.dirty_end.max(at + last as u64 + 1);
             for offset in (0..piece.len().saturating_sub(HEAD_LEN - 1)).step_by(ALIGN) {
-                let head =
-                    Head::decode(&piece[offset..], seed).filter(|_| at + offset as u64 >= from);
+                let head = Head::decode(&piece[offset..], seed).filter(|_| at + offset as u64 >= from);
                 if let Some(head) = head.filter(|head| head.commit >= expected) {
                     behind.later = Some(head.commit);
                     return Ok(behind);
@@ -401,10 +278,7 @@ fn settle<D: Disk>(
     scan: Scan<D::File>,
 ) -> Result<(Log<D>, Recovered), LogError> {
     let Some((&number, active)) = scan.live.last_key_value() else {
-        return Err(LogError::Missing {
-            file: disk.display(&segment_name(start.segment)),
-            why: MissingBecause::NotNew,
-        });
+        return Err(LogError::Missing { file: disk.display(&segment_name(start.segment)), why: MissingBecause::NotNew });
     };
     let active = active.clone();
     let display = disk.display(&segment_name(number));
@@ -418,63 +292,32 @@ fn settle<D: Disk>(
     let last = Commit(scan.next.0 - 1);
     // Without a frame in the newest segment its header is the witness of the one before.
     let last_is_witnessed = scan.last_frame.is_none_or(|(_, head)| head.len == 0);
-    let resume = Resume {
-        next: scan.next,
-        last_is_witnessed,
-    };
+    let resume = Resume { next: scan.next, last_is_witnessed };
     let recovered = Recovered {
         from: start,
-        end: Position {
-            segment: number,
-            offset: active.end,
-        },
+        end: Position { segment: number, offset: active.end },
         last,
         frames: scan.frames,
-        torn: scan.torn.then_some(Torn {
-            file: display,
-            offset: active.end,
-        }),
+        torn: scan.torn.then_some(Torn { file: display, offset: active.end }),
     };
-    let unneeded: Vec<u64> = found
-        .segments
-        .iter()
-        .copied()
-        .filter(|&number| number < start.segment)
-        .collect();
-    let wanted = active
-        .header
-        .size
-        .clamp(options.segment_bytes_min, options.segment_bytes_max);
+    let unneeded: Vec<u64> = found.segments.iter().copied().filter(|&number| number < start.segment).collect();
+    let wanted = active.header.size.clamp(options.segment_bytes_min, options.segment_bytes_max);
     let state = state_of(&disk, &options, scan.live, found, wanted, last)?;
     let segments = Arc::new(Segments::new(disk, options, active.header.salt, state));
     for number in unneeded {
         let name = segment_name(number);
-        let file = segments
-            .disk
-            .open(&name)
-            .map_err(LogError::io("open", segments.disk.display(&name)))?;
-        let size = file.len().map_err(LogError::io(
-            "read the length of",
-            segments.disk.display(&name),
-        ))?;
+        let file = segments.disk.open(&name).map_err(LogError::io("open", segments.disk.display(&name)))?;
+        let size = file.len().map_err(LogError::io("read the length of", segments.disk.display(&name)))?;
         let spare = segments.free(&name, Arc::new(file), size)?;
         segments.lock().spares.extend(spare);
     }
     segments.drop_surplus()?;
     // The last process may have been killed between giving a segment its name and syncing it.
-    segments.disk.sync_dir().map_err(LogError::io(
-        "sync the directory of",
-        segments.disk.display(""),
-    ))?;
+    segments.disk.sync_dir().map_err(LogError::io("sync the directory of", segments.disk.display("")))?;
     Ok((Log::resume(segments, number, active, resume), recovered))
 }
 
-fn rewrite<F: DiskFile>(
-    file: &F,
-    header: &Header,
-    last: Option<(u64, Head)>,
-    end: u64,
-) -> io::Result<()> {
+fn rewrite<F: DiskFile>(file: &F, header: &Header, last: Option<(u64, Head)>, end: u64) -> io::Result<()> {
     file.write_at(&[IoSlice::new(&header.encode())], 0)?;
     if let Some((offset, head)) = last {
         let mut window = Window::default();
@@ -494,35 +337,18 @@ fn state_of<D: Disk>(
     durable: Commit,
 ) -> Result<State<D::File>, LogError> {
     for name in found.unfinished {
-        disk.remove(&name)
-            .map_err(LogError::io("remove", disk.display(&name)))?;
+        disk.remove(&name).map_err(LogError::io("remove", disk.display(&name)))?;
     }
     let mut spares = Vec::new();
     for name in found.spares {
         let display = disk.display(&name);
-        let file = disk
-            .open(&name)
-            .map_err(LogError::io("open", display.clone()))?;
-        let size = file
-            .len()
-            .map_err(LogError::io("read the length of", display.clone()))?;
+        let file = disk.open(&name).map_err(LogError::io("open", display.clone()))?;
+        let size = file.len().map_err(LogError::io("read the length of", display.clone()))?;
         if size >= options.segment_bytes_min {
-            spares.push(Spare {
-                name,
-                file: Arc::new(file),
-                size,
-            });
+            spares.push(Spare { name, file: Arc::new(file), size });
         } else {
-            disk.remove(&name)
-                .map_err(LogError::io("remove", display))?;
+            disk.remove(&name).map_err(LogError::io("remove", display))?;
         }
     }
-    Ok(State {
-        live,
-        spares,
-        next_spare: found.highest_spare,
-        wanted,
-        caught_up: true,
-        durable,
-    })
+    Ok(State { live, spares, next_spare: found.highest_spare, wanted, caught_up: true, durable })
 }

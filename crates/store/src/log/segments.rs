@@ -22,11 +22,7 @@ pub(crate) struct Live<F> {
 
 impl<F> Clone for Live<F> {
     fn clone(&self) -> Self {
-        Self {
-            file: Arc::clone(&self.file),
-            header: self.header,
-            end: self.end,
-        }
+        Self { file: Arc::clone(&self.file), header: self.header, end: self.end }
     }
 }
 
@@ -121,13 +117,7 @@ pub(crate) struct Segments<D: Disk> {
 
 impl<D: Disk> Segments<D> {
     pub(crate) fn new(disk: D, options: LogOptions, salt: u64, state: State<D::File>) -> Self {
-        Self {
-            disk,
-            options,
-            salt,
-            state: Mutex::new(state),
-            preparing: Mutex::new(()),
-        }
+        Self { disk, options, salt, state: Mutex::new(state), preparing: Mutex::new(()) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<D::File>> {
@@ -138,27 +128,14 @@ impl<D: Disk> Segments<D> {
     ///
     /// The header is synced before the file gets a segment's name: a name that says "segment" never stands on a file
     /// without a valid header.
-    pub(crate) fn begin(
-        &self,
-        number: u64,
-        first: Commit,
-        stride: u64,
-    ) -> Result<Live<D::File>, LogError> {
-        let needed = FRAMES_START
-            .saturating_add(stride)
-            .next_multiple_of(FRAMES_START);
+    pub(crate) fn begin(&self, number: u64, first: Commit, stride: u64) -> Result<Live<D::File>, LogError> {
+        let needed = FRAMES_START.saturating_add(stride).next_multiple_of(FRAMES_START);
         let spare = match self.take_spare(needed) {
             Some(spare) => spare,
             None => self.make_spare(needed.max(self.options.segment_bytes_min))?,
         };
         let name = segment_name(number);
-        let header = Header {
-            id: self.options.id,
-            salt: self.salt,
-            segment: number,
-            first,
-            size: spare.size,
-        };
+        let header = Header { id: self.options.id, salt: self.salt, segment: number, first, size: spare.size };
         let named = (spare.file.write_at(&[IoSlice::new(&header.encode())], 0))
             .and_then(|()| spare.file.sync_data())
             .and_then(|()| self.disk.rename(&spare.name, &name));
@@ -166,23 +143,13 @@ impl<D: Disk> Segments<D> {
             Ok(()) => {}
             Err(source) if is_no_space(&source) => {
                 self.lock().spares.push(spare);
-                return Err(LogError::NoSpace {
-                    file: self.disk.display(&name),
-                    source,
-                });
+                return Err(LogError::NoSpace { file: self.disk.display(&name), source });
             }
             Err(source) => return Err(LogError::io("begin", self.disk.display(&name))(source)),
         }
-        self.disk.sync_dir().map_err(LogError::io(
-            "sync the directory of",
-            self.disk.display(&name),
-        ))?;
+        self.disk.sync_dir().map_err(LogError::io("sync the directory of", self.disk.display(&name)))?;
 
-        let live = Live {
-            file: spare.file,
-            header,
-            end: FRAMES_START,
-        };
+        let live = Live { file: spare.file, header, end: FRAMES_START };
         let mut state = self.lock();
         state.live.insert(number, live.clone());
         if !state.caught_up {
@@ -203,18 +170,11 @@ impl<D: Disk> Segments<D> {
         let (unfinished, name) = {
             let mut state = self.lock();
             state.next_spare += 1;
-            (
-                unfinished_name(state.next_spare),
-                spare_name(state.next_spare),
-            )
+            (unfinished_name(state.next_spare), spare_name(state.next_spare))
         };
         let made = self.disk.create_zeroed(&unfinished, size);
         match made.and_then(|file| self.disk.rename(&unfinished, &name).map(|()| file)) {
-            Ok(file) => Ok(Spare {
-                name,
-                file: Arc::new(file),
-                size,
-            }),
+            Ok(file) => Ok(Spare { name, file: Arc::new(file), size }),
             Err(source) => {
                 // The first error is the one to report; recovery removes what this leaves.
                 drop(self.disk.remove(&unfinished));
@@ -222,21 +182,14 @@ impl<D: Disk> Segments<D> {
                 Err(if is_no_space(&source) {
                     LogError::NoSpace { file, source }
                 } else {
-                    LogError::Io {
-                        action: "create",
-                        file,
-                        source,
-                    }
+                    LogError::Io { action: "create", file, source }
                 })
             }
         }
     }
 
     fn prepare(&self) -> Result<(), LogError> {
-        let _one_at_a_time = self
-            .preparing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let size = {
                 let state = self.lock();
@@ -257,10 +210,7 @@ impl<D: Disk> Segments<D> {
             let kept = state.live.split_off(&below.segment.min(active));
             let freed = std::mem::replace(&mut state.live, kept);
             state.caught_up |= below.segment >= active;
-            freed
-                .into_iter()
-                .map(|(number, live)| (segment_name(number), live.file, live.header.size))
-                .collect()
+            freed.into_iter().map(|(number, live)| (segment_name(number), live.file, live.header.size)).collect()
         };
         if freed.is_empty() {
             return Ok(());
@@ -270,25 +220,17 @@ impl<D: Disk> Segments<D> {
         for (name, file, size) in freed {
             spares.extend(self.free(&name, file, size)?);
         }
-        self.disk
-            .sync_dir()
-            .map_err(LogError::io("sync the directory of", self.disk.display("")))?;
+        self.disk.sync_dir().map_err(LogError::io("sync the directory of", self.disk.display("")))?;
         self.lock().spares.append(&mut spares);
         self.drop_surplus()
     }
 
     /// Turns a segment that nobody needs into a spare, or removes it when it is too short or too long for one.
-    pub(crate) fn free(
-        &self,
-        name: &str,
-        file: Arc<D::File>,
-        size: u64,
-    ) -> Result<Option<Spare<D::File>>, LogError> {
+    pub(crate) fn free(&self, name: &str, file: Arc<D::File>, size: u64) -> Result<Option<Spare<D::File>>, LogError> {
         let new_name = {
             let mut state = self.lock();
             state.next_spare += 1;
-            let useful =
-                (state.wanted..=self.options.segment_bytes_max.max(state.wanted)).contains(&size);
+            let useful = (state.wanted..=self.options.segment_bytes_max.max(state.wanted)).contains(&size);
             useful.then(|| spare_name(state.next_spare))
         };
         let done = match &new_name {
@@ -311,9 +253,7 @@ impl<D: Disk> Segments<D> {
                 shortest.map(|at| state.spares.swap_remove(at))
             };
             if let Some(spare) = surplus {
-                self.disk
-                    .remove(&spare.name)
-                    .map_err(LogError::io("remove", self.disk.display(&spare.name)))?;
+                self.disk.remove(&spare.name).map_err(LogError::io("remove", self.disk.display(&spare.name)))?;
             }
         }
     }
@@ -334,9 +274,7 @@ pub(crate) enum Kind {
 pub(crate) fn kind_of(name: &str) -> Option<Kind> {
     let parse = |suffix: &str| {
         let digits = name.strip_suffix(suffix)?;
-        u64::from_str_radix(digits, 16)
-            .ok()
-            .filter(|&number| format!("{number:016x}") == digits)
+        u64::from_str_radix(digits, 16).ok().filter(|&number| format!("{number:016x}") == digits)
     };
     (parse(SEGMENT).map(Kind::Segment))
         .or_else(|| parse(SPARE).map(Kind::Spare))

@@ -40,13 +40,7 @@ impl Window {
     }
 
     /// Bytes `offset..offset + len`, fewer where `end` or the file's end comes first.
-    pub(crate) fn get<F: DiskFile>(
-        &mut self,
-        file: &F,
-        offset: u64,
-        len: u64,
-        end: u64,
-    ) -> io::Result<&[u8]> {
+    pub(crate) fn get<F: DiskFile>(&mut self, file: &F, offset: u64, len: u64, end: u64) -> io::Result<&[u8]> {
         let upto = offset.saturating_add(len).min(end);
         let held = self.start <= offset && upto <= self.start + self.buf.len() as u64;
         if !held && offset < upto {
@@ -58,44 +52,23 @@ impl Window {
             self.buf.truncate(read);
             self.start = offset;
         }
-        let from = usize::try_from(offset.saturating_sub(self.start))
-            .unwrap_or(usize::MAX)
-            .min(self.buf.len());
-        let to = usize::try_from(upto.saturating_sub(self.start))
-            .unwrap_or(usize::MAX)
-            .clamp(from, self.buf.len());
+        let from = usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX).min(self.buf.len());
+        let to = usize::try_from(upto.saturating_sub(self.start)).unwrap_or(usize::MAX).clamp(from, self.buf.len());
         Ok(&self.buf[from..to])
     }
 
     /// Reads and checks the frame at `offset`, which must end before `end`.
-    pub(crate) fn frame<F: DiskFile>(
-        &mut self,
-        file: &F,
-        seed: u32,
-        offset: u64,
-        end: u64,
-    ) -> io::Result<Found> {
+    pub(crate) fn frame<F: DiskFile>(&mut self, file: &F, seed: u32, offset: u64, end: u64) -> io::Result<Found> {
         let Some(head) = Head::decode(self.get(file, offset, HEAD_LEN as u64, end)?, seed) else {
             return Ok(Found::Nothing);
         };
         let parts = self.parts(file, &head, offset, end)?;
-        let whole = parts.len() as u64 == u64::from(head.len)
-            && crc32c::crc32c_append(seed, parts) == head.crc;
-        Ok(if whole && Parts::parse(parts).is_some() {
-            Found::Frame(head)
-        } else {
-            Found::HeadOnly(head)
-        })
+        let whole = parts.len() as u64 == u64::from(head.len) && crc32c::crc32c_append(seed, parts) == head.crc;
+        Ok(if whole && Parts::parse(parts).is_some() { Found::Frame(head) } else { Found::HeadOnly(head) })
     }
 
     /// The bytes of a frame's parts.
-    pub(crate) fn parts<F: DiskFile>(
-        &mut self,
-        file: &F,
-        head: &Head,
-        offset: u64,
-        end: u64,
-    ) -> io::Result<&[u8]> {
+    pub(crate) fn parts<F: DiskFile>(&mut self, file: &F, head: &Head, offset: u64, end: u64) -> io::Result<&[u8]> {
         self.get(file, offset + HEAD_LEN as u64, u64::from(head.len), end)
     }
 }
@@ -105,11 +78,9 @@ pub(crate) fn read_header<F: DiskFile>(file: &F) -> io::Result<Result<Header, He
     let mut bytes = [0; HEADER_LEN];
     let read = read_full(file, &mut bytes, 0)?;
     let header = Header::decode(&bytes[..read]);
-    Ok(header.and_then(|header| {
-        if header.size < FRAMES_START {
-            Err(HeaderError::Damaged(super::Damage::Header))
-        } else {
-            Ok(header)
-        }
-    }))
+    Ok(header.and_then(
+        |header| {
+            if header.size < FRAMES_START { Err(HeaderError::Damaged(super::Damage::Header)) } else { Ok(header) }
+        },
+    ))
 }

@@ -45,34 +45,14 @@ impl<D: Disk> Log<D> {
     /// Opens the journal in `disk` and recovers it; `from` is the checkpoint's position, `None` if there never was one.
     ///
     /// On return everything that [`Log::reader`] will show is synced, and what a crash had torn is gone.
-    pub fn open(
-        disk: D,
-        options: LogOptions,
-        from: Option<Position>,
-    ) -> Result<(Self, Recovered), LogError> {
+    pub fn open(disk: D, options: LogOptions, from: Option<Position>) -> Result<(Self, Recovered), LogError> {
         recover::open(disk, options, from)
     }
 
-    pub(super) fn resume(
-        segments: Arc<Segments<D>>,
-        number: u64,
-        active: Live<D::File>,
-        at: Resume,
-    ) -> Self {
+    pub(super) fn resume(segments: Arc<Segments<D>>, number: u64, active: Live<D::File>, at: Resume) -> Self {
         let offset = active.end;
-        let Resume {
-            next,
-            last_is_witnessed,
-        } = at;
-        Self {
-            segments,
-            number,
-            active,
-            offset,
-            next,
-            condition: Condition::Clean,
-            last_is_witnessed,
-        }
+        let Resume { next, last_is_witnessed } = at;
+        Self { segments, number, active, offset, next, condition: Condition::Clean, last_is_witnessed }
     }
 
     /// Writes one commit: labelled parts, in this order. It counts only after [`Log::sync`].
@@ -81,10 +61,7 @@ impl<D: Disk> Log<D> {
     /// [`LogError::NoSpace`] nothing has happened and the same write may be tried again; any other error poisons.
     pub fn write(&mut self, parts: &[(u16, &[u8])]) -> Result<Commit, LogError> {
         self.sync()?;
-        let len = parts
-            .iter()
-            .map(|(_, bytes)| (PART_HEAD_LEN + bytes.len()) as u64)
-            .sum();
+        let len = parts.iter().map(|(_, bytes)| (PART_HEAD_LEN + bytes.len()) as u64).sum();
         let too_large = LogError::FrameTooLarge { bytes: len };
         let Ok(len) = u32::try_from(len) else {
             return Err(self.poisoned_by(too_large));
@@ -97,11 +74,7 @@ impl<D: Disk> Log<D> {
         let commit = self.next;
         self.write_frame(commit, len, parts).map_err(|source| {
             let file = self.file_name();
-            self.poisoned_by(LogError::Io {
-                action: "write",
-                file,
-                source,
-            })
+            self.poisoned_by(LogError::Io { action: "write", file, source })
         })?;
         self.offset += stride;
         self.next = commit.next();
@@ -143,11 +116,7 @@ impl<D: Disk> Log<D> {
         }
         if let Err(source) = self.active.file.sync_data() {
             let file = self.file_name();
-            return Err(self.poisoned_by(LogError::Io {
-                action: "sync",
-                file,
-                source,
-            }));
+            return Err(self.poisoned_by(LogError::Io { action: "sync", file, source }));
         }
         self.condition = Condition::Clean;
         self.active.end = self.offset;
@@ -178,9 +147,7 @@ impl<D: Disk> Log<D> {
     }
 
     fn file_name(&self) -> String {
-        self.segments
-            .disk
-            .display(&super::segments::segment_name(self.number))
+        self.segments.disk.display(&super::segments::segment_name(self.number))
     }
 
     /// Ends the journal with a frame of nothing, so that damage to the last real frame is told from a torn one. Does
@@ -205,10 +172,7 @@ impl<D: Disk> Log<D> {
 
     /// Where the frames end, synced or not.
     pub fn end(&self) -> Position {
-        Position {
-            segment: self.number,
-            offset: self.offset,
-        }
+        Position { segment: self.number, offset: self.offset }
     }
 
     /// Reads durable frames from `from` on.

@@ -37,19 +37,9 @@ struct Inode {
 
 #[derive(Clone, Debug)]
 enum NameChange {
-    Create {
-        name: String,
-        inode: usize,
-    },
-    Rename {
-        from: String,
-        to: String,
-        inode: usize,
-    },
-    Remove {
-        name: String,
-        inode: usize,
-    },
+    Create { name: String, inode: usize },
+    Rename { from: String, to: String, inode: usize },
+    Remove { name: String, inode: usize },
 }
 
 impl NameChange {
@@ -70,9 +60,7 @@ impl NameChange {
 
     fn inode(&self) -> usize {
         match self {
-            Self::Create { inode, .. }
-            | Self::Rename { inode, .. }
-            | Self::Remove { inode, .. } => *inode,
+            Self::Create { inode, .. } | Self::Rename { inode, .. } | Self::Remove { inode, .. } => *inode,
         }
     }
 
@@ -219,13 +207,9 @@ impl World {
                 2 => number < kept_until,
                 _ => rng.one_in(2),
             };
-            let depends = dropped.iter().any(|lost| {
-                lost.inode() == change.inode()
-                    || lost
-                        .names()
-                        .iter()
-                        .any(|name| change.names().contains(name))
-            });
+            let depends = dropped
+                .iter()
+                .any(|lost| lost.inode() == change.inode() || lost.names().iter().any(|name| change.names().contains(name)));
             if keep && !depends {
                 change.apply(&mut self.durable_names);
             } else {
@@ -238,11 +222,7 @@ impl World {
     /// Frees the bytes of files that no name leads to.
     fn forget_unnamed(&mut self) {
         for at in 0..self.inodes.len() {
-            let named = self
-                .names
-                .values()
-                .chain(self.durable_names.values())
-                .any(|&inode| inode == at);
+            let named = self.names.values().chain(self.durable_names.values()).any(|&inode| inode == at);
             if !named {
                 self.inodes[at] = Inode::default();
             }
@@ -264,11 +244,7 @@ impl World {
     }
 
     fn alive(&self, life: u64) -> io::Result<()> {
-        if life == self.life {
-            self.has_power()
-        } else {
-            Err(io::Error::other("the file was open before a crash"))
-        }
+        if life == self.life { self.has_power() } else { Err(io::Error::other("the file was open before a crash")) }
     }
 
     /// Whether this operation is the one that was to fail.
@@ -292,39 +268,26 @@ impl World {
         }
         let inode = self.inodes.len();
         self.inodes.push(Inode::default());
-        self.change(NameChange::Create {
-            name: name.to_owned(),
-            inode,
-        });
+        self.change(NameChange::Create { name: name.to_owned(), inode });
         Ok(inode)
     }
 
     pub(super) fn open(&self, name: &str) -> io::Result<usize> {
         self.has_power()?;
-        self.names
-            .get(name)
-            .copied()
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     pub(super) fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         self.operate()?;
         let inode = self.open(from)?;
-        self.change(NameChange::Rename {
-            from: from.to_owned(),
-            to: to.to_owned(),
-            inode,
-        });
+        self.change(NameChange::Rename { from: from.to_owned(), to: to.to_owned(), inode });
         Ok(())
     }
 
     pub(super) fn remove(&mut self, name: &str) -> io::Result<()> {
         self.operate()?;
         let inode = self.open(name)?;
-        self.change(NameChange::Remove {
-            name: name.to_owned(),
-            inode,
-        });
+        self.change(NameChange::Remove { name: name.to_owned(), inode });
         Ok(())
     }
 
@@ -355,13 +318,7 @@ impl World {
         Ok(self.inodes[inode].seen.len() as u64)
     }
 
-    pub(super) fn read(
-        &mut self,
-        inode: usize,
-        life: u64,
-        buf: &mut [u8],
-        offset: u64,
-    ) -> io::Result<usize> {
+    pub(super) fn read(&mut self, inode: usize, life: u64, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.alive(life)?;
         let bytes = &self.inodes[inode].seen;
         let rest = bytes.get(to_usize(offset)..).unwrap_or_default();
@@ -373,13 +330,7 @@ impl World {
         Ok(len)
     }
 
-    pub(super) fn write(
-        &mut self,
-        inode: usize,
-        life: u64,
-        mut bytes: Vec<u8>,
-        offset: u64,
-    ) -> io::Result<()> {
+    pub(super) fn write(&mut self, inode: usize, life: u64, mut bytes: Vec<u8>, offset: u64) -> io::Result<()> {
         self.alive(life)?;
         // Power that fails during a write leaves a part of it in the cache; the crash decides about that part.
         let interrupted = self.power_fails_at == Some(self.operations + 1);
@@ -389,11 +340,7 @@ impl World {
             bytes.truncate(self.rng.index(bytes.len() + 1));
         }
         let end = offset + bytes.len() as u64;
-        let used: u64 = self
-            .names
-            .values()
-            .map(|&named| self.inodes[named].seen.len() as u64)
-            .sum();
+        let used: u64 = self.names.values().map(|&named| self.inodes[named].seen.len() as u64).sum();
         let grows = end.saturating_sub(self.inodes[inode].seen.len() as u64);
         if grows > 0 && self.space.is_some_and(|space| used + grows > space) {
             return Err(io::ErrorKind::StorageFull.into());
