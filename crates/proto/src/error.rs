@@ -264,7 +264,13 @@ impl Violation {
 }
 
 impl From<TopicNameError> for PeerError {
+    /// U+0000 makes any string malformed [MQTT-1.5.4-2], and so this one too.
     fn from(error: TopicNameError) -> Self {
-        Self::Violation(Violation::TopicName(error))
+        match error {
+            TopicNameError::Nul => Self::Malformed(Malformed::NulInString),
+            TopicNameError::Empty | TopicNameError::Wildcard | TopicNameError::TooLong => {
+                Self::Violation(Violation::TopicName(error))
+            }
+        }
     }
 }

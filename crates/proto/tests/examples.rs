@@ -1,9 +1,9 @@
 //! Packets as bytes, written out by hand from the standard's figures: what we send is what others expect.
 
 use columba_proto::packet::{
-    Ack, Auth, Connack, ConnackProperties, Connect, ConnectProperties, Disconnect, Packet, Publish,
-    PublishProperties, Reasons, Suback, Subscribe, SubscribeEntry, SubscriptionOptions, Unsuback,
-    Unsubscribe, Will,
+    Ack, AckProperties, Auth, Connack, ConnackProperties, Connect, ConnectProperties, Disconnect,
+    Packet, Publish, PublishProperties, Reasons, Suback, Subscribe, SubscribeEntry,
+    SubscriptionOptions, Unsuback, Unsubscribe, Will,
 };
 use columba_proto::property::UserProperties;
 use columba_proto::{AckKind, PacketId, QoS, ReasonCode, TopicName, Version};
@@ -215,7 +215,7 @@ fn subscribe_and_unsubscribe_with_their_answers() {
     let suback = Suback {
         id: id(1),
         reasons: reasons[..].into(),
-        properties: Default::default(),
+        properties: AckProperties::default(),
     };
     encodes(
         Version::V311,
@@ -243,7 +243,7 @@ fn subscribe_and_unsubscribe_with_their_answers() {
     let unsuback = Unsuback {
         id: id(2),
         reasons: Reasons::EMPTY,
-        properties: Default::default(),
+        properties: AckProperties::default(),
     };
     encodes(Version::V311, &Packet::Unsuback(unsuback), &[0xb0, 2, 0, 2]);
     let reasons = [ReasonCode::SUCCESS, ReasonCode::NO_SUBSCRIPTION_EXISTED];

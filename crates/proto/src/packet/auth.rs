@@ -37,6 +37,7 @@ impl<'a> Auth<'a> {
     }
 
     /// Reads the body. Only success without properties may be left out (§3.15.2.1).
+    #[inline(never)]
     pub fn decode(from: Peer, body: &'a [u8]) -> Result<Self, PeerError> {
         let mut reader = Reader::new(body);
         let mut auth = Self::new(ReasonCode::SUCCESS, None, None);

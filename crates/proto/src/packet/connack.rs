@@ -74,6 +74,7 @@ impl<'a> Connack<'a> {
     }
 
     /// Reads the body (§3.2.2).
+    #[inline(never)]
     pub fn decode(version: Version, body: &'a [u8]) -> Result<Self, PeerError> {
         let mut reader = Reader::new(body);
         let flags = reader.u8()?;

@@ -97,6 +97,7 @@ impl<'a> Connect<'a> {
     }
 
     /// Reads the body (§3.1.2, §3.1.3).
+    #[inline(never)]
     pub fn decode(body: &'a [u8]) -> Result<Self, PeerError> {
         let mut reader = Reader::new(body);
         let (version, bridge) = read_version(&mut reader)?;

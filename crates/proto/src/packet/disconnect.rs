@@ -38,6 +38,7 @@ impl<'a> Disconnect<'a> {
     }
 
     /// Reads the body. In v5 the property length may be missing, and the reason code before it too (§3.14.2.1).
+    #[inline(never)]
     pub fn decode(version: Version, from: Peer, body: &'a [u8]) -> Result<Self, PeerError> {
         let mut reader = Reader::new(body);
         let mut disconnect = Self::new(ReasonCode::NORMAL_DISCONNECTION);

@@ -219,26 +219,9 @@ pub fn decode(
 ) -> Result<Packet<'_>, PeerError> {
     let packet = PacketType::of(first)?;
     let flags = first & 0x0f;
-    // By far the most frequent, and the only one whose flags say something.
-    if let PacketType::Publish = packet {
-        return Publish::decode(version, from, flags, body).map(Packet::Publish);
-    }
-    decode_other(version, from, packet, flags, body)
-}
-
-fn decode_other(
-    version: Version,
-    from: Peer,
-    packet: PacketType,
-    flags: u8,
-    body: &[u8],
-) -> Result<Packet<'_>, PeerError> {
-    if packet == PacketType::Auth && !version.has_auth() {
-        return Err(Malformed::ReservedPacketType(packet as u8).into());
-    }
-    packet.check_flags(version, flags)?;
-    if !packet.is_sent_by(version, from) {
-        return Err(Violation::WrongDirection(packet).into());
+    // The flags of PUBLISH say something, and both sides send it; the others are held against the tables.
+    if packet != PacketType::Publish {
+        check_tables(version, from, packet, flags)?;
     }
     Ok(match packet {
         PacketType::Connect => Packet::Connect(Connect::decode(body)?),
@@ -263,6 +246,25 @@ fn decode_other(
         PacketType::Disconnect => Packet::Disconnect(Disconnect::decode(version, from, body)?),
         PacketType::Auth => Packet::Auth(Auth::decode(from, body)?),
     })
+}
+
+/// Tables 2-1 and 2-2: may this packet come from there, with these flags?
+#[inline]
+fn check_tables(
+    version: Version,
+    from: Peer,
+    packet: PacketType,
+    flags: u8,
+) -> Result<(), PeerError> {
+    if packet == PacketType::Auth && !version.has_auth() {
+        return Err(Malformed::ReservedPacketType(packet as u8).into());
+    }
+    packet.check_flags(version, flags)?;
+    if packet.is_sent_by(version, from) {
+        Ok(())
+    } else {
+        Err(Violation::WrongDirection(packet).into())
+    }
 }
 
 impl Packet<'_> {

@@ -74,7 +74,7 @@ impl<'a> Publish<'a> {
             return Err(Malformed::DupAtMostOnce.into());
         }
         let mut reader = Reader::new(body);
-        let topic = reader.text()?;
+        let topic = reader.unchecked_topic()?;
         let packet_id = if qos == QoS::AtMostOnce {
             None
         } else {

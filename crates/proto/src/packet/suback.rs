@@ -102,6 +102,7 @@ impl Eq for Reasons<'_> {}
 
 impl<'a> Suback<'a> {
     /// Reads the body (§3.9.2, §3.9.3).
+    #[inline(never)]
     pub fn decode(version: Version, body: &'a [u8]) -> Result<Self, PeerError> {
         let mut reader = Reader::new(body);
         let id = reader.packet_id()?;
@@ -142,6 +143,7 @@ impl<'a> Suback<'a> {
 
 impl<'a> Unsuback<'a> {
     /// Reads the body (§3.11.2, §3.11.3). Before MQTT 5 there is nothing behind the identifier.
+    #[inline(never)]
     pub fn decode(version: Version, body: &'a [u8]) -> Result<Self, PeerError> {
         let mut reader = Reader::new(body);
         let id = reader.packet_id()?;

@@ -191,6 +191,7 @@ impl Eq for SubscribeEntries<'_> {}
 
 impl<'a> Subscribe<'a> {
     /// Reads the body (§3.8.2, §3.8.3).
+    #[inline(never)]
     pub fn decode(version: Version, body: &'a [u8]) -> Result<Self, PeerError> {
         let mut reader = Reader::new(body);
         let id = reader.packet_id()?;

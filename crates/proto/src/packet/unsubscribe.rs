@@ -81,6 +81,7 @@ impl Eq for UnsubscribeFilters<'_> {}
 
 impl<'a> Unsubscribe<'a> {
     /// Reads the body (§3.10.2, §3.10.3).
+    #[inline(never)]
     pub fn decode(version: Version, body: &'a [u8]) -> Result<Self, PeerError> {
         let mut reader = Reader::new(body);
         let id = reader.packet_id()?;

@@ -92,16 +92,38 @@ pub fn matches(filter: &str, topic: TopicName<'_>) -> bool {
     if topic.is_dollar() && filter.starts_with(['+', '#']) {
         return false;
     }
-    let mut names = topic.levels();
-    for level in Levels(filter.split('/')) {
-        match level {
-            Level::Rest => return true,
-            Level::One if names.next().is_some() => {}
-            Level::Name(wanted) if names.next() == Some(wanted) => {}
-            Level::One | Level::Name(_) => return false,
+    let mut filter = filter.as_bytes();
+    let mut topic = topic.as_str().as_bytes();
+    loop {
+        match filter {
+            [b'#', ..] => return true,
+            [b'+', after @ ..] => {
+                filter = after;
+                topic = topic
+                    .iter()
+                    .position(|byte| *byte == b'/')
+                    .map_or(&[], |slash| &topic[slash..]);
+            }
+            _ => {
+                let same = filter
+                    .iter()
+                    .zip(topic)
+                    .take_while(|(wanted, byte)| wanted == byte && **byte != b'/')
+                    .count();
+                filter = &filter[same..];
+                topic = &topic[same..];
+            }
+        }
+        // Both stand at the end of a level now, or they differ.
+        match (filter, topic) {
+            ([], []) | ([b'/', b'#'], []) => return true,
+            ([b'/', wanted @ ..], [b'/', rest @ ..]) => {
+                filter = wanted;
+                topic = rest;
+            }
+            _ => return false,
         }
     }
-    names.next().is_none()
 }
 
 impl FromStr for TopicFilter {
@@ -157,6 +179,8 @@ impl fmt::Display for TopicFilter {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     fn matched(filter: &str, topic: &str) -> bool {
@@ -222,6 +246,35 @@ mod tests {
             ("a\0", Nul),
         ] {
             assert_eq!(text.parse::<TopicFilter>(), Err(error), "{text:?}");
+        }
+    }
+
+    /// §4.7 as plainly as it can be said.
+    fn by_the_book(filter: &[&str], topic: &[&str]) -> bool {
+        match (filter, topic) {
+            (["#"], _) | ([], []) => true,
+            (["+", filter @ ..], [_, topic @ ..]) => by_the_book(filter, topic),
+            ([wanted, filter @ ..], [level, topic @ ..]) => {
+                wanted == level && by_the_book(filter, topic)
+            }
+            ([], [..]) | ([..], []) => false,
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn matching_agrees_with_the_book(filter in "[ab$/+#]{1,8}", topic in "[ab$/]{1,8}") {
+            let Ok(parsed) = filter.parse::<TopicFilter>() else {
+                return Ok(());
+            };
+            let topic = TopicName::new(&topic).unwrap();
+            let hidden = topic.is_dollar() && filter.starts_with(['+', '#']);
+            let filter_levels: Vec<&str> = filter.split('/').collect();
+            let topic_levels: Vec<&str> = topic.levels().collect();
+
+            proptest::prop_assert_eq!(parsed.matches(topic), !hidden && by_the_book(&filter_levels, &topic_levels));
         }
     }
 }

@@ -95,6 +95,13 @@ impl<'a> Reader<'a> {
         text::from_wire(self.binary()?)
     }
 
+    /// A topic name behind its length, not yet checked to be one: whoever reads it as a [`crate::TopicName`] looks for
+    /// U+0000 together with the wildcards.
+    #[inline]
+    pub(crate) fn unchecked_topic(&mut self) -> Result<&'a str, Malformed> {
+        core::str::from_utf8(self.binary()?).map_err(|_| Malformed::NotUtf8)
+    }
+
     /// A packet identifier (§2.2.1).
     #[inline]
     pub fn packet_id(&mut self) -> Result<PacketId, Malformed> {
