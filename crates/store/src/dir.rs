@@ -117,8 +117,7 @@ impl StoreDir {
     /// Opens the directory, or makes it with this identity.
     pub fn open_with(path: impl Into<PathBuf>, identity: impl FnOnce() -> io::Result<Identity>) -> Result<Self, DirError> {
         let path = path.into();
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&path).map_err(io("create", &path))?;
+        make_path(&path)?;
         // A stranger's directory gets no lock file from us.
         let known = read_identity(&path)?;
         if known.is_none() {
@@ -165,6 +164,18 @@ fn log_options(identity: &Identity) -> LogOptions {
 fn journal_disk(path: &Path) -> Result<RealDisk, LogError> {
     let path = path.join(JOURNAL);
     RealDisk::open(&path).map_err(|source| LogError::Io { action: "open", file: path.display().to_string(), source })
+}
+
+/// Makes the directory and what is missing above it, and makes their names durable.
+fn make_path(path: &Path) -> Result<(), DirError> {
+    let missing: Vec<_> = path.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path).map_err(io("create", path))?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        sync_dir(parent).map_err(io("sync", parent))?;
+    }
+    Ok(())
 }
 
 fn refuse_others(path: &Path) -> Result<(), DirError> {
@@ -227,10 +238,7 @@ fn make(path: &Path, identity: &Identity) -> Result<(), DirError> {
     written.map_err(io("write", &unfinished))?;
     sync_dir(path).map_err(io("sync", path))?;
     fs::rename(&unfinished, path.join(FORMAT)).map_err(io("rename", &unfinished))?;
-    sync_dir(path).map_err(io("sync", path))?;
-    // The directory's own name.
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    sync_dir(parent).map_err(io("sync", parent))
+    sync_dir(path).map_err(io("sync", path))
 }
 
 fn read_identity(dir: &Path) -> Result<Option<Identity>, DirError> {

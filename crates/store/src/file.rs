@@ -6,7 +6,10 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, zero};
+
+/// What a new file must leave free on the disk.
+const SPACE_LEFT_MIN: u64 = 4 << 20;
 
 /// A directory on a real disk.
 #[derive(Clone, Debug)]
@@ -68,6 +71,18 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         sync_dir(&self.path)
+    }
+
+    fn create_zeroed(&self, name: &str, len: u64) -> io::Result<RealFile> {
+        // Without room we would fill the disk to the last byte before we noticed, and hurt everyone else on it.
+        let space = rustix::fs::statvfs(&*self.path)?;
+        if space.f_bavail.saturating_mul(space.f_frsize) < len.saturating_add(SPACE_LEFT_MIN) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let file = self.create(name)?;
+        zero(&file, 0, len)?;
+        file.sync_data()?;
+        Ok(file)
     }
 
     fn display(&self, name: &str) -> String {

@@ -12,6 +12,29 @@
 //! | [`cold`] | ordered keys and values with a journal position: [`FjallCold`], [`MemCold`] |
 //! | [`dir`] | the data directory: lock, format, identity |
 
+//!
+//! ```
+//! use columba_store::{Journal, JournalOptions, StoreDir};
+//!
+//! # let temporary = tempfile::tempdir()?;
+//! # let path = temporary.path().join("data");
+//! let dir = StoreDir::open(path)?;
+//! let (log, recovered) = dir.open_journal(None)?;
+//! let mut replay = log.reader(recovered.from);
+//! while let Some(frame) = replay.next_frame()? {
+//!     for (_shard, _records) in frame.parts() { /* fold */ }
+//! }
+//!
+//! let wake = Box::new(|| { /* the shard looks at `durable` and lets its acknowledgements go */ });
+//! let journal = Journal::start(log, &JournalOptions::default(), vec![wake])?;
+//! let appender = journal.appender(0);
+//! let commit = appender.append(b"a record");
+//! journal.wait_durable(commit)?; // a shard would not wait
+//! assert!(appender.durable() >= commit);
+//! journal.stop()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
 pub mod cold;
 pub mod dir;
 pub mod disk;

@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Batch, Cold, ColdError, ColdRead, KEY_LEN_MAX, Space, Visit};
 use crate::log::Position;
 
+/// How many keys a visit takes at once.
+const PIECE: usize = 64;
+
 /// An ordered map. Clones are handles to the same one: what a clone sees is what a restart would find.
 #[derive(Clone, Debug, Default)]
 pub struct MemCold(Arc<Mutex<Content>>);
@@ -65,25 +68,31 @@ impl ColdRead for MemCold {
     }
 
     fn visit(&self, space: Space, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), ColdError> {
-        let from = (space, from.to_vec());
-        let to = match to {
+        let end = match to {
             Some(to) => Bound::Excluded((space, to.to_vec())),
             None => space.0.checked_add(1).map_or(Bound::Unbounded, |next| Bound::Excluded((Space(next), Vec::new()))),
         };
-        if matches!(&to, Bound::Excluded(to) if *to <= from) {
+        if to.is_some_and(|to| to <= from) {
             return Ok(());
         }
-        // A copy, so that `visit` may do with the store what it likes.
-        let range: Vec<_> = {
-            let content = self.content();
-            (content.keys.range((Bound::Included(from), to))).map(|((_, key), value)| (key.clone(), value.clone())).collect()
-        };
-        for (key, value) in range {
-            if visit(&key, &value).is_break() {
-                break;
+        let mut start = Bound::Included((space, from.to_vec()));
+        loop {
+            // Piece by piece, and not under the lock, so that `visit` may do with the store what it likes.
+            let piece: Vec<_> = {
+                let content = self.content();
+                let range = content.keys.range((start, end.clone())).take(PIECE);
+                range.map(|((_, key), value)| (key.clone(), value.clone())).collect()
+            };
+            for (key, value) in &piece {
+                if visit(key, value).is_break() {
+                    return Ok(());
+                }
+            }
+            match piece.into_iter().last() {
+                Some((last, _)) => start = Bound::Excluded((space, last)),
+                None => return Ok(()),
             }
         }
-        Ok(())
     }
 }
 

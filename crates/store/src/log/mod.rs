@@ -118,3 +118,17 @@ pub enum WhenEmpty {
     /// The journal has been lost: refuse.
     Refuse,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_sort_as_their_bytes() {
+        let positions = [(1, 4096), (1, u64::MAX), (2, 0), (255, 7), (256, 7), (u64::MAX, u64::MAX)];
+        let positions = positions.map(|(segment, offset)| Position { segment, offset });
+
+        assert!(positions.is_sorted() && positions.map(Position::to_bytes).is_sorted());
+        assert_eq!(positions.map(|position| Position::from_bytes(position.to_bytes())), positions);
+    }
+}
