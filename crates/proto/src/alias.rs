@@ -22,10 +22,7 @@ pub struct AliasesIn {
 impl AliasesIn {
     /// For a new connection on which we announced `max`. Owns no memory yet.
     pub const fn new(max: u16) -> Self {
-        Self {
-            max,
-            topics: Vec::new(),
-        }
+        Self { max, topics: Vec::new() }
     }
 
     /// The topic of a PUBLISH: as it stands there, or as its alias remembers it. A topic with an alias is remembered.
@@ -43,16 +40,9 @@ impl AliasesIn {
         }
     }
 
-    fn look_up<'a>(
-        &'a mut self,
-        topic: Option<TopicName<'a>>,
-        alias: u16,
-    ) -> Result<TopicName<'a>, Violation> {
+    fn look_up<'a>(&'a mut self, topic: Option<TopicName<'a>>, alias: u16) -> Result<TopicName<'a>, Violation> {
         if alias > self.max {
-            return Err(Violation::TopicAlias {
-                alias,
-                max: self.max,
-            });
+            return Err(Violation::TopicAlias { alias, max: self.max });
         }
         let slot = usize::from(alias) - 1;
         if let Some(topic) = topic {
@@ -121,12 +111,7 @@ impl OutAlias {
 impl AliasesOut {
     /// For a new connection on which the peer announced `max`, or we want to use no more than that. Owns no memory yet.
     pub const fn new(max: u16) -> Self {
-        Self {
-            max,
-            topics: Vec::new(),
-            index: HashTable::new(),
-            hand: 0,
-        }
+        Self { max, topics: Vec::new(), index: HashTable::new(), hand: 0 }
     }
 
     /// How to say this topic now. What is returned must be sent: the peer has to learn what is introduced.
@@ -137,25 +122,19 @@ impl AliasesOut {
         }
         let hash = hash(topic.as_str());
         let topics = &mut self.topics;
-        let found = self.index.find(hash, |at| {
-            *topics[usize::from(*at)].topic == *topic.as_str()
-        });
+        let found = self.index.find(hash, |at| *topics[usize::from(*at)].topic == *topic.as_str());
         if let Some(&at) = found {
             topics[usize::from(at)].used = true;
             return OutAlias::Alias(alias_at(at));
         }
         let at = self.free_slot();
-        let given = Given {
-            topic: topic.as_str().into(),
-            used: true,
-        };
+        let given = Given { topic: topic.as_str().into(), used: true };
         match self.topics.get_mut(usize::from(at)) {
             Some(slot) => *slot = given,
             None => self.topics.push(given),
         }
         let topics = &self.topics;
-        self.index
-            .insert_unique(hash, at, |at| hash_of(topics, *at));
+        self.index.insert_unique(hash, at, |at| hash_of(topics, *at));
         OutAlias::Introduce(alias_at(at))
     }
 
@@ -211,15 +190,9 @@ mod tests {
     fn an_alias_stands_for_the_topic_it_came_with_until_it_comes_with_another() {
         let mut aliases = AliasesIn::new(2);
 
-        assert_eq!(
-            aliases.resolve(Some(name("a")), Some(alias(2))),
-            Ok(name("a"))
-        );
+        assert_eq!(aliases.resolve(Some(name("a")), Some(alias(2))), Ok(name("a")));
         assert_eq!(aliases.resolve(None, Some(alias(2))), Ok(name("a")));
-        assert_eq!(
-            aliases.resolve(Some(name("b")), Some(alias(2))),
-            Ok(name("b"))
-        );
+        assert_eq!(aliases.resolve(Some(name("b")), Some(alias(2))), Ok(name("b")));
         assert_eq!(aliases.resolve(None, Some(alias(2))), Ok(name("b")));
     }
 
@@ -227,14 +200,8 @@ mod tests {
     fn an_alias_above_the_maximum_or_without_a_topic_is_a_violation() {
         let mut aliases = AliasesIn::new(2);
 
-        assert_eq!(
-            aliases.resolve(Some(name("a")), Some(alias(3))),
-            Err(Violation::TopicAlias { alias: 3, max: 2 })
-        );
-        assert_eq!(
-            aliases.resolve(None, Some(alias(1))),
-            Err(Violation::UnknownTopicAlias(1))
-        );
+        assert_eq!(aliases.resolve(Some(name("a")), Some(alias(3))), Err(Violation::TopicAlias { alias: 3, max: 2 }));
+        assert_eq!(aliases.resolve(None, Some(alias(1))), Err(Violation::UnknownTopicAlias(1)));
         assert_eq!(aliases.resolve(None, None), Err(Violation::NoTopic));
     }
 
@@ -256,9 +223,7 @@ mod tests {
     fn both_ends_agree_whatever_topics_come() {
         let mut out = AliasesOut::new(3);
         let mut input = AliasesIn::new(3);
-        let topics = [
-            "a", "b", "a", "c", "d", "a", "e", "b", "a", "f", "f", "a", "c", "d", "e",
-        ];
+        let topics = ["a", "b", "a", "c", "d", "a", "e", "b", "a", "f", "f", "a", "c", "d", "e"];
 
         for topic in topics.map(name) {
             let said = out.assign(topic);

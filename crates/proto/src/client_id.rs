@@ -18,9 +18,7 @@ pub struct ClientId(Box<str>);
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum ClientIdError {
     /// Empty.
-    #[error(
-        "a client identifier has at least one character here; an empty one asks the server for another [MQTT-3.1.3-6]"
-    )]
+    #[error("a client identifier has at least one character here; an empty one asks the server for another [MQTT-3.1.3-6]")]
     Empty,
     /// Not a string of the standard.
     #[error(transparent)]

@@ -229,9 +229,7 @@ impl Violation {
     /// What CONNACK or DISCONNECT say about it.
     pub const fn reason_code(self) -> ReasonCode {
         match self {
-            Self::UnknownProtocolName | Self::UnsupportedProtocolVersion { .. } => {
-                ReasonCode::UNSUPPORTED_PROTOCOL_VERSION
-            }
+            Self::UnknownProtocolName | Self::UnsupportedProtocolVersion { .. } => ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
             Self::TopicName(_) => ReasonCode::TOPIC_NAME_INVALID,
             Self::TopicAliasZero | Self::TopicAlias { .. } => ReasonCode::TOPIC_ALIAS_INVALID,
             Self::ReceiveMaximumExceeded => ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,

@@ -26,10 +26,7 @@ impl KeepAlive {
     /// `seconds` is what CONNECT asked for, or the Server Keep Alive that CONNACK gave in its place [MQTT-3.2.2-21].
     pub const fn new(seconds: u16, now: Time) -> Self {
         let patience_ms = seconds as u64 * 1_500;
-        Self {
-            patience_ms,
-            state: Listening::Until(now.plus_ms(patience_ms)),
-        }
+        Self { patience_ms, state: Listening::Until(now.plus_ms(patience_ms)) }
     }
 
     /// A packet has come.
@@ -37,18 +34,14 @@ impl KeepAlive {
     pub const fn heard(&mut self, now: Time) {
         self.state = match self.state {
             Listening::Until(_) => Listening::Until(now.plus_ms(self.patience_ms)),
-            Listening::Paused { .. } => Listening::Paused {
-                left_ms: self.patience_ms,
-            },
+            Listening::Paused { .. } => Listening::Paused { left_ms: self.patience_ms },
         };
     }
 
     /// We stop reading: what the client says now we cannot hear.
     pub const fn pause(&mut self, now: Time) {
         if let Listening::Until(deadline) = self.state {
-            self.state = Listening::Paused {
-                left_ms: deadline.saturating_since(now),
-            };
+            self.state = Listening::Paused { left_ms: deadline.saturating_since(now) };
         }
     }
 
@@ -87,11 +80,7 @@ pub struct PingTimer {
 impl PingTimer {
     /// `seconds` as in CONNECT, or the Server Keep Alive of CONNACK [MQTT-3.1.2-21].
     pub const fn new(seconds: u16, now: Time) -> Self {
-        Self {
-            interval_ms: seconds as u64 * 1_000,
-            last_sent: now,
-            asked_at: None,
-        }
+        Self { interval_ms: seconds as u64 * 1_000, last_sent: now, asked_at: None }
     }
 
     /// Any packet has been sent.
@@ -119,8 +108,7 @@ impl PingTimer {
 
     /// When to give the connection up: a PINGREQ has gone unanswered for one interval (§3.1.2.10).
     pub fn gives_up_at(&self) -> Option<Time> {
-        self.asked_at
-            .map(|asked_at| asked_at.plus_ms(self.interval_ms))
+        self.asked_at.map(|asked_at| asked_at.plus_ms(self.interval_ms))
     }
 }
 

@@ -44,7 +44,7 @@ pub use reason::{ReasonCode, ReasonPlace};
 pub use text::{TEXT_LEN_MAX, TextError, check_text};
 pub use time::Time;
 pub use topic::{
-    ShareName, SubscriptionFilter, SubscriptionFilterError, TopicFilter, TopicFilterError,
-    TopicName, TopicNameBuf, TopicNameError,
+    ShareName, SubscriptionFilter, SubscriptionFilterError, TopicFilter, TopicFilterError, TopicName, TopicNameBuf,
+    TopicNameError,
 };
 pub use version::Version;

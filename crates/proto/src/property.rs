@@ -1,5 +1,6 @@
 //! Properties (§2.2.2): which there are, what they hold, how often they stand in which packet.
 
+use core::fmt;
 use core::num::{NonZeroU16, NonZeroU32};
 
 use crate::error::{Malformed, PeerError, Violation};
@@ -309,12 +310,8 @@ impl PropertyId {
             Self::RequestProblemInformation | Self::RequestResponseInformation => &[Connect],
             Self::WillDelayInterval => &[Will],
             Self::ServerReference => &[Connack, Disconnect],
-            Self::ReasonString => &[
-                Connack, Puback, Pubrec, Pubrel, Pubcomp, Suback, Unsuback, Disconnect, Auth,
-            ],
-            Self::ReceiveMaximum | Self::TopicAliasMaximum | Self::MaximumPacketSize => {
-                &[Connect, Connack]
-            }
+            Self::ReasonString => &[Connack, Puback, Pubrec, Pubrel, Pubcomp, Suback, Unsuback, Disconnect, Auth],
+            Self::ReceiveMaximum | Self::TopicAliasMaximum | Self::MaximumPacketSize => &[Connect, Connack],
             Self::TopicAlias => &[Publish],
             Self::UserProperty => &[
                 Connect,
@@ -344,10 +341,7 @@ impl PropertyId {
     /// May it stand there more than once?
     #[inline]
     pub const fn may_repeat(self, place: PropertyPlace) -> bool {
-        matches!(
-            (self, place),
-            (Self::UserProperty, _) | (Self::SubscriptionIdentifier, PropertyPlace::Publish)
-        )
+        matches!((self, place), (Self::UserProperty, _) | (Self::SubscriptionIdentifier, PropertyPlace::Publish))
     }
 }
 
@@ -381,9 +375,7 @@ impl<'a> Property<'a> {
             Self::UserProperty(_) => PropertyId::UserProperty,
             Self::MaximumPacketSize(_) => PropertyId::MaximumPacketSize,
             Self::WildcardSubscriptionAvailable(_) => PropertyId::WildcardSubscriptionAvailable,
-            Self::SubscriptionIdentifiersAvailable(_) => {
-                PropertyId::SubscriptionIdentifiersAvailable
-            }
+            Self::SubscriptionIdentifiersAvailable(_) => PropertyId::SubscriptionIdentifiersAvailable,
             Self::SharedSubscriptionAvailable(_) => PropertyId::SharedSubscriptionAvailable,
         }
     }
@@ -396,51 +388,39 @@ impl<'a> Property<'a> {
     #[inline]
     fn read(id: PropertyId, reader: &mut Reader<'a>) -> Result<Self, PeerError> {
         Ok(match id {
-            PropertyId::PayloadFormatIndicator => {
-                Self::PayloadFormatIndicator(boolean(id, reader)?)
-            }
+            PropertyId::PayloadFormatIndicator => Self::PayloadFormatIndicator(boolean(id, reader)?),
             PropertyId::MessageExpiryInterval => Self::MessageExpiryInterval(reader.u32()?),
             PropertyId::ContentType => Self::ContentType(reader.text()?),
             PropertyId::ResponseTopic => Self::ResponseTopic(response_topic(reader)?),
             PropertyId::CorrelationData => Self::CorrelationData(reader.binary()?),
-            PropertyId::SubscriptionIdentifier => Self::SubscriptionIdentifier(
-                SubscriptionId::new(reader.varint()?).ok_or(Violation::PropertyValue(id))?,
-            ),
+            PropertyId::SubscriptionIdentifier => {
+                Self::SubscriptionIdentifier(SubscriptionId::new(reader.varint()?).ok_or(Violation::PropertyValue(id))?)
+            }
             PropertyId::SessionExpiryInterval => Self::SessionExpiryInterval(reader.u32()?),
             PropertyId::AssignedClientIdentifier => Self::AssignedClientIdentifier(reader.text()?),
             PropertyId::ServerKeepAlive => Self::ServerKeepAlive(reader.u16()?),
             PropertyId::AuthenticationMethod => Self::AuthenticationMethod(reader.text()?),
             PropertyId::AuthenticationData => Self::AuthenticationData(reader.binary()?),
-            PropertyId::RequestProblemInformation => {
-                Self::RequestProblemInformation(boolean(id, reader)?)
-            }
+            PropertyId::RequestProblemInformation => Self::RequestProblemInformation(boolean(id, reader)?),
             PropertyId::WillDelayInterval => Self::WillDelayInterval(reader.u32()?),
-            PropertyId::RequestResponseInformation => {
-                Self::RequestResponseInformation(boolean(id, reader)?)
-            }
+            PropertyId::RequestResponseInformation => Self::RequestResponseInformation(boolean(id, reader)?),
             PropertyId::ResponseInformation => Self::ResponseInformation(reader.text()?),
             PropertyId::ServerReference => Self::ServerReference(reader.text()?),
             PropertyId::ReasonString => Self::ReasonString(reader.text()?),
-            PropertyId::ReceiveMaximum => Self::ReceiveMaximum(
-                NonZeroU16::new(reader.u16()?).ok_or(Violation::PropertyValue(id))?,
-            ),
+            PropertyId::ReceiveMaximum => {
+                Self::ReceiveMaximum(NonZeroU16::new(reader.u16()?).ok_or(Violation::PropertyValue(id))?)
+            }
             PropertyId::TopicAliasMaximum => Self::TopicAliasMaximum(reader.u16()?),
             PropertyId::TopicAlias => Self::TopicAlias(topic_alias(reader)?),
             PropertyId::MaximumQoS => Self::MaximumQoS(maximum_qos(reader)?),
             PropertyId::RetainAvailable => Self::RetainAvailable(boolean(id, reader)?),
             PropertyId::UserProperty => Self::UserProperty((reader.text()?, reader.text()?)),
-            PropertyId::MaximumPacketSize => Self::MaximumPacketSize(
-                NonZeroU32::new(reader.u32()?).ok_or(Violation::PropertyValue(id))?,
-            ),
-            PropertyId::WildcardSubscriptionAvailable => {
-                Self::WildcardSubscriptionAvailable(boolean(id, reader)?)
+            PropertyId::MaximumPacketSize => {
+                Self::MaximumPacketSize(NonZeroU32::new(reader.u32()?).ok_or(Violation::PropertyValue(id))?)
             }
-            PropertyId::SubscriptionIdentifiersAvailable => {
-                Self::SubscriptionIdentifiersAvailable(boolean(id, reader)?)
-            }
-            PropertyId::SharedSubscriptionAvailable => {
-                Self::SharedSubscriptionAvailable(boolean(id, reader)?)
-            }
+            PropertyId::WildcardSubscriptionAvailable => Self::WildcardSubscriptionAvailable(boolean(id, reader)?),
+            PropertyId::SubscriptionIdentifiersAvailable => Self::SubscriptionIdentifiersAvailable(boolean(id, reader)?),
+            PropertyId::SharedSubscriptionAvailable => Self::SharedSubscriptionAvailable(boolean(id, reader)?),
         })
     }
 
@@ -456,9 +436,9 @@ impl<'a> Property<'a> {
             | Self::SubscriptionIdentifiersAvailable(value)
             | Self::SharedSubscriptionAvailable(value) => out.u8(u8::from(value)),
             Self::ServerKeepAlive(value) | Self::TopicAliasMaximum(value) => out.u16(value),
-            Self::MessageExpiryInterval(value)
-            | Self::SessionExpiryInterval(value)
-            | Self::WillDelayInterval(value) => out.u32(value),
+            Self::MessageExpiryInterval(value) | Self::SessionExpiryInterval(value) | Self::WillDelayInterval(value) => {
+                out.u32(value);
+            }
             Self::ReceiveMaximum(value) | Self::TopicAlias(value) => out.u16(value.get()),
             Self::MaximumPacketSize(value) => out.u32(value.get()),
             Self::ContentType(value)
@@ -489,10 +469,7 @@ impl<'a> Property<'a> {
             | Self::SubscriptionIdentifiersAvailable(_)
             | Self::SharedSubscriptionAvailable(_)
             | Self::MaximumQoS(_) => 1,
-            Self::ServerKeepAlive(_)
-            | Self::TopicAliasMaximum(_)
-            | Self::ReceiveMaximum(_)
-            | Self::TopicAlias(_) => 2,
+            Self::ServerKeepAlive(_) | Self::TopicAliasMaximum(_) | Self::ReceiveMaximum(_) | Self::TopicAlias(_) => 2,
             Self::MessageExpiryInterval(_)
             | Self::SessionExpiryInterval(_)
             | Self::WillDelayInterval(_)
@@ -565,11 +542,7 @@ impl<'a> Properties<'a> {
     /// The properties of a block without its length.
     #[inline]
     pub const fn of_block(block: &'a [u8], place: PropertyPlace) -> Self {
-        Self {
-            block: Reader::new(block),
-            place,
-            seen: 0,
-        }
+        Self { block: Reader::new(block), place, seen: 0 }
     }
 
     /// The bytes that have not been read yet.
@@ -597,19 +570,15 @@ impl<'a> Iterator for Properties<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.block.is_empty() {
-            None
-        } else {
-            Some(self.read_one())
-        }
+        if self.block.is_empty() { None } else { Some(self.read_one()) }
     }
 }
 
 /// User Properties in their order (§3.1.2.11.8): read from a packet, or put together by us.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct UserProperties<'a>(Pairs<'a>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum Pairs<'a> {
     /// A whole property block that has been checked, with other properties between.
     Block(&'a [u8], PropertyPlace),
@@ -670,11 +639,17 @@ impl PartialEq for UserProperties<'_> {
 
 impl Eq for UserProperties<'_> {}
 
+impl fmt::Debug for UserProperties<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
 /// The Subscription Identifiers of a PUBLISH (§3.3.2.3.8): read from a packet, or put together by us.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct SubscriptionIds<'a>(Ids<'a>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum Ids<'a> {
     /// A whole property block of a PUBLISH that has been checked.
     Block(&'a [u8]),
@@ -706,12 +681,10 @@ impl<'a> SubscriptionIds<'a> {
             Ids::Block(block) => (block, &[]),
             Ids::Slice(slice) => (&[], slice),
         };
-        let from_block = Properties::of_block(block, PropertyPlace::Publish).filter_map(
-            |property| match property {
-                Ok(Property::SubscriptionIdentifier(id)) => Some(id),
-                Ok(_) | Err(_) => None,
-            },
-        );
+        let from_block = Properties::of_block(block, PropertyPlace::Publish).filter_map(|property| match property {
+            Ok(Property::SubscriptionIdentifier(id)) => Some(id),
+            Ok(_) | Err(_) => None,
+        });
         from_block.chain(slice.iter().copied())
     }
 }
@@ -729,6 +702,12 @@ impl PartialEq for SubscriptionIds<'_> {
 }
 
 impl Eq for SubscriptionIds<'_> {}
+
+impl fmt::Debug for SubscriptionIds<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -762,9 +741,6 @@ mod tests {
                 assert!(PropertyId::ALL.contains(&id));
             }
         }
-        assert_eq!(
-            PropertyId::ALL.map(|id| PropertyId::new(id as u32)),
-            PropertyId::ALL.map(Some)
-        );
+        assert_eq!(PropertyId::ALL.map(|id| PropertyId::new(id as u32)), PropertyId::ALL.map(Some));
     }
 }

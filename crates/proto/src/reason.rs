@@ -126,11 +126,7 @@ impl ReasonCode {
     /// `None` for a number that the standard does not list.
     #[inline]
     pub const fn new(code: u8) -> Option<Self> {
-        if rule(code).is_some() {
-            Some(Self(code))
-        } else {
-            None
-        }
+        if rule(code).is_some() { Some(Self(code)) } else { None }
     }
 
     /// As a number.
@@ -172,11 +168,7 @@ impl ReasonCode {
     #[inline]
     pub(crate) fn from_wire(code: u8, place: ReasonPlace, from: Peer) -> Result<Self, PeerError> {
         let code = Self::new(code).ok_or(Malformed::UnknownReasonCode(code))?;
-        if code.is_allowed(place, from) {
-            Ok(code)
-        } else {
-            Err(Violation::MisplacedReasonCode { code, place }.into())
-        }
+        if code.is_allowed(place, from) { Ok(code) } else { Err(Violation::MisplacedReasonCode { code, place }.into()) }
     }
 
     /// The CONNACK return code of 3.x (3.1.1 §3.2.2.3). `None` where no listed code fits: then the server closes without
@@ -276,17 +268,8 @@ struct Rule {
     from_server: u16,
 }
 
-const fn row(
-    name: &'static str,
-    both: &[ReasonPlace],
-    client: &[ReasonPlace],
-    server: &[ReasonPlace],
-) -> Rule {
-    Rule {
-        name,
-        from_client: bits(both) | bits(client),
-        from_server: bits(both) | bits(server),
-    }
+const fn row(name: &'static str, both: &[ReasonPlace], client: &[ReasonPlace], server: &[ReasonPlace]) -> Rule {
+    Rule { name, from_client: bits(both) | bits(client), from_server: bits(both) | bits(server) }
 }
 
 const fn bits(places: &[ReasonPlace]) -> u16 {
@@ -323,9 +306,7 @@ const fn listed(code: u8) -> Option<Rule> {
     Some(match code {
         0x00 => row(
             "Success / Normal disconnection / Granted QoS 0",
-            &[
-                Connack, Puback, Pubrec, Pubrel, Pubcomp, Unsuback, Auth, Disconnect, Suback,
-            ],
+            &[Connack, Puback, Pubrec, Pubrel, Pubcomp, Unsuback, Auth, Disconnect, Suback],
             &[],
             &[],
         ),
@@ -336,101 +317,41 @@ const fn listed(code: u8) -> Option<Rule> {
         0x11 => row("No subscription existed", &[Unsuback], &[], &[]),
         0x18 => row("Continue authentication", &[Auth], &[], &[]),
         0x19 => row("Re-authenticate", &[], &[Auth], &[]),
-        0x80 => row(
-            "Unspecified error",
-            &[Connack, Puback, Pubrec, Suback, Unsuback, Disconnect],
-            &[],
-            &[],
-        ),
+        0x80 => row("Unspecified error", &[Connack, Puback, Pubrec, Suback, Unsuback, Disconnect], &[], &[]),
         0x81 => row("Malformed Packet", &[Connack, Disconnect], &[], &[]),
         0x82 => row("Protocol Error", &[Connack, Disconnect], &[], &[]),
-        0x83 => row(
-            "Implementation specific error",
-            &[Connack, Puback, Pubrec, Suback, Unsuback, Disconnect],
-            &[],
-            &[],
-        ),
+        0x83 => row("Implementation specific error", &[Connack, Puback, Pubrec, Suback, Unsuback, Disconnect], &[], &[]),
         0x84 => row("Unsupported Protocol Version", &[Connack], &[], &[]),
         0x85 => row("Client Identifier not valid", &[Connack], &[], &[]),
         0x86 => row("Bad User Name or Password", &[Connack], &[], &[]),
-        0x87 => row(
-            "Not authorized",
-            &[Connack, Puback, Pubrec, Suback, Unsuback],
-            &[],
-            &[Disconnect],
-        ),
+        0x87 => row("Not authorized", &[Connack, Puback, Pubrec, Suback, Unsuback], &[], &[Disconnect]),
         0x88 => row("Server unavailable", &[Connack], &[], &[]),
         0x89 => row("Server busy", &[Connack], &[], &[Disconnect]),
         0x8A => row("Banned", &[Connack], &[], &[]),
         0x8B => row("Server shutting down", &[], &[], &[Disconnect]),
-        0x8C => row(
-            "Bad authentication method",
-            &[Connack, Disconnect],
-            &[],
-            &[],
-        ),
+        0x8C => row("Bad authentication method", &[Connack, Disconnect], &[], &[]),
         0x8D => row("Keep Alive timeout", &[], &[], &[Disconnect]),
         0x8E => row("Session taken over", &[], &[], &[Disconnect]),
-        0x8F => row(
-            "Topic Filter invalid",
-            &[Suback, Unsuback],
-            &[],
-            &[Disconnect],
-        ),
-        0x90 => row(
-            "Topic Name invalid",
-            &[Connack, Puback, Pubrec, Disconnect],
-            &[],
-            &[],
-        ),
-        0x91 => row(
-            "Packet Identifier in use",
-            &[Puback, Pubrec, Suback, Unsuback],
-            &[],
-            &[],
-        ),
+        0x8F => row("Topic Filter invalid", &[Suback, Unsuback], &[], &[Disconnect]),
+        0x90 => row("Topic Name invalid", &[Connack, Puback, Pubrec, Disconnect], &[], &[]),
+        0x91 => row("Packet Identifier in use", &[Puback, Pubrec, Suback, Unsuback], &[], &[]),
         0x92 => row("Packet Identifier not found", &[Pubrel, Pubcomp], &[], &[]),
         0x93 => row("Receive Maximum exceeded", &[Disconnect], &[], &[]),
         0x94 => row("Topic Alias invalid", &[Disconnect], &[], &[]),
         0x95 => row("Packet too large", &[Connack, Disconnect], &[], &[]),
         0x96 => row("Message rate too high", &[Disconnect], &[], &[]),
-        0x97 => row(
-            "Quota exceeded",
-            &[Connack, Puback, Pubrec, Suback, Disconnect],
-            &[],
-            &[],
-        ),
+        0x97 => row("Quota exceeded", &[Connack, Puback, Pubrec, Suback, Disconnect], &[], &[]),
         0x98 => row("Administrative action", &[Disconnect], &[], &[]),
-        0x99 => row(
-            "Payload format invalid",
-            &[Connack, Puback, Pubrec, Disconnect],
-            &[],
-            &[],
-        ),
+        0x99 => row("Payload format invalid", &[Connack, Puback, Pubrec, Disconnect], &[], &[]),
         0x9A => row("Retain not supported", &[Connack], &[], &[Disconnect]),
         0x9B => row("QoS not supported", &[Connack], &[], &[Disconnect]),
         0x9C => row("Use another server", &[Connack], &[], &[Disconnect]),
         0x9D => row("Server moved", &[Connack], &[], &[Disconnect]),
-        0x9E => row(
-            "Shared Subscriptions not supported",
-            &[Suback],
-            &[],
-            &[Disconnect],
-        ),
+        0x9E => row("Shared Subscriptions not supported", &[Suback], &[], &[Disconnect]),
         0x9F => row("Connection rate exceeded", &[Connack], &[], &[Disconnect]),
         0xA0 => row("Maximum connect time", &[], &[], &[Disconnect]),
-        0xA1 => row(
-            "Subscription Identifiers not supported",
-            &[Suback],
-            &[],
-            &[Disconnect],
-        ),
-        0xA2 => row(
-            "Wildcard Subscriptions not supported",
-            &[Suback],
-            &[],
-            &[Disconnect],
-        ),
+        0xA1 => row("Subscription Identifiers not supported", &[Suback], &[], &[Disconnect]),
+        0xA2 => row("Wildcard Subscriptions not supported", &[Suback], &[], &[Disconnect]),
         _ => return None,
     })
 }
@@ -451,10 +372,7 @@ mod tests {
         for code in (0..=u8::MAX).filter_map(ReasonCode::new) {
             write!(text, "{code}:").unwrap();
             for place in ReasonPlace::ALL {
-                let side = match (
-                    code.is_allowed(place, Peer::Client),
-                    code.is_allowed(place, Peer::Server),
-                ) {
+                let side = match (code.is_allowed(place, Peer::Client), code.is_allowed(place, Peer::Server)) {
                     (false, false) => continue,
                     (true, true) => "",
                     (true, false) => "(C)",
@@ -473,17 +391,9 @@ mod tests {
             let reason = ReasonCode::from_connack_return_code(code).unwrap();
             assert_eq!(reason.connack_return_code(), Some(code));
         }
-        assert_eq!(
-            ReasonCode::from_connack_return_code(6),
-            Err(Malformed::ReservedReturnCode(6))
-        );
+        assert_eq!(ReasonCode::from_connack_return_code(6), Err(Malformed::ReservedReturnCode(6)));
         for code in [0, 1, 2, 0x80] {
-            assert_eq!(
-                ReasonCode::from_suback_return_code(code)
-                    .unwrap()
-                    .suback_return_code(),
-                code
-            );
+            assert_eq!(ReasonCode::from_suback_return_code(code).unwrap().suback_return_code(), code);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! UTF-8 encoded strings (§1.5.4).
 
+use core::fmt;
+
 use thiserror::Error;
 
 use crate::error::Malformed;
@@ -16,6 +18,15 @@ pub enum TextError {
     /// Holds U+0000.
     #[error("holds U+0000 [MQTT-1.5.4-2]")]
     Nul,
+}
+
+/// Stands for bytes in `Debug` output: payloads and secrets are not for logs.
+pub(crate) struct Unsaid(pub(crate) usize);
+
+impl fmt::Debug for Unsaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0)
+    }
 }
 
 /// Checks a text before it is put into a packet: user names, reason strings, user properties and their like.

@@ -17,11 +17,7 @@ impl Version {
     /// In which language a CONNECT with a level that nobody speaks is refused: an old client gets return code 1 (3.1.1 `[MQTT-3.1.2-2]`), one from the future
     /// 0x84 [MQTT-3.1.2-2].
     pub const fn to_refuse(level: u8) -> Self {
-        if level < Self::V5.level() {
-            Self::V311
-        } else {
-            Self::V5
-        }
+        if level < Self::V5.level() { Self::V311 } else { Self::V5 }
     }
 
     /// All of them, oldest first.
@@ -47,18 +43,12 @@ impl Version {
     /// The version that a CONNECT names, if it is one of ours. The name is part of the answer: level 3 under the name of
     /// its successors is nobody's version.
     pub(crate) fn from_name_and_level(name: &str, level: u8) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|version| version.protocol_name() == name && version.level() == level)
+        Self::ALL.into_iter().find(|version| version.protocol_name() == name && version.level() == level)
     }
 
     /// Whose CONNACK to refuse a level with that is none of ours.
     pub(crate) const fn nearest_to_level(level: u8) -> Self {
-        if level & 0x7f < Self::V5.level() {
-            Self::V311
-        } else {
-            Self::V5
-        }
+        if level & 0x7f < Self::V5.level() { Self::V311 } else { Self::V5 }
     }
 
     /// Do packets carry properties, and acknowledgements a reason code (§2.2.2, §2.4)?

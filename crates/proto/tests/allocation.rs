@@ -37,10 +37,7 @@ fn allocations(version: Version, from: Peer, frame: &[u8]) -> usize {
     let Ok(Split::Frame { first, body, .. }) = split(frame, u32::MAX) else {
         panic!("no frame: {frame:02x?}");
     };
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the other packets hold no lists"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other packets hold no lists")]
     match decode(version, from, first, body).expect("a good packet") {
         Packet::Publish(publish) => {
             assert_eq!(publish.properties.user_properties.iter().count(), 300);

@@ -2,9 +2,7 @@
 //! Where 3.x has no reason codes the code still says what was wrong, and the connection closes.
 
 use columba_proto::wire::{Split, split};
-use columba_proto::{
-    Malformed, Peer, PeerError, ReasonCode, TopicNameError, Version, Violation, decode,
-};
+use columba_proto::{Malformed, Peer, PeerError, ReasonCode, TopicNameError, Version, Violation, decode};
 
 use Peer::{Client, Server};
 use Version::{V5, V31, V311};
@@ -38,20 +36,12 @@ fn with_properties(before: &[u8], properties: &[u8], after: &[u8]) -> Vec<u8> {
 #[track_caller]
 fn refused(version: Version, from: Peer, frame: &[u8], reason: ReasonCode) {
     let answer = read(version, from, frame).map_err(|error| error.reason_code());
-    assert_eq!(
-        answer,
-        Err(reason),
-        "{version:?} from {from:?}: {frame:02x?}"
-    );
+    assert_eq!(answer, Err(reason), "{version:?} from {from:?}: {frame:02x?}");
 }
 
 #[track_caller]
 fn accepted(version: Version, from: Peer, frame: &[u8]) {
-    assert_eq!(
-        read(version, from, frame),
-        Ok(()),
-        "{version:?} from {from:?}: {frame:02x?}"
-    );
+    assert_eq!(read(version, from, frame), Ok(()), "{version:?} from {from:?}: {frame:02x?}");
 }
 
 /// [MQTT-2.1.3-1] [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1] [MQTT-3.14.1-1] [MQTT-3.15.1-1]
@@ -88,11 +78,7 @@ fn fixed_header_flags_have_exactly_the_listed_value() {
 /// 3.1 marks a repeated PUBREL, SUBSCRIBE or UNSUBSCRIBE with DUP; its successors reserve the bit.
 #[test]
 fn only_3_1_may_mark_a_repeated_request() {
-    for (first, body) in [
-        (0x6a, &[0, 1][..]),
-        (0x8a, &[0, 1, 0, 1, b'a', 0]),
-        (0xaa, &[0, 1, 0, 1, b'a']),
-    ] {
+    for (first, body) in [(0x6a, &[0, 1][..]), (0x8a, &[0, 1, 0, 1, b'a', 0]), (0xaa, &[0, 1, 0, 1, b'a'])] {
         accepted(V31, Client, &frame(first, body));
         refused(V311, Client, &frame(first, body), MALFORMED);
     }
@@ -137,33 +123,18 @@ fn a_packet_ends_where_its_last_field_ends() {
     refused(V311, Server, &frame(0xb0, &[0, 1, 0]), MALFORMED);
     refused(V5, Client, &frame(0x40, &[0, 1, 0, 0, 0]), MALFORMED);
     refused(V5, Client, &frame(0x30, &[0, 9, b'a']), MALFORMED);
-    refused(
-        V311,
-        Client,
-        &frame(0x10, b"\x00\x04MQTT\x04\x02\x00\x00\x00\x00x"),
-        MALFORMED,
-    );
+    refused(V311, Client, &frame(0x10, b"\x00\x04MQTT\x04\x02\x00\x00\x00\x00x"), MALFORMED);
 }
 
 mod connect {
     use super::*;
 
     fn v311(flags: u8, payload: &[u8]) -> Vec<u8> {
-        frame(
-            0x10,
-            &[&b"\x00\x04MQTT\x04"[..], &[flags, 0, 10], payload].concat(),
-        )
+        frame(0x10, &[&b"\x00\x04MQTT\x04"[..], &[flags, 0, 10], payload].concat())
     }
 
     fn v5(flags: u8, properties: &[u8], payload: &[u8]) -> Vec<u8> {
-        frame(
-            0x10,
-            &with_properties(
-                &[&b"\x00\x04MQTT\x05"[..], &[flags, 0, 10]].concat(),
-                properties,
-                payload,
-            ),
-        )
+        frame(0x10, &with_properties(&[&b"\x00\x04MQTT\x05"[..], &[flags, 0, 10]].concat(), properties, payload))
     }
 
     fn named(name: &[u8], level: u8) -> Result<(), PeerError> {
@@ -179,14 +150,7 @@ mod connect {
         for (name, level) in [(&b"MQTT"[..], 4), (b"MQTT", 5), (b"MQIsdp", 3)] {
             assert_eq!(named(name, level), Ok(()));
         }
-        for name in [
-            &b"mqtt"[..],
-            b"MQT",
-            b"MQTTT",
-            b"",
-            b"\xff\xff\xff\xff",
-            b"HTTP/1.1",
-        ] {
+        for name in [&b"mqtt"[..], b"MQT", b"MQTTT", b"", b"\xff\xff\xff\xff", b"HTTP/1.1"] {
             assert_eq!(named(name, 4), Err(Violation::UnknownProtocolName.into()));
         }
     }
@@ -194,18 +158,8 @@ mod connect {
     /// [MQTT-3.1.2-2]
     #[test]
     fn an_unknown_level_has_an_error_of_its_own() {
-        for (name, level) in [
-            (&b"MQTT"[..], 3),
-            (b"MQIsdp", 4),
-            (b"MQTT", 0),
-            (b"MQTT", 6),
-            (b"MQTT", 0x85),
-            (b"MQTT", 0x86),
-        ] {
-            assert_eq!(
-                named(name, level),
-                Err(Violation::UnsupportedProtocolVersion { level }.into())
-            );
+        for (name, level) in [(&b"MQTT"[..], 3), (b"MQIsdp", 4), (b"MQTT", 0), (b"MQTT", 6), (b"MQTT", 0x85), (b"MQTT", 0x86)] {
+            assert_eq!(named(name, level), Err(Violation::UnsupportedProtocolVersion { level }.into()));
         }
     }
 
@@ -227,12 +181,7 @@ mod connect {
     fn without_a_will_its_flags_are_zero_and_will_qos_is_never_three() {
         refused(V5, Client, &v311(0x0a, &[0, 0]), MALFORMED);
         refused(V5, Client, &v5(0x22, &[], &[0, 0]), MALFORMED);
-        refused(
-            V5,
-            Client,
-            &v311(0x1e, &[0, 0, 0, 1, b'w', 0, 0]),
-            MALFORMED,
-        );
+        refused(V5, Client, &v311(0x1e, &[0, 0, 0, 1, b'w', 0, 0]), MALFORMED);
         accepted(V5, Client, &v311(0x16, &[0, 0, 0, 1, b'w', 0, 0]));
     }
 
@@ -254,23 +203,14 @@ mod connect {
     /// 3.1, "User name flag": the remaining length goes before the flag.
     #[test]
     fn in_3_1_an_announced_user_name_may_be_missing() {
-        accepted(
-            V5,
-            Client,
-            &frame(0x10, b"\x00\x06MQIsdp\x03\x82\x00\x00\x00\x01c"),
-        );
+        accepted(V5, Client, &frame(0x10, b"\x00\x06MQIsdp\x03\x82\x00\x00\x00\x01c"));
     }
 
     /// [MQTT-3.1.3-11], [MQTT-4.7.0-1]
     #[test]
     fn a_will_topic_is_a_topic_name() {
         let will = |topic: &[u8; 1]| [&[0, 0, 0, 0, 1], &topic[..], &[0, 0]].concat();
-        refused(
-            V5,
-            Client,
-            &v5(0x06, &[], &will(b"#")),
-            ReasonCode::TOPIC_NAME_INVALID,
-        );
+        refused(V5, Client, &v5(0x06, &[], &will(b"#")), ReasonCode::TOPIC_NAME_INVALID);
         refused(V5, Client, &v5(0x06, &[], &will(b"\0")), MALFORMED);
         refused(V5, Client, &v5(0x06, &[], &will(b"\xff")), MALFORMED);
         accepted(V5, Client, &v5(0x06, &[], &will(b"w")));
@@ -308,22 +248,14 @@ mod publish {
     fn v5(first: u8, topic: &[u8], properties: &[u8]) -> Vec<u8> {
         let len = u8::try_from(topic.len()).expect("short");
         let id: &[u8] = if first & 0x06 == 0 { &[] } else { &[0, 1] };
-        frame(
-            first,
-            &with_properties(&[&[0, len], topic, id].concat(), properties, b"payload"),
-        )
+        frame(first, &with_properties(&[&[0, len], topic, id].concat(), properties, b"payload"))
     }
 
     /// [MQTT-3.3.1-4] [MQTT-3.3.1-2]
     #[test]
     fn qos_3_and_a_repeated_qos_0_are_malformed() {
         for version in Version::ALL {
-            refused(
-                version,
-                Client,
-                &frame(0x36, &[0, 1, b'a', 0, 1]),
-                MALFORMED,
-            );
+            refused(version, Client, &frame(0x36, &[0, 1, b'a', 0, 1]), MALFORMED);
             refused(version, Client, &frame(0x38, &[0, 1, b'a']), MALFORMED);
         }
     }
@@ -332,37 +264,19 @@ mod publish {
     #[test]
     fn a_packet_identifier_is_not_zero() {
         for version in Version::ALL {
-            refused(
-                version,
-                Client,
-                &frame(0x32, &[0, 1, b'a', 0, 0]),
-                MALFORMED,
-            );
+            refused(version, Client, &frame(0x32, &[0, 1, b'a', 0, 0]), MALFORMED);
         }
     }
 
     /// [MQTT-3.3.2-2] [MQTT-4.7.3-1]
     #[test]
     fn a_topic_name_has_no_wildcards_and_is_not_empty() {
-        refused(
-            V5,
-            Client,
-            &v5(0x30, b"a/+", &[]),
-            ReasonCode::TOPIC_NAME_INVALID,
-        );
-        refused(
-            V5,
-            Client,
-            &v5(0x30, b"#", &[]),
-            ReasonCode::TOPIC_NAME_INVALID,
-        );
+        refused(V5, Client, &v5(0x30, b"a/+", &[]), ReasonCode::TOPIC_NAME_INVALID);
+        refused(V5, Client, &v5(0x30, b"#", &[]), ReasonCode::TOPIC_NAME_INVALID);
         refused(V5, Client, &v5(0x30, b"", &[]), PROTOCOL);
         accepted(V5, Client, &v5(0x30, b"", &[0x23, 0, 1]));
         let empty = read(V311, Client, &frame(0x30, &[0, 0]));
-        assert_eq!(
-            empty,
-            Err(Violation::TopicName(TopicNameError::Empty).into())
-        );
+        assert_eq!(empty, Err(Violation::TopicName(TopicNameError::Empty).into()));
     }
 
     /// [MQTT-1.5.4-1] [MQTT-1.5.4-2] [MQTT-1.5.4-3]
@@ -371,9 +285,9 @@ mod publish {
         for (topic, error) in [
             (&b"a\0"[..], Malformed::NulInString),
             (b"\xc3\x28", Malformed::NotUtf8),
-            (b"\xed\xa0\x80", Malformed::NotUtf8), // U+D800, half of a surrogate pair
+            (b"\xed\xa0\x80", Malformed::NotUtf8),     // U+D800, half of a surrogate pair
             (b"\xf4\x90\x80\x80", Malformed::NotUtf8), // above U+10FFFF
-            (b"\xc0\x80", Malformed::NotUtf8),     // U+0000 in disguise
+            (b"\xc0\x80", Malformed::NotUtf8),         // U+0000 in disguise
         ] {
             assert_eq!(read(V5, Client, &v5(0x30, topic, &[])), Err(error.into()));
         }
@@ -395,37 +309,18 @@ mod publish {
         ] {
             refused(V5, Client, &v5(0x30, b"a", properties), PROTOCOL);
         }
-        refused(
-            V5,
-            Client,
-            &v5(0x30, b"a", &[0x23, 0, 0]),
-            ReasonCode::TOPIC_ALIAS_INVALID,
-        );
+        refused(V5, Client, &v5(0x30, b"a", &[0x23, 0, 0]), ReasonCode::TOPIC_ALIAS_INVALID);
         refused(V5, Client, &v5(0x30, b"a", &[0x11, 0, 0, 0, 1]), MALFORMED);
         refused(V5, Server, &v5(0x30, b"a", &[0x0b, 0]), PROTOCOL);
-        accepted(
-            V5,
-            Server,
-            &v5(0x30, b"a", &[0x0b, 1, 0x0b, 0xff, 0xff, 0xff, 0x7f]),
-        );
+        accepted(V5, Server, &v5(0x30, b"a", &[0x0b, 1, 0x0b, 0xff, 0xff, 0xff, 0x7f]));
     }
 
     /// §2.2.2.1
     #[test]
     fn a_property_block_ends_inside_its_packet() {
-        refused(
-            V5,
-            Client,
-            &frame(0x30, &[0, 1, b'a', 9, 0x01, 0]),
-            MALFORMED,
-        );
+        refused(V5, Client, &frame(0x30, &[0, 1, b'a', 9, 0x01, 0]), MALFORMED);
         refused(V5, Client, &frame(0x30, &[0, 1, b'a']), MALFORMED);
-        refused(
-            V5,
-            Client,
-            &frame(0x30, &[0, 1, b'a', 0x80, 0x00]),
-            MALFORMED,
-        );
+        refused(V5, Client, &frame(0x30, &[0, 1, b'a', 0x80, 0x00]), MALFORMED);
     }
 }
 
@@ -472,18 +367,8 @@ mod subscribe {
     /// [MQTT-3.8.3-5], §3.8.3.1; 3.1.1 [MQTT-3.8.3-4]
     #[test]
     fn options_have_limits() {
-        for (options, reason) in [
-            (0x40, MALFORMED),
-            (0x80, MALFORMED),
-            (0x03, PROTOCOL),
-            (0x30, PROTOCOL),
-        ] {
-            refused(
-                V5,
-                Client,
-                &frame(0x82, &[0, 1, 0, 0, 1, b'a', options]),
-                reason,
-            );
+        for (options, reason) in [(0x40, MALFORMED), (0x80, MALFORMED), (0x03, PROTOCOL), (0x30, PROTOCOL)] {
+            refused(V5, Client, &frame(0x82, &[0, 1, 0, 0, 1, b'a', options]), reason);
         }
         accepted(V5, Client, &frame(0x82, &[0, 1, 0, 0, 1, b'a', 0x2e]));
         for options in [0x03, 0x04, 0x08, 0x10, 0x80] {
@@ -494,12 +379,7 @@ mod subscribe {
     /// [MQTT-3.8.3-4]
     #[test]
     fn a_share_is_never_no_local() {
-        let subscribe = |options| {
-            frame(
-                0x82,
-                &[&[0, 1, 0, 0, 10][..], b"$share/g/f", &[options]].concat(),
-            )
-        };
+        let subscribe = |options| frame(0x82, &[&[0, 1, 0, 0, 10][..], b"$share/g/f", &[options]].concat());
         refused(V5, Client, &subscribe(0x04), PROTOCOL);
         accepted(V5, Client, &subscribe(0x00));
     }
@@ -507,18 +387,8 @@ mod subscribe {
     /// §3.8.2.1.2
     #[test]
     fn a_subscription_identifier_is_not_zero_and_stands_once() {
-        refused(
-            V5,
-            Client,
-            &frame(0x82, &[0, 1, 2, 0x0b, 0, 0, 1, b'a', 0]),
-            PROTOCOL,
-        );
-        refused(
-            V5,
-            Client,
-            &frame(0x82, &[0, 1, 4, 0x0b, 1, 0x0b, 2, 0, 1, b'a', 0]),
-            PROTOCOL,
-        );
+        refused(V5, Client, &frame(0x82, &[0, 1, 2, 0x0b, 0, 0, 1, b'a', 0]), PROTOCOL);
+        refused(V5, Client, &frame(0x82, &[0, 1, 4, 0x0b, 1, 0x0b, 2, 0, 1, b'a', 0]), PROTOCOL);
         accepted(V5, Client, &frame(0x82, &[0, 1, 2, 0x0b, 1, 0, 1, b'a', 0]));
     }
 
@@ -526,12 +396,7 @@ mod subscribe {
     #[test]
     fn a_filter_is_text() {
         accepted(V5, Client, &frame(0x82, &[0, 1, 0, 0, 2, b'a', b'#', 0]));
-        refused(
-            V5,
-            Client,
-            &frame(0x82, &[0, 1, 0, 0, 1, 0xff, 0]),
-            MALFORMED,
-        );
+        refused(V5, Client, &frame(0x82, &[0, 1, 0, 0, 1, 0xff, 0]), MALFORMED);
         refused(V5, Client, &frame(0x82, &[0, 1, 0, 0, 1, 0, 0]), MALFORMED);
         refused(V5, Client, &frame(0x82, &[0, 1, 0, 0, 1, b'a']), MALFORMED);
     }
@@ -557,12 +422,7 @@ mod disconnect_and_auth {
         refused(V5, Client, &frame(0xe0, &[0x8d]), PROTOCOL);
         refused(V5, Server, &frame(0xe0, &[0x04]), PROTOCOL);
         accepted(V5, Server, &frame(0xe0, &[0x8d]));
-        refused(
-            V5,
-            Server,
-            &frame(0xf0, &[0x19, 4, 0x15, 0, 1, b'm']),
-            PROTOCOL,
-        );
+        refused(V5, Server, &frame(0xf0, &[0x19, 4, 0x15, 0, 1, b'm']), PROTOCOL);
         refused(V5, Client, &frame(0xf0, &[0x80]), PROTOCOL);
     }
 

@@ -1,9 +1,8 @@
 //! Packets as bytes, written out by hand from the standard's figures: what we send is what others expect.
 
 use columba_proto::packet::{
-    Ack, AckProperties, Auth, Connack, ConnackProperties, Connect, ConnectProperties, Disconnect,
-    Packet, Publish, PublishProperties, Reasons, Suback, Subscribe, SubscribeEntry,
-    SubscriptionOptions, Unsuback, Unsubscribe, Will,
+    Ack, AckProperties, Auth, Connack, ConnackProperties, Connect, ConnectProperties, Disconnect, Packet, Publish,
+    PublishProperties, Reasons, Suback, Subscribe, SubscribeEntry, SubscriptionOptions, Unsuback, Unsubscribe, Will,
 };
 use columba_proto::property::UserProperties;
 use columba_proto::{AckKind, PacketId, QoS, ReasonCode, TopicName, Version};
@@ -40,18 +39,9 @@ fn connect(version: Version) -> Connect<'static> {
 #[test]
 fn connect_in_its_three_versions() {
     for (version, bytes) in [
-        (
-            Version::V31,
-            &b"\x10\x0f\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x01c"[..],
-        ),
-        (
-            Version::V311,
-            b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c",
-        ),
-        (
-            Version::V5,
-            b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01c",
-        ),
+        (Version::V31, &b"\x10\x0f\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x01c"[..]),
+        (Version::V311, b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c"),
+        (Version::V5, b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01c"),
     ] {
         encodes(version, &Packet::Connect(connect(version)), bytes);
     }
@@ -65,20 +55,14 @@ fn connect_with_everything_in_the_order_of_the_payload() {
         qos: QoS::ExactlyOnce,
         retain: true,
         delay: 5,
-        properties: PublishProperties {
-            payload_format: Some(true),
-            ..PublishProperties::default()
-        },
+        properties: PublishProperties { payload_format: Some(true), ..PublishProperties::default() },
     };
     let full = Connect {
         clean_start: false,
         will: Some(will),
         username: Some("u"),
         password: Some(b"p"),
-        properties: ConnectProperties {
-            session_expiry: Some(10),
-            ..ConnectProperties::default()
-        },
+        properties: ConnectProperties { session_expiry: Some(10), ..ConnectProperties::default() },
         ..connect(Version::V5)
     };
 
@@ -92,10 +76,7 @@ fn connect_with_everything_in_the_order_of_the_payload() {
 
 #[test]
 fn connack_says_in_3_x_what_it_can() {
-    let accepted = Connack {
-        session_present: true,
-        ..Connack::refusal(ReasonCode::SUCCESS)
-    };
+    let accepted = Connack { session_present: true, ..Connack::refusal(ReasonCode::SUCCESS) };
     encodes(Version::V31, &Packet::Connack(accepted), &[0x20, 2, 0, 0]);
     encodes(Version::V311, &Packet::Connack(accepted), &[0x20, 2, 1, 0]);
     encodes(Version::V5, &Packet::Connack(accepted), &[0x20, 3, 1, 0, 0]);
@@ -112,15 +93,8 @@ fn connack_says_in_3_x_what_it_can() {
 
 #[test]
 fn connack_leaves_maximum_qos_2_out() {
-    let properties = ConnackProperties {
-        maximum_qos: Some(QoS::ExactlyOnce),
-        ..ConnackProperties::default()
-    };
-    let connack = Connack {
-        session_present: false,
-        reason: ReasonCode::SUCCESS,
-        properties,
-    };
+    let properties = ConnackProperties { maximum_qos: Some(QoS::ExactlyOnce), ..ConnackProperties::default() };
+    let connack = Connack { session_present: false, reason: ReasonCode::SUCCESS, properties };
 
     encodes(Version::V5, &Packet::Connack(connack), &[0x20, 3, 0, 0, 0]);
 }
@@ -139,42 +113,21 @@ fn publish_has_an_identifier_with_qos_1_and_2_only() {
         })
     };
 
-    encodes(
-        Version::V311,
-        &publish(QoS::AtMostOnce, None),
-        b"\x30\x07\x00\x03a/bhi",
-    );
-    encodes(
-        Version::V311,
-        &publish(QoS::AtLeastOnce, Some(id(10))),
-        b"\x32\x09\x00\x03a/b\x00\x0ahi",
-    );
-    encodes(
-        Version::V5,
-        &publish(QoS::ExactlyOnce, Some(id(10))),
-        b"\x34\x0a\x00\x03a/b\x00\x0a\x00hi",
-    );
+    encodes(Version::V311, &publish(QoS::AtMostOnce, None), b"\x30\x07\x00\x03a/bhi");
+    encodes(Version::V311, &publish(QoS::AtLeastOnce, Some(id(10))), b"\x32\x09\x00\x03a/b\x00\x0ahi");
+    encodes(Version::V5, &publish(QoS::ExactlyOnce, Some(id(10))), b"\x34\x0a\x00\x03a/b\x00\x0a\x00hi");
 }
 
 #[test]
 fn acknowledgements_are_as_short_as_they_can_be() {
-    for (kind, first) in [
-        (AckKind::Puback, 0x40),
-        (AckKind::Pubrec, 0x50),
-        (AckKind::Pubrel, 0x62),
-        (AckKind::Pubcomp, 0x70),
-    ] {
+    for (kind, first) in [(AckKind::Puback, 0x40), (AckKind::Pubrec, 0x50), (AckKind::Pubrel, 0x62), (AckKind::Pubcomp, 0x70)] {
         let plain = Packet::Ack(Ack::new(kind, id(0x1234), ReasonCode::SUCCESS));
         for version in Version::ALL {
             encodes(version, &plain, &[first, 2, 0x12, 0x34]);
         }
     }
 
-    let unknown = Packet::Ack(Ack::new(
-        AckKind::Pubrel,
-        id(1),
-        ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
-    ));
+    let unknown = Packet::Ack(Ack::new(AckKind::Pubrel, id(1), ReasonCode::PACKET_IDENTIFIER_NOT_FOUND));
     encodes(Version::V311, &unknown, &[0x62, 2, 0, 1]);
     encodes(Version::V5, &unknown, &[0x62, 3, 0, 1, 0x92]);
 }
@@ -182,17 +135,8 @@ fn acknowledgements_are_as_short_as_they_can_be() {
 #[test]
 fn subscribe_and_unsubscribe_with_their_answers() {
     let entries = [
-        SubscribeEntry {
-            filter: "a",
-            options: QoS::AtLeastOnce.into(),
-        },
-        SubscribeEntry {
-            filter: "b",
-            options: SubscriptionOptions {
-                no_local: true,
-                ..QoS::ExactlyOnce.into()
-            },
-        },
+        SubscribeEntry { filter: "a", options: QoS::AtLeastOnce.into() },
+        SubscribeEntry { filter: "b", options: SubscriptionOptions { no_local: true, ..QoS::ExactlyOnce.into() } },
     ];
     let subscribe = Packet::Subscribe(Subscribe {
         id: id(1),
@@ -200,62 +144,23 @@ fn subscribe_and_unsubscribe_with_their_answers() {
         user_properties: UserProperties::EMPTY,
         entries: entries[..].into(),
     });
-    encodes(
-        Version::V311,
-        &subscribe,
-        b"\x82\x0a\x00\x01\x00\x01a\x01\x00\x01b\x02",
-    );
-    encodes(
-        Version::V5,
-        &subscribe,
-        b"\x82\x0b\x00\x01\x00\x00\x01a\x01\x00\x01b\x06",
-    );
+    encodes(Version::V311, &subscribe, b"\x82\x0a\x00\x01\x00\x01a\x01\x00\x01b\x02");
+    encodes(Version::V5, &subscribe, b"\x82\x0b\x00\x01\x00\x00\x01a\x01\x00\x01b\x06");
 
     let reasons = [ReasonCode::GRANTED_QOS_1, ReasonCode::NOT_AUTHORIZED];
-    let suback = Suback {
-        id: id(1),
-        reasons: reasons[..].into(),
-        properties: AckProperties::default(),
-    };
-    encodes(
-        Version::V311,
-        &Packet::Suback(suback),
-        &[0x90, 4, 0, 1, 1, 0x80],
-    );
-    encodes(
-        Version::V5,
-        &Packet::Suback(suback),
-        &[0x90, 5, 0, 1, 0, 1, 0x87],
-    );
+    let suback = Suback { id: id(1), reasons: reasons[..].into(), properties: AckProperties::default() };
+    encodes(Version::V311, &Packet::Suback(suback), &[0x90, 4, 0, 1, 1, 0x80]);
+    encodes(Version::V5, &Packet::Suback(suback), &[0x90, 5, 0, 1, 0, 1, 0x87]);
 
     let filters = ["a", "b"];
-    let unsubscribe = Unsubscribe {
-        id: id(2),
-        user_properties: UserProperties::EMPTY,
-        filters: filters[..].into(),
-    };
-    encodes(
-        Version::V311,
-        &Packet::Unsubscribe(unsubscribe),
-        b"\xa2\x08\x00\x02\x00\x01a\x00\x01b",
-    );
+    let unsubscribe = Unsubscribe { id: id(2), user_properties: UserProperties::EMPTY, filters: filters[..].into() };
+    encodes(Version::V311, &Packet::Unsubscribe(unsubscribe), b"\xa2\x08\x00\x02\x00\x01a\x00\x01b");
 
-    let unsuback = Unsuback {
-        id: id(2),
-        reasons: Reasons::EMPTY,
-        properties: AckProperties::default(),
-    };
+    let unsuback = Unsuback { id: id(2), reasons: Reasons::EMPTY, properties: AckProperties::default() };
     encodes(Version::V311, &Packet::Unsuback(unsuback), &[0xb0, 2, 0, 2]);
     let reasons = [ReasonCode::SUCCESS, ReasonCode::NO_SUBSCRIPTION_EXISTED];
-    let unsuback = Unsuback {
-        reasons: reasons[..].into(),
-        ..unsuback
-    };
-    encodes(
-        Version::V5,
-        &Packet::Unsuback(unsuback),
-        &[0xb0, 5, 0, 2, 0, 0, 0x11],
-    );
+    let unsuback = Unsuback { reasons: reasons[..].into(), ..unsuback };
+    encodes(Version::V5, &Packet::Unsuback(unsuback), &[0xb0, 5, 0, 2, 0, 0, 0x11]);
 }
 
 #[test]
@@ -267,11 +172,7 @@ fn the_short_ones() {
     encodes(Version::V5, &normal, &[0xe0, 0]);
     let taken_over = Packet::Disconnect(Disconnect::new(ReasonCode::SESSION_TAKEN_OVER));
     encodes(Version::V5, &taken_over, &[0xe0, 1, 0x8e]);
-    let go_on = Packet::Auth(Auth::new(
-        ReasonCode::CONTINUE_AUTHENTICATION,
-        Some("m"),
-        None,
-    ));
+    let go_on = Packet::Auth(Auth::new(ReasonCode::CONTINUE_AUTHENTICATION, Some("m"), None));
     encodes(Version::V5, &go_on, &[0xf0, 6, 0x18, 4, 0x15, 0, 1, b'm']);
     encodes(Version::V311, &go_on, &[]);
 }
@@ -279,10 +180,7 @@ fn the_short_ones() {
 #[test]
 fn a_long_body_gets_a_long_length() {
     let reason = "x".repeat(200);
-    let disconnect = Disconnect {
-        reason_string: Some(&reason),
-        ..Disconnect::new(ReasonCode::SERVER_BUSY)
-    };
+    let disconnect = Disconnect { reason_string: Some(&reason), ..Disconnect::new(ReasonCode::SERVER_BUSY) };
     let mut expected = vec![0xe0, 0xce, 0x01, 0x89, 0xcb, 0x01, 0x1f, 0x00, 200];
     expected.extend_from_slice(reason.as_bytes());
 

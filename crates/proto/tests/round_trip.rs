@@ -24,19 +24,7 @@ macro_rules! survives {
     };
 }
 
-survives!(
-    connect,
-    connack,
-    publish,
-    ack,
-    subscribe,
-    suback,
-    unsubscribe,
-    unsuback,
-    ping,
-    disconnect,
-    auth
-);
+survives!(connect, connack, publish, ack, subscribe, suback, unsubscribe, unsuback, ping, disconnect, auth);
 
 /// No proper prefix is a frame, and no shortened body makes decode panic.
 fn check_prefixes(encoded: &Encoded) {
@@ -55,15 +43,9 @@ fn survives_another_trip(version: Version, from: Peer, first: u8, body: &[u8]) {
     let Ok(packet) = decode(version, from, first, body) else {
         return;
     };
-    let version = if let Packet::Connect(connect) = &packet {
-        connect.version
-    } else {
-        version
-    };
+    let version = if let Packet::Connect(connect) = &packet { connect.version } else { version };
     let mut frame = Vec::new();
-    packet
-        .encode(version, &mut frame)
-        .expect("it fitted before");
+    packet.encode(version, &mut frame).expect("it fitted before");
     let Ok(Split::Frame { first, body, .. }) = split(&frame, u32::MAX) else {
         panic!("no frame: {frame:02x?}");
     };

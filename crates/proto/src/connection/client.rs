@@ -26,25 +26,16 @@ pub enum Answer<'a> {
 impl AwaitConnack {
     /// This CONNECT has been sent.
     pub const fn new(connect: &Connect<'_>) -> Self {
-        Self {
-            version: connect.version,
-            has_method: connect.properties.authentication_method.is_some(),
-        }
+        Self { version: connect.version, has_method: connect.properties.authentication_method.is_some() }
     }
 
     /// A packet from the server: CONNACK, or AUTH if CONNECT named a method [MQTT-3.2.0-1] [MQTT-4.12.0-6].
     pub fn on_packet(self, first: u8, body: &[u8]) -> Result<Answer<'_>, PeerError> {
         let packet_type = PacketType::of(first)?;
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "all else has no place before CONNACK"
-        )]
+        #[expect(clippy::wildcard_enum_match_arm, reason = "all else has no place before CONNACK")]
         match decode(self.version, Peer::Server, first, body)? {
             Packet::Connack(connack) if connack.reason.is_failure() => Ok(Answer::Refused(connack)),
-            Packet::Connack(connack) => Ok(Answer::Open(
-                Open::new(self.version, Peer::Server, self.has_method),
-                connack,
-            )),
+            Packet::Connack(connack) => Ok(Answer::Open(Open::new(self.version, Peer::Server, self.has_method), connack)),
             Packet::Auth(_) if !self.has_method => Err(Violation::UnexpectedAuth.into()),
             Packet::Auth(auth) => Ok(Answer::Continue(self, auth)),
             _ => Err(Violation::NotConnack(packet_type).into()),
@@ -68,31 +59,23 @@ mod tests {
             will: None,
             username: None,
             password: None,
-            properties: ConnectProperties {
-                authentication_method: method,
-                ..ConnectProperties::default()
-            },
+            properties: ConnectProperties { authentication_method: method, ..ConnectProperties::default() },
         })
     }
 
     #[test]
     fn an_accepting_connack_opens_the_connection_once() {
-        let Ok(Answer::Open(open, connack)) = await_connack(None).on_packet(0x20, &[1, 0, 0])
-        else {
+        let Ok(Answer::Open(open, connack)) = await_connack(None).on_packet(0x20, &[1, 0, 0]) else {
             panic!("not open");
         };
 
         assert!(connack.session_present);
-        assert_eq!(
-            open.decode(0x20, &[0, 0, 0]),
-            Err(Violation::SecondConnack.into())
-        );
+        assert_eq!(open.decode(0x20, &[0, 0, 0]), Err(Violation::SecondConnack.into()));
     }
 
     #[test]
     fn a_refusal_says_why() {
-        let Ok(Answer::Refused(connack)) = await_connack(None).on_packet(0x20, &[0, 0x87, 0])
-        else {
+        let Ok(Answer::Refused(connack)) = await_connack(None).on_packet(0x20, &[0, 0x87, 0]) else {
             panic!("not refused");
         };
 
@@ -103,14 +86,8 @@ mod tests {
     fn nothing_comes_before_connack_but_auth_that_was_asked_for() {
         let auth: &[u8] = &[0x18, 4, 0x15, 0, 1, b'm'];
 
-        assert!(matches!(
-            await_connack(Some("m")).on_packet(0xf0, auth),
-            Ok(Answer::Continue(..))
-        ));
-        assert_eq!(
-            await_connack(None).on_packet(0xf0, auth).unwrap_err(),
-            Violation::UnexpectedAuth.into()
-        );
+        assert!(matches!(await_connack(Some("m")).on_packet(0xf0, auth), Ok(Answer::Continue(..))));
+        assert_eq!(await_connack(None).on_packet(0xf0, auth).unwrap_err(), Violation::UnexpectedAuth.into());
         let ping = await_connack(None).on_packet(0xd0, &[]).unwrap_err();
         assert_eq!(ping, Violation::NotConnack(PacketType::Pingresp).into());
     }

@@ -14,11 +14,7 @@ pub struct Open {
 
 impl Open {
     pub(super) const fn new(version: Version, peer: Peer, authenticated: bool) -> Self {
-        Self {
-            version,
-            peer,
-            authenticated,
-        }
+        Self { version, peer, authenticated }
     }
 
     /// What was agreed on.
@@ -34,9 +30,7 @@ impl Open {
         match (PacketType::of(first)?, self.peer) {
             (PacketType::Connect, Peer::Client) => Err(Violation::SecondConnect.into()),
             (PacketType::Connack, Peer::Server) => Err(Violation::SecondConnack.into()),
-            (PacketType::Auth, _) if self.version.has_auth() && !self.authenticated => {
-                Err(Violation::UnexpectedAuth.into())
-            }
+            (PacketType::Auth, _) if self.version.has_auth() && !self.authenticated => Err(Violation::UnexpectedAuth.into()),
             _ => decode(self.version, self.peer, first, body),
         }
     }

@@ -39,20 +39,11 @@ impl AwaitConnect {
             return Err(Violation::NotConnect(packet_type).into());
         }
         // CONNECT tells its own version; the one given here says only that nothing is known yet.
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "CONNECT is the only first packet"
-        )]
+        #[expect(clippy::wildcard_enum_match_arm, reason = "CONNECT is the only first packet")]
         match decode(Version::V5, Peer::Client, first, body)? {
             Packet::Connect(connect) => {
                 let has_method = connect.properties.authentication_method.is_some();
-                Ok((
-                    Connecting {
-                        version: connect.version,
-                        has_method,
-                    },
-                    connect,
-                ))
+                Ok((Connecting { version: connect.version, has_method }, connect))
             }
             other => Err(Violation::NotConnect(other.packet_type()).into()),
         }
@@ -64,21 +55,15 @@ impl AwaitConnect {
 ///
 /// An unsupported level below 5 gets the CONNACK of 3.1.1 with return code 1 (3.1.1 `[MQTT-3.1.2-2]`), a later one that of
 /// MQTT 5 with 0x84. Another breach is explained only in MQTT 5: 3.1.1 wants no CONNACK then (3.1.1 `[MQTT-3.1.4-1]`).
-pub fn answer_to_refused(
-    first: u8,
-    body: &[u8],
-    error: PeerError,
-) -> Option<(Version, ReasonCode)> {
+pub fn answer_to_refused(first: u8, body: &[u8], error: PeerError) -> Option<(Version, ReasonCode)> {
     if PacketType::of(first) != Ok(PacketType::Connect) {
         return None;
     }
     let version = match error {
-        PeerError::Violation(Violation::UnsupportedProtocolVersion { level }) => {
-            Version::nearest_to_level(level)
+        PeerError::Violation(Violation::UnsupportedProtocolVersion { level }) => Version::nearest_to_level(level),
+        PeerError::Violation(_) | PeerError::Malformed(_) => {
+            Connect::peek_version(body).ok().filter(|version| version.answers_malformed_connect())?
         }
-        PeerError::Violation(_) | PeerError::Malformed(_) => Connect::peek_version(body)
-            .ok()
-            .filter(|version| version.answers_malformed_connect())?,
     };
     Some((version, error.reason_code()))
 }
@@ -95,10 +80,7 @@ impl Connecting {
         if PacketType::of(first)? == PacketType::Connect {
             return Err(Violation::SecondConnect.into());
         }
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "all else has no place before CONNACK"
-        )]
+        #[expect(clippy::wildcard_enum_match_arm, reason = "all else has no place before CONNACK")]
         match decode(self.version, Peer::Client, first, body)? {
             Packet::Auth(_) if !self.has_method => Err(Violation::UnexpectedAuth.into()),
             Packet::Auth(auth) => Ok(BeforeConnack::Auth(auth)),
@@ -129,10 +111,7 @@ mod tests {
     fn the_first_packet_is_connect() {
         let refused = AwaitConnect::new().on_packet(0xc0, &[]).map(|_| ());
 
-        assert_eq!(
-            refused,
-            Err(Violation::NotConnect(PacketType::Pingreq).into())
-        );
+        assert_eq!(refused, Err(Violation::NotConnect(PacketType::Pingreq).into()));
         assert_eq!(answer_to_refused(0xc0, &[], refused.unwrap_err()), None);
     }
 
@@ -146,14 +125,8 @@ mod tests {
 
     #[test]
     fn auth_needs_a_method_in_connect() {
-        assert_eq!(
-            connecting(V5).on_packet(0xf0, &[]),
-            Err(Violation::UnexpectedAuth.into())
-        );
-        assert_eq!(
-            connecting(V5).accept().decode(0xf0, &[]),
-            Err(Violation::UnexpectedAuth.into())
-        );
+        assert_eq!(connecting(V5).on_packet(0xf0, &[]), Err(Violation::UnexpectedAuth.into()));
+        assert_eq!(connecting(V5).accept().decode(0xf0, &[]), Err(Violation::UnexpectedAuth.into()));
 
         let open = connecting(V5_WITH_METHOD).accept();
         assert!(open.decode(0xf0, &[0x19, 4, 0x15, 0, 1, b'm']).is_ok());
@@ -163,45 +136,24 @@ mod tests {
     fn during_an_authentication_only_auth_and_disconnect_are_heard() {
         let connecting = connecting(V5_WITH_METHOD);
 
-        assert!(matches!(
-            connecting.on_packet(0xf0, &[0x18, 4, 0x15, 0, 1, b'm']),
-            Ok(BeforeConnack::Auth(_))
-        ));
-        assert!(matches!(
-            connecting.on_packet(0xe0, &[]),
-            Ok(BeforeConnack::Disconnect(_))
-        ));
+        assert!(matches!(connecting.on_packet(0xf0, &[0x18, 4, 0x15, 0, 1, b'm']), Ok(BeforeConnack::Auth(_))));
+        assert!(matches!(connecting.on_packet(0xe0, &[]), Ok(BeforeConnack::Disconnect(_))));
         let ping = connecting.on_packet(0xc0, &[]);
-        assert_eq!(
-            ping,
-            Err(Violation::DuringAuthentication(PacketType::Pingreq).into())
-        );
+        assert_eq!(ping, Err(Violation::DuringAuthentication(PacketType::Pingreq).into()));
     }
 
     #[test]
     fn a_bad_connect_is_answered_in_its_own_version_if_that_has_words() {
         let answer = |body: &[u8]| {
-            let error = AwaitConnect::new()
-                .on_packet(0x10, body)
-                .map(|_| ())
-                .unwrap_err();
+            let error = AwaitConnect::new().on_packet(0x10, body).map(|_| ()).unwrap_err();
             answer_to_refused(0x10, body, error)
         };
         let unsupported = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
 
-        assert_eq!(
-            answer(b"\x00\x04MQTT\x05\x03\x00\x00"),
-            Some((Version::V5, Malformed::ReservedConnectFlag.reason_code()))
-        );
+        assert_eq!(answer(b"\x00\x04MQTT\x05\x03\x00\x00"), Some((Version::V5, Malformed::ReservedConnectFlag.reason_code())));
         assert_eq!(answer(b"\x00\x04MQTT\x04\x03\x00\x00"), None);
-        assert_eq!(
-            answer(b"\x00\x04MQTT\x03\x02\x00\x00\x00\x00"),
-            Some((Version::V311, unsupported))
-        );
-        assert_eq!(
-            answer(b"\x00\x04MQTT\x06\x02\x00\x00\x00\x00"),
-            Some((Version::V5, unsupported))
-        );
+        assert_eq!(answer(b"\x00\x04MQTT\x03\x02\x00\x00\x00\x00"), Some((Version::V311, unsupported)));
+        assert_eq!(answer(b"\x00\x04MQTT\x06\x02\x00\x00\x00\x00"), Some((Version::V5, unsupported)));
         assert_eq!(answer(b"\x00\x04HTTP\x04\x02\x00\x00\x00\x00"), None);
         assert_eq!(answer(b"\x00\x04MQ"), None);
     }

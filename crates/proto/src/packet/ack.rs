@@ -83,26 +83,13 @@ impl<'a> Ack<'a> {
     /// One with nothing to add.
     #[inline]
     pub const fn new(kind: AckKind, id: PacketId, reason: ReasonCode) -> Self {
-        let properties = AckProperties {
-            reason_string: None,
-            user_properties: UserProperties::EMPTY,
-        };
-        Self {
-            kind,
-            id,
-            reason,
-            properties,
-        }
+        let properties = AckProperties { reason_string: None, user_properties: UserProperties::EMPTY };
+        Self { kind, id, reason, properties }
     }
 
     /// Reads the body. In v5 the property length may be missing, and the reason code before it too (§3.4.2.1).
     #[inline]
-    pub fn decode(
-        version: Version,
-        from: Peer,
-        kind: AckKind,
-        body: &'a [u8],
-    ) -> Result<Self, PeerError> {
+    pub fn decode(version: Version, from: Peer, kind: AckKind, body: &'a [u8]) -> Result<Self, PeerError> {
         let mut reader = Reader::new(body);
         let mut ack = Self::new(kind, reader.packet_id()?, ReasonCode::SUCCESS);
         if version.has_properties() && !reader.is_empty() {
@@ -142,10 +129,8 @@ impl<'a> AckProperties<'a> {
     /// SUBACK and UNSUBACK have the same two properties (§3.9.2.1, §3.11.2.1).
     pub(super) fn read(reader: &mut Reader<'a>, place: PropertyPlace) -> Result<Self, PeerError> {
         let block = Properties::read(reader, place)?;
-        let mut properties = Self {
-            reason_string: None,
-            user_properties: UserProperties::of_checked_block(block.block(), place),
-        };
+        let mut properties =
+            Self { reason_string: None, user_properties: UserProperties::of_checked_block(block.block(), place) };
         for property in block {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the rest has no place here")]
             match property? {

@@ -1,16 +1,18 @@
 //! AUTH (§3.15), MQTT 5 only.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::{PacketType, Peer};
 use crate::error::{PeerError, Violation};
 use crate::property::{Properties, Property, PropertyPlace, UserProperties};
 use crate::reason::{ReasonCode, ReasonPlace};
+use crate::text::Unsaid;
 use crate::version::Version;
 use crate::wire::{Reader, Writer};
 
 /// AUTH (§3.15).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 pub struct Auth<'a> {
     /// §3.15.2.1
     pub reason: ReasonCode,
@@ -27,13 +29,7 @@ pub struct Auth<'a> {
 impl<'a> Auth<'a> {
     /// One with nothing to add to the exchange.
     pub const fn new(reason: ReasonCode, method: Option<&'a str>, data: Option<&'a [u8]>) -> Self {
-        Self {
-            reason,
-            method,
-            data,
-            reason_string: None,
-            user_properties: UserProperties::EMPTY,
-        }
+        Self { reason, method, data, reason_string: None, user_properties: UserProperties::EMPTY }
     }
 
     /// Reads the body. Only success without properties may be left out (§3.15.2.1).
@@ -76,10 +72,7 @@ impl<'a> Auth<'a> {
     }
 
     fn has_properties(&self) -> bool {
-        self.method.is_some()
-            || self.data.is_some()
-            || self.reason_string.is_some()
-            || !self.user_properties.is_empty()
+        self.method.is_some() || self.data.is_some() || self.reason_string.is_some() || !self.user_properties.is_empty()
     }
 
     /// Appends the whole frame, in its shortest form; nothing in a version that has no AUTH.
@@ -103,5 +96,18 @@ impl<'a> Auth<'a> {
                 self.user_properties.write(out);
             });
         });
+    }
+}
+
+impl fmt::Debug for Auth<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reason, method, data, reason_string, user_properties } = self;
+        f.debug_struct("Auth")
+            .field("reason", reason)
+            .field("method", method)
+            .field("data", &data.map(|data| Unsaid(data.len())))
+            .field("reason_string", reason_string)
+            .field("user_properties", user_properties)
+            .finish()
     }
 }

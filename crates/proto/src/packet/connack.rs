@@ -66,11 +66,7 @@ pub struct ConnackProperties<'a> {
 impl<'a> Connack<'a> {
     /// A refusal with nothing to add.
     pub fn refusal(reason: ReasonCode) -> Self {
-        Self {
-            session_present: false,
-            reason,
-            properties: ConnackProperties::default(),
-        }
+        Self { session_present: false, reason, properties: ConnackProperties::default() }
     }
 
     /// Reads the body (§3.2.2).
@@ -87,20 +83,13 @@ impl<'a> Connack<'a> {
             let reason = ReasonCode::from_wire(code, ReasonPlace::Connack, Peer::Server)?;
             (reason, ConnackProperties::read(&mut reader)?)
         } else {
-            (
-                ReasonCode::from_connack_return_code(code)?,
-                ConnackProperties::default(),
-            )
+            (ReasonCode::from_connack_return_code(code)?, ConnackProperties::default())
         };
         reader.finish()?;
         if session_present && reason.is_failure() {
             return Err(Violation::SessionPresentOnRefusal.into());
         }
-        Ok(Self {
-            session_present,
-            reason,
-            properties,
-        })
+        Ok(Self { session_present, reason, properties })
     }
 
     /// Appends the whole frame. Appends nothing where 3.x has no return code for the reason: then the server just closes
@@ -110,16 +99,11 @@ impl<'a> Connack<'a> {
     ///
     /// On a string or binary value of more than 65,535 bytes (see [`crate::check_text`]).
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
-        let code = if version.has_properties() {
-            Some(self.reason.get())
-        } else {
-            self.reason.connack_return_code()
-        };
+        let code = if version.has_properties() { Some(self.reason.get()) } else { self.reason.connack_return_code() };
         let Some(code) = code else {
             return;
         };
-        let says_present =
-            version.has_session_present() && self.session_present && !self.reason.is_failure();
+        let says_present = version.has_session_present() && self.session_present && !self.reason.is_failure();
         Writer::frame(out, PacketType::Connack.first_byte(), |out| {
             out.u8(if says_present { SESSION_PRESENT } else { 0 });
             out.u8(code);
@@ -133,12 +117,8 @@ impl<'a> Connack<'a> {
 impl<'a> ConnackProperties<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, PeerError> {
         let block = Properties::read(reader, PropertyPlace::Connack)?;
-        let user_properties =
-            UserProperties::of_checked_block(block.block(), PropertyPlace::Connack);
-        let mut properties = Self {
-            user_properties,
-            ..Self::default()
-        };
+        let user_properties = UserProperties::of_checked_block(block.block(), PropertyPlace::Connack);
+        let mut properties = Self { user_properties, ..Self::default() };
         for property in block {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the rest has no place here")]
             match property? {
@@ -183,39 +163,20 @@ impl<'a> ConnackProperties<'a> {
             out.property(self.session_expiry.map(Property::SessionExpiryInterval));
             out.property(self.receive_maximum.map(Property::ReceiveMaximum));
             // QoS 2 is said by absence (§3.2.2.3.4).
-            out.property(
-                self.maximum_qos
-                    .filter(|qos| *qos < QoS::ExactlyOnce)
-                    .map(Property::MaximumQoS),
-            );
+            out.property(self.maximum_qos.filter(|qos| *qos < QoS::ExactlyOnce).map(Property::MaximumQoS));
             out.property(self.retain_available.map(Property::RetainAvailable));
             out.property(self.maximum_packet_size.map(Property::MaximumPacketSize));
-            out.property(
-                self.assigned_client_id
-                    .map(Property::AssignedClientIdentifier),
-            );
+            out.property(self.assigned_client_id.map(Property::AssignedClientIdentifier));
             out.property(self.topic_alias_maximum.map(Property::TopicAliasMaximum));
             out.property(self.reason_string.map(Property::ReasonString));
             self.user_properties.write(out);
-            out.property(
-                self.wildcard_subscription_available
-                    .map(Property::WildcardSubscriptionAvailable),
-            );
-            out.property(
-                self.subscription_identifiers_available
-                    .map(Property::SubscriptionIdentifiersAvailable),
-            );
-            out.property(
-                self.shared_subscription_available
-                    .map(Property::SharedSubscriptionAvailable),
-            );
+            out.property(self.wildcard_subscription_available.map(Property::WildcardSubscriptionAvailable));
+            out.property(self.subscription_identifiers_available.map(Property::SubscriptionIdentifiersAvailable));
+            out.property(self.shared_subscription_available.map(Property::SharedSubscriptionAvailable));
             out.property(self.server_keep_alive.map(Property::ServerKeepAlive));
             out.property(self.response_information.map(Property::ResponseInformation));
             out.property(self.server_reference.map(Property::ServerReference));
-            out.property(
-                self.authentication_method
-                    .map(Property::AuthenticationMethod),
-            );
+            out.property(self.authentication_method.map(Property::AuthenticationMethod));
             out.property(self.authentication_data.map(Property::AuthenticationData));
         });
     }

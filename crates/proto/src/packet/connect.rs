@@ -1,12 +1,14 @@
 //! CONNECT (§3.1).
 
 use alloc::vec::Vec;
+use core::fmt;
 use core::num::{NonZeroU16, NonZeroU32};
 
 use super::{PacketType, PublishProperties};
 use crate::error::{Malformed, PeerError, Violation};
 use crate::property::{Properties, Property, PropertyPlace, UserProperties};
 use crate::qos::QoS;
+use crate::text::Unsaid;
 use crate::topic::TopicName;
 use crate::version::Version;
 use crate::wire::{Reader, Writer};
@@ -22,7 +24,7 @@ const CLEAN_START: u8 = 0b0000_0010;
 const RESERVED: u8 = 0b0000_0001;
 
 /// CONNECT (§3.1).
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Connect<'a> {
     /// Told by protocol name and level together.
     pub version: Version,
@@ -45,7 +47,7 @@ pub struct Connect<'a> {
 }
 
 /// A will (§3.1.2.5).
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Will<'a> {
     /// §3.1.3.3
     pub topic: TopicName<'a>,
@@ -62,7 +64,7 @@ pub struct Will<'a> {
 }
 
 /// What a v5 CONNECT may add (§3.1.2.11).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Default, Eq, PartialEq)]
 pub struct ConnectProperties<'a> {
     /// Seconds (§3.1.2.11.2). Ask [`Connect::session_expiry`].
     pub session_expiry: Option<u32>,
@@ -92,8 +94,7 @@ impl<'a> Connect<'a> {
 
     /// Seconds that the session outlives the connection: 0 ends with it, `u32::MAX` never ends (§3.1.2.11.2).
     pub const fn session_expiry(&self) -> u32 {
-        self.version
-            .session_expiry(self.clean_start, self.properties.session_expiry)
+        self.version.session_expiry(self.clean_start, self.properties.session_expiry)
     }
 
     /// Reads the body (§3.1.2, §3.1.3).
@@ -104,32 +105,15 @@ impl<'a> Connect<'a> {
         let flags = reader.u8()?;
         check_flags(version, flags)?;
         let keep_alive = reader.u16()?;
-        let properties = if version.has_properties() {
-            ConnectProperties::read(&mut reader)?
-        } else {
-            ConnectProperties::default()
-        };
+        let properties =
+            if version.has_properties() { ConnectProperties::read(&mut reader)? } else { ConnectProperties::default() };
         // The order of the payload [MQTT-3.1.3-1].
         let client_id = reader.text()?;
-        let will = if flags & WILL != 0 {
-            Some(Will::read(version, flags, &mut reader)?)
-        } else {
-            None
-        };
-        let user_name_is_there =
-            flags & USER_NAME != 0 && !(version.allows_missing_user_name() && reader.is_empty());
-        let username = if user_name_is_there {
-            Some(reader.text()?)
-        } else {
-            None
-        };
-        let password_is_there =
-            flags & PASSWORD != 0 && !(version.allows_missing_user_name() && reader.is_empty());
-        let password = if password_is_there {
-            Some(reader.binary()?)
-        } else {
-            None
-        };
+        let will = if flags & WILL != 0 { Some(Will::read(version, flags, &mut reader)?) } else { None };
+        let user_name_is_there = flags & USER_NAME != 0 && !(version.allows_missing_user_name() && reader.is_empty());
+        let username = if user_name_is_there { Some(reader.text()?) } else { None };
+        let password_is_there = flags & PASSWORD != 0 && !(version.allows_missing_user_name() && reader.is_empty());
+        let password = if password_is_there { Some(reader.binary()?) } else { None };
         reader.finish()?;
         Ok(Self {
             version,
@@ -190,11 +174,7 @@ impl<'a> Connect<'a> {
 fn read_version(reader: &mut Reader<'_>) -> Result<(Version, bool), PeerError> {
     // As bytes: a name that is not even text is still just the wrong name.
     let name = reader.binary()?;
-    let Some(name) = Version::ALL
-        .map(Version::protocol_name)
-        .into_iter()
-        .find(|ours| ours.as_bytes() == name)
-    else {
+    let Some(name) = Version::ALL.map(Version::protocol_name).into_iter().find(|ours| ours.as_bytes() == name) else {
         return Err(Violation::UnknownProtocolName.into());
     };
     let level = reader.u8()?;
@@ -223,21 +203,11 @@ fn check_flags(version: Version, flags: u8) -> Result<(), Malformed> {
 impl<'a> Will<'a> {
     fn read(version: Version, flags: u8, reader: &mut Reader<'a>) -> Result<Self, PeerError> {
         let qos = QoS::try_from((flags & WILL_QOS) >> 3).map_err(|_| Malformed::ReservedWillQoS)?;
-        let (delay, properties) = if version.has_properties() {
-            read_will_properties(reader)?
-        } else {
-            (0, PublishProperties::default())
-        };
+        let (delay, properties) =
+            if version.has_properties() { read_will_properties(reader)? } else { (0, PublishProperties::default()) };
         let topic = TopicName::new(reader.text()?)?;
         let payload = reader.binary()?;
-        Ok(Self {
-            topic,
-            payload,
-            qos,
-            retain: flags & WILL_RETAIN != 0,
-            delay,
-            properties,
-        })
+        Ok(Self { topic, payload, qos, retain: flags & WILL_RETAIN != 0, delay, properties })
     }
 
     fn write(&self, version: Version, out: &mut Writer<'_>) {
@@ -246,13 +216,8 @@ impl<'a> Will<'a> {
                 if self.delay > 0 {
                     out.property(Some(Property::WillDelayInterval(self.delay)));
                 }
-                out.property(
-                    self.properties
-                        .message_expiry
-                        .map(Property::MessageExpiryInterval),
-                );
-                self.properties
-                    .each_forwarded(|property| property.write(out));
+                out.property(self.properties.message_expiry.map(Property::MessageExpiryInterval));
+                self.properties.each_forwarded(|property| property.write(out));
             });
         }
         out.text(self.topic.as_str());
@@ -264,21 +229,13 @@ impl<'a> Will<'a> {
     }
 }
 
-fn read_will_properties<'a>(
-    reader: &mut Reader<'a>,
-) -> Result<(u32, PublishProperties<'a>), PeerError> {
+fn read_will_properties<'a>(reader: &mut Reader<'a>) -> Result<(u32, PublishProperties<'a>), PeerError> {
     let block = Properties::read(reader, PropertyPlace::Will)?;
     let user_properties = UserProperties::of_checked_block(block.block(), PropertyPlace::Will);
-    let mut properties = PublishProperties {
-        user_properties,
-        ..PublishProperties::default()
-    };
+    let mut properties = PublishProperties { user_properties, ..PublishProperties::default() };
     let mut delay = 0;
     for property in block {
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "the message takes its own and refuses the rest"
-        )]
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the message takes its own and refuses the rest")]
         match property? {
             Property::WillDelayInterval(seconds) => delay = seconds,
             of_message => properties.set(of_message)?,
@@ -290,12 +247,8 @@ fn read_will_properties<'a>(
 impl<'a> ConnectProperties<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, PeerError> {
         let block = Properties::read(reader, PropertyPlace::Connect)?;
-        let user_properties =
-            UserProperties::of_checked_block(block.block(), PropertyPlace::Connect);
-        let mut properties = Self {
-            user_properties,
-            ..Self::default()
-        };
+        let user_properties = UserProperties::of_checked_block(block.block(), PropertyPlace::Connect);
+        let mut properties = Self { user_properties, ..Self::default() };
         for property in block {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the rest has no place here")]
             match property? {
@@ -331,19 +284,10 @@ impl<'a> ConnectProperties<'a> {
             out.property(self.receive_maximum.map(Property::ReceiveMaximum));
             out.property(self.maximum_packet_size.map(Property::MaximumPacketSize));
             out.property(self.topic_alias_maximum.map(Property::TopicAliasMaximum));
-            out.property(
-                self.request_response_information
-                    .map(Property::RequestResponseInformation),
-            );
-            out.property(
-                self.request_problem_information
-                    .map(Property::RequestProblemInformation),
-            );
+            out.property(self.request_response_information.map(Property::RequestResponseInformation));
+            out.property(self.request_problem_information.map(Property::RequestProblemInformation));
             self.user_properties.write(out);
-            out.property(
-                self.authentication_method
-                    .map(Property::AuthenticationMethod),
-            );
+            out.property(self.authentication_method.map(Property::AuthenticationMethod));
             out.property(self.authentication_data.map(Property::AuthenticationData));
         });
     }
@@ -351,5 +295,52 @@ impl<'a> ConnectProperties<'a> {
     /// May acknowledgements carry reason strings and user properties [MQTT-3.1.2-29]?
     pub fn wants_problem_information(&self) -> bool {
         self.request_problem_information.unwrap_or(true)
+    }
+}
+
+impl fmt::Debug for Connect<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, bridge, clean_start, keep_alive, client_id, will, username, password, properties } = self;
+        f.debug_struct("Connect")
+            .field("version", version)
+            .field("bridge", bridge)
+            .field("clean_start", clean_start)
+            .field("keep_alive", keep_alive)
+            .field("client_id", client_id)
+            .field("will", will)
+            .field("username", username)
+            .field("password", &password.map(|password| Unsaid(password.len())))
+            .field("properties", properties)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Will<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, payload, qos, retain, delay, properties } = self;
+        f.debug_struct("Will")
+            .field("topic", topic)
+            .field("payload", &Unsaid(payload.len()))
+            .field("qos", qos)
+            .field("retain", retain)
+            .field("delay", delay)
+            .field("properties", properties)
+            .finish()
+    }
+}
+
+impl fmt::Debug for ConnectProperties<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectProperties")
+            .field("session_expiry", &self.session_expiry)
+            .field("receive_maximum", &self.receive_maximum)
+            .field("maximum_packet_size", &self.maximum_packet_size)
+            .field("topic_alias_maximum", &self.topic_alias_maximum)
+            .field("request_response_information", &self.request_response_information)
+            .field("request_problem_information", &self.request_problem_information)
+            .field("user_properties", &self.user_properties)
+            .field("authentication_method", &self.authentication_method)
+            .field("authentication_data", &self.authentication_data.map(|data| Unsaid(data.len())))
+            .finish()
     }
 }

@@ -28,13 +28,7 @@ pub struct Disconnect<'a> {
 impl<'a> Disconnect<'a> {
     /// One with nothing to add.
     pub const fn new(reason: ReasonCode) -> Self {
-        Self {
-            reason,
-            session_expiry: None,
-            reason_string: None,
-            user_properties: UserProperties::EMPTY,
-            server_reference: None,
-        }
+        Self { reason, session_expiry: None, reason_string: None, user_properties: UserProperties::EMPTY, server_reference: None }
     }
 
     /// Reads the body. In v5 the property length may be missing, and the reason code before it too (§3.14.2.1).
@@ -54,17 +48,14 @@ impl<'a> Disconnect<'a> {
 
     fn read_properties(&mut self, from: Peer, reader: &mut Reader<'a>) -> Result<(), PeerError> {
         let block = Properties::read(reader, PropertyPlace::Disconnect)?;
-        self.user_properties =
-            UserProperties::of_checked_block(block.block(), PropertyPlace::Disconnect);
+        self.user_properties = UserProperties::of_checked_block(block.block(), PropertyPlace::Disconnect);
         for property in block {
             match (property?, from) {
                 (Property::SessionExpiryInterval(seconds), Peer::Client) => {
                     self.session_expiry = Some(seconds);
                 }
                 (Property::SessionExpiryInterval(_), Peer::Server) => {
-                    return Err(
-                        Violation::PropertyDirection(PropertyId::SessionExpiryInterval).into(),
-                    );
+                    return Err(Violation::PropertyDirection(PropertyId::SessionExpiryInterval).into());
                 }
                 (Property::ServerReference(text), Peer::Server) => {
                     self.server_reference = Some(text);

@@ -20,9 +20,7 @@ pub use connect::{Connect, ConnectProperties, Will};
 pub use disconnect::Disconnect;
 pub use publish::{Publish, PublishHead, PublishProperties, mark_repeated, set_packet_id};
 pub use suback::{Reasons, Suback, Unsuback};
-pub use subscribe::{
-    RetainHandling, Subscribe, SubscribeEntries, SubscribeEntry, SubscriptionOptions,
-};
+pub use subscribe::{RetainHandling, Subscribe, SubscribeEntries, SubscribeEntry, SubscriptionOptions};
 pub use unsubscribe::{Unsubscribe, UnsubscribeFilters};
 
 use crate::error::{Malformed, PeerError, Violation};
@@ -124,11 +122,7 @@ impl PacketType {
     }
 
     const fn fixed_flags(self) -> u8 {
-        if matches!(self, Self::Pubrel | Self::Subscribe | Self::Unsubscribe) {
-            0b0010
-        } else {
-            0
-        }
+        if matches!(self, Self::Pubrel | Self::Subscribe | Self::Unsubscribe) { 0b0010 } else { 0 }
     }
 
     /// Table 2-2 [MQTT-2.1.3-1] [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1] [MQTT-3.14.1-1] [MQTT-3.15.1-1].
@@ -139,40 +133,21 @@ impl PacketType {
         if flags == fixed || (may_be_dup && flags == fixed | DUP) {
             return Ok(());
         }
-        Err(Malformed::ReservedFlags {
-            packet: self,
-            flags,
-        })
+        Err(Malformed::ReservedFlags { packet: self, flags })
     }
 
     /// May `from` send it (Table 2-1)?
     const fn is_sent_by(self, version: Version, from: Peer) -> bool {
         match (self, from) {
             (
-                Self::Publish
-                | Self::Puback
-                | Self::Pubrec
-                | Self::Pubrel
-                | Self::Pubcomp
-                | Self::Auth,
+                Self::Publish | Self::Puback | Self::Pubrec | Self::Pubrel | Self::Pubcomp | Self::Auth,
                 Peer::Client | Peer::Server,
             )
-            | (
-                Self::Connect
-                | Self::Subscribe
-                | Self::Unsubscribe
-                | Self::Pingreq
-                | Self::Disconnect,
-                Peer::Client,
-            )
-            | (Self::Connack | Self::Suback | Self::Unsuback | Self::Pingresp, Peer::Server) => {
-                true
-            }
+            | (Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::Pingreq | Self::Disconnect, Peer::Client)
+            | (Self::Connack | Self::Suback | Self::Unsuback | Self::Pingresp, Peer::Server) => true,
             (Self::Disconnect, Peer::Server) => version.server_may_disconnect(),
             (Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::Pingreq, Peer::Server)
-            | (Self::Connack | Self::Suback | Self::Unsuback | Self::Pingresp, Peer::Client) => {
-                false
-            }
+            | (Self::Connack | Self::Suback | Self::Unsuback | Self::Pingresp, Peer::Client) => false,
         }
     }
 }
@@ -211,12 +186,7 @@ pub enum Packet<'a> {
 /// Checks all that can be known from the packet alone, who sent it included. CONNECT tells its own version and does not
 /// ask for `version`.
 #[inline]
-pub fn decode(
-    version: Version,
-    from: Peer,
-    first: u8,
-    body: &[u8],
-) -> Result<Packet<'_>, PeerError> {
+pub fn decode(version: Version, from: Peer, first: u8, body: &[u8]) -> Result<Packet<'_>, PeerError> {
     let packet = PacketType::of(first)?;
     let flags = first & 0x0f;
     // The flags of PUBLISH say something, and both sides send it; the others are held against the tables.
@@ -250,21 +220,12 @@ pub fn decode(
 
 /// Tables 2-1 and 2-2: may this packet come from there, with these flags?
 #[inline]
-fn check_tables(
-    version: Version,
-    from: Peer,
-    packet: PacketType,
-    flags: u8,
-) -> Result<(), PeerError> {
+fn check_tables(version: Version, from: Peer, packet: PacketType, flags: u8) -> Result<(), PeerError> {
     if packet == PacketType::Auth && !version.has_auth() {
         return Err(Malformed::ReservedPacketType(packet as u8).into());
     }
     packet.check_flags(version, flags)?;
-    if packet.is_sent_by(version, from) {
-        Ok(())
-    } else {
-        Err(Violation::WrongDirection(packet).into())
-    }
+    if packet.is_sent_by(version, from) { Ok(()) } else { Err(Violation::WrongDirection(packet).into()) }
 }
 
 impl Packet<'_> {

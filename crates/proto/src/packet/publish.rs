@@ -1,16 +1,15 @@
 //! PUBLISH (§3.3), the hot path: decoded without allocation, encoded straight into the out-buffer.
 
 use alloc::vec::Vec;
+use core::fmt;
 use core::num::NonZeroU16;
 
 use super::{PacketType, Peer};
 use crate::error::{Malformed, PeerError, Violation};
 use crate::packet_id::PacketId;
-use crate::property::{
-    Properties, Property, PropertyId, PropertyPlace, SubscriptionId, SubscriptionIds,
-    UserProperties,
-};
+use crate::property::{Properties, Property, PropertyId, PropertyPlace, SubscriptionId, SubscriptionIds, UserProperties};
 use crate::qos::QoS;
+use crate::text::Unsaid;
 use crate::topic::TopicName;
 use crate::version::Version;
 use crate::wire::{FRAME_LEN_MAX, FrameError, Reader, VARINT_MAX, Writer, varint_len};
@@ -20,7 +19,7 @@ const QOS: u8 = 0b0110;
 const RETAIN: u8 = 0b0001;
 
 /// PUBLISH (§3.3).
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Publish<'a> {
     /// Sent before, perhaps in vain (§3.3.1.1).
     pub dup: bool,
@@ -62,12 +61,7 @@ pub struct PublishProperties<'a> {
 impl<'a> Publish<'a> {
     /// Reads flags and body (§3.3.1, §3.3.2).
     #[inline]
-    pub fn decode(
-        version: Version,
-        from: Peer,
-        flags: u8,
-        body: &'a [u8],
-    ) -> Result<Self, PeerError> {
+    pub fn decode(version: Version, from: Peer, flags: u8, body: &'a [u8]) -> Result<Self, PeerError> {
         let qos = QoS::try_from((flags & QOS) >> 1)?;
         let dup = flags & DUP != 0;
         if dup && qos == QoS::AtMostOnce {
@@ -75,16 +69,9 @@ impl<'a> Publish<'a> {
         }
         let mut reader = Reader::new(body);
         let topic = reader.unchecked_topic()?;
-        let packet_id = if qos == QoS::AtMostOnce {
-            None
-        } else {
-            Some(reader.packet_id()?)
-        };
-        let properties = if version.has_properties() {
-            PublishProperties::read(&mut reader, from)?
-        } else {
-            PublishProperties::default()
-        };
+        let packet_id = if qos == QoS::AtMostOnce { None } else { Some(reader.packet_id()?) };
+        let properties =
+            if version.has_properties() { PublishProperties::read(&mut reader, from)? } else { PublishProperties::default() };
         let topic = if topic.is_empty() && version.has_topic_aliases() {
             if properties.topic_alias.is_none() {
                 return Err(Violation::NoTopic.into());
@@ -94,15 +81,7 @@ impl<'a> Publish<'a> {
             Some(TopicName::new(topic)?)
         };
         let payload = reader.rest();
-        Ok(Self {
-            dup,
-            qos,
-            retain: flags & RETAIN != 0,
-            topic,
-            packet_id,
-            payload,
-            properties,
-        })
+        Ok(Self { dup, qos, retain: flags & RETAIN != 0, topic, packet_id, payload, properties })
     }
 
     /// Appends the whole frame, or nothing if no frame can hold it.
@@ -135,6 +114,21 @@ impl<'a> Publish<'a> {
     }
 }
 
+impl fmt::Debug for Publish<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dup, qos, retain, topic, packet_id, payload, properties } = self;
+        f.debug_struct("Publish")
+            .field("dup", dup)
+            .field("qos", qos)
+            .field("retain", retain)
+            .field("topic", topic)
+            .field("packet_id", packet_id)
+            .field("payload", &Unsaid(payload.len()))
+            .field("properties", properties)
+            .finish()
+    }
+}
+
 impl<'a> PublishProperties<'a> {
     #[inline]
     fn read(reader: &mut Reader<'a>, from: Peer) -> Result<Self, PeerError> {
@@ -155,9 +149,7 @@ impl<'a> PublishProperties<'a> {
         for property in block {
             let property = property?;
             if property.id() == PropertyId::SubscriptionIdentifier && from == Peer::Client {
-                return Err(
-                    Violation::PropertyDirection(PropertyId::SubscriptionIdentifier).into(),
-                );
+                return Err(Violation::PropertyDirection(PropertyId::SubscriptionIdentifier).into());
             }
             properties.set(property)?;
         }
@@ -196,10 +188,7 @@ impl<'a> PublishProperties<'a> {
 
     /// Reads what [`PublishProperties::forwarded_block`] wrote.
     pub fn from_forwarded_block(block: &'a [u8]) -> Result<Self, PeerError> {
-        Self::read_block(
-            Properties::of_block(block, PropertyPlace::Publish),
-            Peer::Client,
-        )
+        Self::read_block(Properties::of_block(block, PropertyPlace::Publish), Peer::Client)
     }
 
     pub(super) fn each_forwarded(&self, mut each: impl FnMut(Property<'a>)) {
@@ -223,7 +212,7 @@ impl<'a> PublishProperties<'a> {
 
 /// A PUBLISH to encode from what a server keeps of a message: the forwarded properties as one block of bytes that is
 /// copied, never parsed. In a version without properties they and the aliases are left out.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy)]
 pub struct PublishHead<'a> {
     /// A topic name, or empty where an alias stands for it.
     pub topic: &'a str,
@@ -271,11 +260,7 @@ impl PublishHead<'_> {
     ///
     /// On a topic of more than 65,535 bytes, and on a packet identifier that does not go with the QoS.
     #[inline]
-    pub fn encode_without_payload(
-        &self,
-        version: Version,
-        out: &mut Vec<u8>,
-    ) -> Result<(), FrameError> {
+    pub fn encode_without_payload(&self, version: Version, out: &mut Vec<u8>) -> Result<(), FrameError> {
         assert_eq!(
             self.packet_id.is_some(),
             self.qos > QoS::AtMostOnce,
@@ -325,18 +310,13 @@ impl PublishHead<'_> {
     fn properties_len(&self) -> usize {
         let expiry = if self.message_expiry.is_some() { 5 } else { 0 };
         let alias = if self.topic_alias.is_some() { 3 } else { 0 };
-        let ids: usize = self
-            .subscription_ids
-            .iter()
-            .map(|id| Property::SubscriptionIdentifier(*id).len())
-            .sum();
+        let ids: usize = self.subscription_ids.iter().map(|id| Property::SubscriptionIdentifier(*id).len()).sum();
         self.forwarded.len() + expiry + alias + ids
     }
 
     #[inline]
     fn write_properties(&self, out: &mut Writer<'_>) {
-        let len = u32::try_from(self.properties_len())
-            .expect("the remaining length has been checked, and this is less");
+        let len = u32::try_from(self.properties_len()).expect("the remaining length has been checked, and this is less");
         out.varint(len);
         out.property(self.message_expiry.map(Property::MessageExpiryInterval));
         out.property(self.topic_alias.map(Property::TopicAlias));
@@ -347,10 +327,7 @@ impl PublishHead<'_> {
     }
 }
 
-const _: () = assert!(
-    FRAME_LEN_MAX < u32::MAX,
-    "a frame's length fits into 32 bits"
-);
+const _: () = assert!(FRAME_LEN_MAX < u32::MAX, "a frame's length fits into 32 bits");
 
 /// Sets DUP in an encoded PUBLISH that is sent again [MQTT-3.3.1-1].
 #[inline]
@@ -369,10 +346,7 @@ pub fn mark_repeated(frame: &mut [u8]) {
 pub fn set_packet_id(frame: &mut [u8], id: PacketId) {
     const IS_PUBLISH: &str = "the caller has encoded a PUBLISH with QoS 1 or 2";
     let first = frame.first().copied().expect(IS_PUBLISH);
-    assert!(
-        first >> 4 == PacketType::Publish as u8 && first & QOS != 0,
-        "{IS_PUBLISH}"
-    );
+    assert!(first >> 4 == PacketType::Publish as u8 && first & QOS != 0, "{IS_PUBLISH}");
     let length_bytes = 1 + frame[1..].iter().take_while(|byte| **byte >= 0x80).count();
     let topic_at = 1 + length_bytes;
     let topic_len = u16::from_be_bytes([frame[topic_at], frame[topic_at + 1]]);

@@ -2,6 +2,7 @@
 //! [MQTT-3.11.3-1].
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::{AckProperties, PacketType, Peer};
 use crate::error::PeerError;
@@ -34,10 +35,10 @@ pub struct Unsuback<'a> {
 }
 
 /// Reason codes, one per filter: read from a packet, or put together by us.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Reasons<'a>(Codes<'a>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum Codes<'a> {
     /// Bytes that have been checked.
     Payload(&'a [u8]),
@@ -66,10 +67,7 @@ impl<'a> Reasons<'a> {
             Codes::Payload(payload) => (payload, &[]),
             Codes::Slice(slice) => (&[], slice),
         };
-        payload
-            .iter()
-            .filter_map(|code| ReasonCode::new(*code))
-            .chain(slice.iter().copied())
+        payload.iter().filter_map(|code| ReasonCode::new(*code)).chain(slice.iter().copied())
     }
 
     /// How many there are.
@@ -100,6 +98,12 @@ impl PartialEq for Reasons<'_> {
 
 impl Eq for Reasons<'_> {}
 
+impl fmt::Debug for Reasons<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
 impl<'a> Suback<'a> {
     /// Reads the body (§3.9.2, §3.9.3).
     #[inline(never)]
@@ -112,11 +116,7 @@ impl<'a> Suback<'a> {
             AckProperties::default()
         };
         let reasons = Reasons::read(version, ReasonPlace::Suback, reader)?;
-        Ok(Self {
-            id,
-            reasons,
-            properties,
-        })
+        Ok(Self { id, reasons, properties })
     }
 
     /// Appends the whole frame.
@@ -131,11 +131,7 @@ impl<'a> Suback<'a> {
                 self.properties.write(out);
             }
             for reason in self.reasons.iter() {
-                out.u8(if version.has_properties() {
-                    reason.get()
-                } else {
-                    reason.suback_return_code()
-                });
+                out.u8(if version.has_properties() { reason.get() } else { reason.suback_return_code() });
             }
         });
     }
@@ -149,19 +145,11 @@ impl<'a> Unsuback<'a> {
         let id = reader.packet_id()?;
         if !version.unsuback_has_reasons() {
             reader.finish()?;
-            return Ok(Self {
-                id,
-                reasons: Reasons::EMPTY,
-                properties: AckProperties::default(),
-            });
+            return Ok(Self { id, reasons: Reasons::EMPTY, properties: AckProperties::default() });
         }
         let properties = AckProperties::read(&mut reader, PropertyPlace::Unsuback)?;
         let reasons = Reasons::read(version, ReasonPlace::Unsuback, reader)?;
-        Ok(Self {
-            id,
-            reasons,
-            properties,
-        })
+        Ok(Self { id, reasons, properties })
     }
 
     /// Appends the whole frame.

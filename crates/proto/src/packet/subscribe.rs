@@ -1,6 +1,7 @@
 //! SUBSCRIBE (§3.8).
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::PacketType;
 use crate::error::{Malformed, PeerError, Violation};
@@ -68,23 +69,14 @@ pub enum RetainHandling {
 impl From<QoS> for SubscriptionOptions {
     /// What 3.x means by a QoS alone.
     fn from(qos: QoS) -> Self {
-        Self {
-            qos,
-            no_local: false,
-            retain_as_published: false,
-            retain_handling: RetainHandling::Send,
-        }
+        Self { qos, no_local: false, retain_as_published: false, retain_handling: RetainHandling::Send }
     }
 }
 
 impl SubscriptionOptions {
     /// Reads the byte behind a filter.
     pub fn from_byte(version: Version, byte: u8) -> Result<Self, PeerError> {
-        let reserved = if version.has_subscription_options() {
-            RESERVED
-        } else {
-            !QOS
-        };
+        let reserved = if version.has_subscription_options() { RESERVED } else { !QOS };
         if byte & reserved != 0 {
             return Err(Malformed::ReservedSubscriptionOptions.into());
         }
@@ -108,20 +100,16 @@ impl SubscriptionOptions {
             return qos;
         }
         let no_local = if self.no_local { NO_LOCAL } else { 0 };
-        let retain_as_published = if self.retain_as_published {
-            RETAIN_AS_PUBLISHED
-        } else {
-            0
-        };
+        let retain_as_published = if self.retain_as_published { RETAIN_AS_PUBLISHED } else { 0 };
         qos | no_local | retain_as_published | (self.retain_handling as u8) << 4
     }
 }
 
 /// The filters of a SUBSCRIBE in their order: read from a packet, or put together by us.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct SubscribeEntries<'a>(Entries<'a>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum Entries<'a> {
     /// A payload that has been checked.
     Payload(Version, &'a [u8]),
@@ -151,8 +139,7 @@ impl<'a> SubscribeEntries<'a> {
             Entries::Slice(slice) => (Version::V5, &[], slice),
         };
         let mut reader = Reader::new(payload);
-        let from_payload =
-            core::iter::from_fn(move || SubscribeEntry::read(version, &mut reader).ok());
+        let from_payload = core::iter::from_fn(move || SubscribeEntry::read(version, &mut reader).ok());
         from_payload.chain(slice.iter().copied())
     }
 
@@ -189,6 +176,12 @@ impl PartialEq for SubscribeEntries<'_> {
 
 impl Eq for SubscribeEntries<'_> {}
 
+impl fmt::Debug for SubscribeEntries<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
 impl<'a> Subscribe<'a> {
     /// Reads the body (§3.8.2, §3.8.3).
     #[inline(never)]
@@ -199,8 +192,7 @@ impl<'a> Subscribe<'a> {
         let mut user_properties = UserProperties::EMPTY;
         if version.has_properties() {
             let block = Properties::read(&mut reader, PropertyPlace::Subscribe)?;
-            user_properties =
-                UserProperties::of_checked_block(block.block(), PropertyPlace::Subscribe);
+            user_properties = UserProperties::of_checked_block(block.block(), PropertyPlace::Subscribe);
             for property in block {
                 #[expect(clippy::wildcard_enum_match_arm, reason = "the rest has no place here")]
                 match property? {
@@ -211,12 +203,7 @@ impl<'a> Subscribe<'a> {
             }
         }
         let entries = SubscribeEntries::read(version, reader)?;
-        Ok(Self {
-            id,
-            subscription_id,
-            user_properties,
-            entries,
-        })
+        Ok(Self { id, subscription_id, user_properties, entries })
     }
 
     /// Appends the whole frame.

@@ -1,6 +1,7 @@
 //! UNSUBSCRIBE (§3.10).
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::PacketType;
 use crate::error::{PeerError, Violation};
@@ -21,10 +22,10 @@ pub struct Unsubscribe<'a> {
 }
 
 /// The filters of an UNSUBSCRIBE in their order: read from a packet, or put together by us.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct UnsubscribeFilters<'a>(Filters<'a>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum Filters<'a> {
     /// A payload that has been checked.
     Payload(&'a [u8]),
@@ -79,6 +80,12 @@ impl PartialEq for UnsubscribeFilters<'_> {
 
 impl Eq for UnsubscribeFilters<'_> {}
 
+impl fmt::Debug for UnsubscribeFilters<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
 impl<'a> Unsubscribe<'a> {
     /// Reads the body (§3.10.2, §3.10.3).
     #[inline(never)]
@@ -91,11 +98,7 @@ impl<'a> Unsubscribe<'a> {
             UserProperties::EMPTY
         };
         let filters = UnsubscribeFilters::read(reader)?;
-        Ok(Self {
-            id,
-            user_properties,
-            filters,
-        })
+        Ok(Self { id, user_properties, filters })
     }
 
     /// Appends the whole frame.

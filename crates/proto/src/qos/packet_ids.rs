@@ -14,10 +14,7 @@ pub(super) struct PacketIds {
 
 impl PacketIds {
     pub(super) const fn new() -> Self {
-        Self {
-            next: PacketId::FIRST,
-            known_free: 0,
-        }
+        Self { next: PacketId::FIRST, known_free: 0 }
     }
 
     /// Forgets what was known to be free: an identifier has been taken elsewhere.
@@ -91,9 +88,7 @@ mod tests {
         let in_use = [id(2), id(3), id(65_535)];
         let mut ids = PacketIds::new();
 
-        let taken: Vec<u16> = (0..65_532)
-            .map(|_| ids.take(in_use.into_iter()).unwrap().get())
-            .collect();
+        let taken: Vec<u16> = (0..65_532).map(|_| ids.take(in_use.into_iter()).unwrap().get()).collect();
 
         assert_eq!(taken[..3], [1, 4, 5]);
         assert_eq!(taken.last(), Some(&65_534));
@@ -105,10 +100,7 @@ mod tests {
         let all = || (1..=u16::MAX).filter_map(PacketId::new);
         let mut ids = PacketIds::new();
 
-        assert_eq!(
-            ids.take(all().filter(|id| id.get() != 40_000)),
-            Some(id(40_000))
-        );
+        assert_eq!(ids.take(all().filter(|id| id.get() != 40_000)), Some(id(40_000)));
         assert_eq!(ids.take(all()), None);
     }
 }

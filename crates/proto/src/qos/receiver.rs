@@ -32,9 +32,7 @@ impl<M> Default for Receiver<M> {
 impl<M> Receiver<M> {
     /// Nothing open; owns no memory.
     pub const fn new() -> Self {
-        Self {
-            open: VecDeque::new(),
-        }
+        Self { open: VecDeque::new() }
     }
 
     /// A QoS 2 PUBLISH has come. DUP says nothing certain and is not asked.
@@ -51,10 +49,7 @@ impl<M> Receiver<M> {
     #[inline]
     pub fn store(&mut self, id: PacketId, message: M) -> Option<M> {
         match self.find(id) {
-            Ok(at) => self
-                .open
-                .get_mut(at)
-                .map(|(_, kept)| core::mem::replace(kept, message)),
+            Ok(at) => self.open.get_mut(at).map(|(_, kept)| core::mem::replace(kept, message)),
             Err(at) => {
                 self.open.insert(at, (id, message));
                 None

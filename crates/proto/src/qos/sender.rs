@@ -50,9 +50,7 @@ impl<M> Sending<M> {
         use Sending::*;
         match (self, kind) {
             // "Refused" frees the identifier at once [MQTT-4.3.3-9].
-            (AwaitPuback(message), Puback) | (AwaitPubrec(message), Pubrec)
-                if reason.is_failure() =>
-            {
+            (AwaitPuback(message), Puback) | (AwaitPubrec(message), Pubrec) if reason.is_failure() => {
                 Ok(Step::Finish(Some(message), Outcome::Refused(reason)))
             }
             (AwaitPuback(message), Puback) => Ok(Step::Finish(Some(message), Outcome::Delivered)),
@@ -158,13 +156,7 @@ struct Exchange<M> {
 impl<M> Sender<M> {
     /// Nothing open; owns no memory. `window` is the other side's Receive Maximum (§4.9), for 3.x a limit of our own.
     pub const fn new(window: u16) -> Self {
-        Self {
-            exchanges: VecDeque::new(),
-            requests: Vec::new(),
-            ids: PacketIds::new(),
-            window,
-            waiting: 0,
-        }
+        Self { exchanges: VecDeque::new(), requests: Vec::new(), ids: PacketIds::new(), window, waiting: 0 }
     }
 
     /// A new connection has brought a new Receive Maximum; quotas do not outlive the connection (§4.9).
@@ -192,23 +184,14 @@ impl<M> Sender<M> {
     /// If there is no room, or for QoS 0, which has no exchange.
     #[inline]
     pub fn begin(&mut self, qos: QoS, message: M) -> PacketId {
-        assert!(
-            self.has_room(),
-            "the caller asks has_room() first [MQTT-4.9.0-2]"
-        );
+        assert!(self.has_room(), "the caller asks has_room() first [MQTT-4.9.0-2]");
         let state = match qos {
             QoS::AtMostOnce => panic!("QoS 0 opens no exchange (§4.3.1)"),
             QoS::AtLeastOnce => Sending::AwaitPuback(message),
             QoS::ExactlyOnce => Sending::AwaitPubrec(message),
         };
-        let id = self
-            .take_id()
-            .expect("has_room() has seen a free identifier");
-        self.exchanges.push_back(Exchange {
-            id,
-            waiting: false,
-            state,
-        });
+        let id = self.take_id().expect("has_room() has seen a free identifier");
+        self.exchanges.push_back(Exchange { id, waiting: false, state });
         id
     }
 
@@ -240,24 +223,14 @@ impl<M> Sender<M> {
         if !self.has_free_id() {
             return None;
         }
-        let Self {
-            exchanges,
-            requests,
-            ids,
-            ..
-        } = self;
+        let Self { exchanges, requests, ids, .. } = self;
         let requests = requests.iter().copied();
         ids.take(exchanges.iter().map(|exchange| exchange.id).chain(requests))
     }
 
     /// An acknowledgement has come.
     #[inline]
-    pub fn on_ack(
-        &mut self,
-        kind: AckKind,
-        id: PacketId,
-        reason: ReasonCode,
-    ) -> Result<Acked<M>, AckError> {
+    pub fn on_ack(&mut self, kind: AckKind, id: PacketId, reason: ReasonCode) -> Result<Acked<M>, AckError> {
         let Some(at) = self.find(id) else {
             return Err(AckError::Unknown { kind, id });
         };
@@ -286,11 +259,7 @@ impl<M> Sender<M> {
     /// No more `PUBLISHes` than the window has room for: the rest waits, and [`Sender::resume_next`] gives it out as
     /// acknowledgements make room. PUBRELs never wait [MQTT-3.3.4-10].
     pub fn resume(&mut self) -> impl Iterator<Item = (PacketId, &Sending<M>)> {
-        let released = self
-            .exchanges
-            .iter()
-            .filter(|exchange| exchange.is_released())
-            .count();
+        let released = self.exchanges.iter().filter(|exchange| exchange.is_released()).count();
         let mut room = usize::from(self.window).saturating_sub(released);
         self.waiting = 0;
         for exchange in &mut self.exchanges {
@@ -301,30 +270,24 @@ impl<M> Sender<M> {
                 room -= 1;
             }
         }
-        self.iter_on_the_wire()
+        self.on_the_wire()
     }
 
     /// The next PUBLISH to send again, DUP 1, if one waits and there is room for it.
     pub fn resume_next(&mut self) -> Option<(PacketId, &Sending<M>)> {
-        if self.waiting == 0
-            || self.exchanges.len() - usize::from(self.waiting) >= usize::from(self.window)
-        {
+        if self.waiting == 0 || self.exchanges.len() - usize::from(self.waiting) >= usize::from(self.window) {
             return None;
         }
-        let next = self
-            .exchanges
-            .iter_mut()
-            .find(|exchange| exchange.waiting)?;
+        let next = self.exchanges.iter_mut().find(|exchange| exchange.waiting)?;
         next.waiting = false;
         self.waiting -= 1;
         Some((next.id, &next.state))
     }
 
-    fn iter_on_the_wire(&self) -> impl Iterator<Item = (PacketId, &Sending<M>)> {
-        self.exchanges
-            .iter()
-            .filter(|exchange| !exchange.waiting)
-            .map(|exchange| (exchange.id, &exchange.state))
+    /// The exchanges that have been sent on this connection, in send order: what a timer may repeat, where the version
+    /// lets it ([`crate::Version::may_resend`]).
+    pub fn on_the_wire(&self) -> impl Iterator<Item = (PacketId, &Sending<M>)> {
+        self.exchanges.iter().filter(|exchange| !exchange.waiting).map(|exchange| (exchange.id, &exchange.state))
     }
 
     /// Puts an exchange back behind the others when a Session is read from the store. It counts as sent on an earlier
@@ -333,11 +296,7 @@ impl<M> Sender<M> {
         debug_assert!(self.find(id).is_none(), "{id} is restored twice");
         self.ids.distrust();
         self.waiting = self.waiting.saturating_add(1);
-        self.exchanges.push_back(Exchange {
-            id,
-            waiting: true,
-            state,
-        });
+        self.exchanges.push_back(Exchange { id, waiting: true, state });
     }
 
     /// Takes an exchange out whatever its state: its message goes elsewhere, or the Session gives it up.
@@ -355,18 +314,14 @@ impl<M> Sender<M> {
 
     /// All open exchanges in send order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (PacketId, &Sending<M>)> {
-        self.exchanges
-            .iter()
-            .map(|exchange| (exchange.id, &exchange.state))
+        self.exchanges.iter().map(|exchange| (exchange.id, &exchange.state))
     }
 
     /// Ends the Session's sending half and hands out what was open, in send order.
     pub fn drain(&mut self) -> impl Iterator<Item = (PacketId, Sending<M>)> {
         self.waiting = 0;
         self.requests = Vec::new();
-        core::mem::take(&mut self.exchanges)
-            .into_iter()
-            .map(|exchange| (exchange.id, exchange.state))
+        core::mem::take(&mut self.exchanges).into_iter().map(|exchange| (exchange.id, exchange.state))
     }
 
     /// How many exchanges are open.

@@ -21,33 +21,39 @@ fn every_state_answers_every_packet_as_the_table_says() {
 }
 
 fn sender_table(table: &mut String) {
-    let states = [
-        None,
-        Some(Sending::AwaitPuback("message")),
-        Some(Sending::AwaitPubrec("message")),
-        Some(Sending::AwaitPubcomp),
-    ];
+    use Sending::*;
+    const WINDOW: u16 = 10;
+    const NO_ROOM: u16 = 0;
     writeln!(table, "SENDER").unwrap();
-    for state in states {
+    for (state, window) in [
+        (None, WINDOW),
+        (Some(AwaitPuback("message")), WINDOW),
+        (Some(AwaitPubrec("message")), WINDOW),
+        (Some(AwaitPubcomp), WINDOW),
+        (Some(AwaitPuback("message")), NO_ROOM),
+        (Some(AwaitPubrec("message")), NO_ROOM),
+        (Some(AwaitPubcomp), NO_ROOM),
+    ] {
         for kind in AckKind::ALL {
             for reason in [ReasonCode::SUCCESS, ReasonCode::UNSPECIFIED_ERROR] {
-                let mut sender = Sender::new(10);
+                let mut sender = Sender::new(window);
                 if let Some(state) = state {
                     sender.restore(ID, state);
                 }
-                assert!(sender.resume().count() <= 1);
+                let unsent = if sender.resume().count() == sender.len() { "" } else { ", unsent" };
                 let answer = sender.on_ack(kind, ID, reason);
-                let before =
-                    state.map_or_else(|| "unknown".into(), |state| std::format!("{state:?}"));
-                let after = sender
-                    .get(ID)
-                    .map_or_else(|| "unknown".into(), |state| std::format!("{state:?}"));
+                let before = std::format!("{}{unsent}", name(state.as_ref()));
+                let after = name(sender.get(ID));
                 let failure = if reason.is_failure() { " 0x80" } else { "" };
                 let packet = std::format!("{kind:?}{failure}");
-                writeln!(table, "{before:22} + {packet:12} => {after:22} {answer:?}").unwrap();
+                writeln!(table, "{before:30} + {packet:12} => {after:22} {answer:?}").unwrap();
             }
         }
     }
+}
+
+fn name(state: Option<&Sending<&str>>) -> String {
+    state.map_or_else(|| "unknown".into(), |state| std::format!("{state:?}"))
 }
 
 fn receiver_table(table: &mut String) {
@@ -61,10 +67,7 @@ fn receiver_table(table: &mut String) {
             receiver
         };
         let name = |receiver: &Receiver<&str>| {
-            receiver.get(ID).map_or_else(
-                || "unknown".into(),
-                |message| std::format!("AwaitPubrel({message:?})"),
-            )
+            receiver.get(ID).map_or_else(|| "unknown".into(), |message| std::format!("AwaitPubrel({message:?})"))
         };
 
         let mut publish = receiver();
@@ -72,22 +75,10 @@ fn receiver_table(table: &mut String) {
         if seen == Seen::New {
             publish.store(ID, "message");
         }
-        writeln!(
-            table,
-            "{:22} + Publish => {:22} {seen:?}",
-            name(&receiver()),
-            name(&publish)
-        )
-        .unwrap();
+        writeln!(table, "{:22} + Publish => {:22} {seen:?}", name(&receiver()), name(&publish)).unwrap();
 
         let mut pubrel = receiver();
         let handed_on = pubrel.on_pubrel(ID);
-        writeln!(
-            table,
-            "{:22} + Pubrel  => {:22} {handed_on:?}",
-            name(&receiver()),
-            name(&pubrel)
-        )
-        .unwrap();
+        writeln!(table, "{:22} + Pubrel  => {:22} {handed_on:?}", name(&receiver()), name(&pubrel)).unwrap();
     }
 }

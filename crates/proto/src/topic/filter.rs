@@ -99,24 +99,17 @@ pub fn matches(filter: &str, topic: TopicName<'_>) -> bool {
             [b'#', ..] => return true,
             [b'+', after @ ..] => {
                 filter = after;
-                topic = topic
-                    .iter()
-                    .position(|byte| *byte == b'/')
-                    .map_or(&[], |slash| &topic[slash..]);
+                topic = topic.iter().position(|byte| *byte == b'/').map_or(&[], |slash| &topic[slash..]);
             }
             _ => {
-                let same = filter
-                    .iter()
-                    .zip(topic)
-                    .take_while(|(wanted, byte)| wanted == byte && **byte != b'/')
-                    .count();
+                let same = filter.iter().zip(topic).take_while(|(wanted, byte)| wanted == byte && **byte != b'/').count();
                 filter = &filter[same..];
                 topic = &topic[same..];
             }
         }
         // Both stand at the end of a level now, or they differ.
         match (filter, topic) {
-            ([], []) | ([b'/', b'#'], []) => return true,
+            ([] | [b'/', b'#'], []) => return true,
             ([b'/', wanted @ ..], [b'/', rest @ ..]) => {
                 filter = wanted;
                 topic = rest;
@@ -184,10 +177,7 @@ mod tests {
     use super::*;
 
     fn matched(filter: &str, topic: &str) -> bool {
-        filter
-            .parse::<TopicFilter>()
-            .unwrap()
-            .matches(TopicName::new(topic).unwrap())
+        filter.parse::<TopicFilter>().unwrap().matches(TopicName::new(topic).unwrap())
     }
 
     #[test]
@@ -195,10 +185,7 @@ mod tests {
         for (filter, topic) in [
             ("sport/tennis/player1/#", "sport/tennis/player1"),
             ("sport/tennis/player1/#", "sport/tennis/player1/ranking"),
-            (
-                "sport/tennis/player1/#",
-                "sport/tennis/player1/score/wimbledon",
-            ),
+            ("sport/tennis/player1/#", "sport/tennis/player1/score/wimbledon"),
             ("sport/#", "sport"),
             ("#", "a/b"),
             ("sport/tennis/+", "sport/tennis/player1"),
@@ -254,9 +241,7 @@ mod tests {
         match (filter, topic) {
             (["#"], _) | ([], []) => true,
             (["+", filter @ ..], [_, topic @ ..]) => by_the_book(filter, topic),
-            ([wanted, filter @ ..], [level, topic @ ..]) => {
-                wanted == level && by_the_book(filter, topic)
-            }
+            ([wanted, filter @ ..], [level, topic @ ..]) => wanted == level && by_the_book(filter, topic),
             ([], [..]) | ([..], []) => false,
         }
     }

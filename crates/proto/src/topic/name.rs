@@ -183,10 +183,7 @@ mod tests {
         assert_eq!(TopicName::new("a/+"), Err(TopicNameError::Wildcard));
         assert_eq!(TopicName::new("a#"), Err(TopicNameError::Wildcard));
         assert_eq!(TopicName::new("a\0"), Err(TopicNameError::Nul));
-        assert_eq!(
-            TopicName::new(&"x".repeat(65_536)),
-            Err(TopicNameError::TooLong)
-        );
+        assert_eq!(TopicName::new(&"x".repeat(65_536)), Err(TopicNameError::TooLong));
         let longest: String = "x".repeat(65_535);
         assert!(TopicName::new(&longest).is_ok());
     }

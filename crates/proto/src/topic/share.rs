@@ -95,10 +95,7 @@ impl FromStr for SubscriptionFilter {
             return Err(SubscriptionFilterError::MissingFilter);
         }
         let filter = filter.parse()?;
-        Ok(Self::Shared {
-            share: ShareName(share.into()),
-            filter,
-        })
+        Ok(Self::Shared { share: ShareName(share.into()), filter })
     }
 }
 

@@ -69,11 +69,7 @@ pub fn split(bytes: &[u8], max_packet_size: u32) -> Result<Split<'_>, FrameError
         return Err(FrameError::TooLarge { size });
     }
     match rest.get(len..len + value as usize) {
-        Some(body) => Ok(Split::Frame {
-            first,
-            body,
-            len: size as usize,
-        }),
+        Some(body) => Ok(Split::Frame { first, body, len: size as usize }),
         None => Ok(Split::Need),
     }
 }
@@ -97,14 +93,7 @@ mod tests {
         for short in 0..6 {
             assert_eq!(split(&bytes[..short], 1_024), Ok(Split::Need));
         }
-        assert_eq!(
-            split(&bytes, 1_024),
-            Ok(Split::Frame {
-                first: 0x30,
-                body: &bytes[2..6],
-                len: 6
-            })
-        );
+        assert_eq!(split(&bytes, 1_024), Ok(Split::Frame { first: 0x30, body: &bytes[2..6], len: 6 }));
     }
 
     #[test]
@@ -112,12 +101,7 @@ mod tests {
         let header = [0x30, 0xff, 0xff, 0xff, 0x7f];
 
         assert_eq!(split(&header, FRAME_LEN_MAX), Ok(Split::Need));
-        assert_eq!(
-            split(&header, FRAME_LEN_MAX - 1),
-            Err(FrameError::TooLarge {
-                size: FRAME_LEN_MAX
-            })
-        );
+        assert_eq!(split(&header, FRAME_LEN_MAX - 1), Err(FrameError::TooLarge { size: FRAME_LEN_MAX }));
     }
 
     #[test]

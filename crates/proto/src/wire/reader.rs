@@ -111,10 +111,6 @@ impl<'a> Reader<'a> {
     /// Ends the packet: nothing may be left.
     #[inline]
     pub fn finish(self) -> Result<(), PeerError> {
-        if self.is_empty() {
-            Ok(())
-        } else {
-            Err(Malformed::TrailingBytes.into())
-        }
+        if self.is_empty() { Ok(()) } else { Err(Malformed::TrailingBytes.into()) }
     }
 }

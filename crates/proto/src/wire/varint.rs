@@ -21,10 +21,7 @@ impl Varint {
         // Nearly all packets and all usual property blocks are shorter than 128 bytes.
         match bytes.first() {
             None => Ok(Self::Need),
-            Some(&byte) if byte < 0x80 => Ok(Self::Read {
-                value: u32::from(byte),
-                len: 1,
-            }),
+            Some(&byte) if byte < 0x80 => Ok(Self::Read { value: u32::from(byte), len: 1 }),
             Some(_) => Self::read_long(bytes),
         }
     }
@@ -40,11 +37,7 @@ impl Varint {
                 return Ok(Self::Read { value, len: at + 1 });
             }
         }
-        if bytes.len() < 4 {
-            Ok(Self::Need)
-        } else {
-            Err(Malformed::VarintTooLong)
-        }
+        if bytes.len() < 4 { Ok(Self::Need) } else { Err(Malformed::VarintTooLong) }
     }
 }
 
@@ -68,16 +61,9 @@ mod tests {
 
     #[test]
     fn the_limits_of_table_1_1_survive_the_trip() {
-        for (value, len) in [
-            (0, 1),
-            (127, 1),
-            (128, 2),
-            (16_383, 2),
-            (16_384, 3),
-            (2_097_151, 3),
-            (2_097_152, 4),
-            (VARINT_MAX, 4),
-        ] {
+        for (value, len) in
+            [(0, 1), (127, 1), (128, 2), (16_383, 2), (16_384, 3), (2_097_151, 3), (2_097_152, 4), (VARINT_MAX, 4)]
+        {
             let mut out = Vec::new();
             Writer::new(&mut out).varint(value);
 
@@ -92,21 +78,9 @@ mod tests {
 
     #[test]
     fn a_fifth_byte_and_a_useless_last_byte_are_malformed() {
-        assert_eq!(
-            Varint::read(&[0xff, 0xff, 0xff, 0xff]),
-            Err(Malformed::VarintTooLong)
-        );
-        assert_eq!(
-            Varint::read(&[0x80, 0x80, 0x80, 0x80, 0x01]),
-            Err(Malformed::VarintTooLong)
-        );
-        assert_eq!(
-            Varint::read(&[0x80, 0x00]),
-            Err(Malformed::VarintNotMinimal)
-        );
-        assert_eq!(
-            Varint::read(&[0xff, 0x80, 0x00]),
-            Err(Malformed::VarintNotMinimal)
-        );
+        assert_eq!(Varint::read(&[0xff, 0xff, 0xff, 0xff]), Err(Malformed::VarintTooLong));
+        assert_eq!(Varint::read(&[0x80, 0x80, 0x80, 0x80, 0x01]), Err(Malformed::VarintTooLong));
+        assert_eq!(Varint::read(&[0x80, 0x00]), Err(Malformed::VarintNotMinimal));
+        assert_eq!(Varint::read(&[0xff, 0x80, 0x00]), Err(Malformed::VarintNotMinimal));
     }
 }

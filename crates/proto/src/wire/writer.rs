@@ -63,8 +63,7 @@ impl<'a> Writer<'a> {
     /// On more than 65,535 bytes.
     #[inline]
     pub fn binary(&mut self, bytes: &[u8]) {
-        let len = u16::try_from(bytes.len())
-            .expect("the caller keeps strings and binary data to 65,535 bytes");
+        let len = u16::try_from(bytes.len()).expect("the caller keeps strings and binary data to 65,535 bytes");
         self.u16(len);
         self.raw(bytes);
     }
@@ -129,10 +128,7 @@ impl<'a> Writer<'a> {
 /// A number as a variable byte integer, and how many bytes of it count.
 #[inline]
 fn varint_bytes(number: u32) -> ([u8; 4], usize) {
-    assert!(
-        number <= VARINT_MAX,
-        "{number} does not fit into a variable byte integer (§1.5.5)"
-    );
+    assert!(number <= VARINT_MAX, "{number} does not fit into a variable byte integer (§1.5.5)");
     let len = varint_len(number);
     let mut bytes = [0; 4];
     let mut left = number;

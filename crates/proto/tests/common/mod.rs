@@ -1,19 +1,14 @@
 //! Values to build any packet from: owned, because packets borrow.
-#![expect(
-    clippy::unwrap_used,
-    reason = "test code outside of a #[test] function"
-)]
+#![expect(clippy::unwrap_used, reason = "test code outside of a #[test] function")]
 
 use columba_proto::packet::{
-    Ack, AckProperties, Auth, Connack, ConnackProperties, Connect, ConnectProperties, Disconnect,
-    Packet, Publish, PublishProperties, Reasons, RetainHandling, Suback, Subscribe, SubscribeEntry,
-    SubscriptionOptions, Unsuback, Unsubscribe, Will,
+    Ack, AckProperties, Auth, Connack, ConnackProperties, Connect, ConnectProperties, Disconnect, Packet, Publish,
+    PublishProperties, Reasons, RetainHandling, Suback, Subscribe, SubscribeEntry, SubscriptionOptions, Unsuback, Unsubscribe,
+    Will,
 };
 use columba_proto::property::{SubscriptionId, UserProperties};
 use columba_proto::wire::{Split, split};
-use columba_proto::{
-    AckKind, PacketId, Peer, QoS, ReasonCode, ReasonPlace, TopicName, Version, decode,
-};
+use columba_proto::{AckKind, PacketId, Peer, QoS, ReasonCode, ReasonPlace, TopicName, Version, decode};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -56,8 +51,7 @@ pub(crate) fn packet_id() -> impl Strategy<Value = PacketId> {
 }
 
 pub(crate) fn subscription_id() -> impl Strategy<Value = SubscriptionId> {
-    prop_oneof![1_u32..300, 1..=268_435_455_u32]
-        .prop_map(|number| SubscriptionId::new(number).unwrap())
+    prop_oneof![1_u32..300, 1..=268_435_455_u32].prop_map(|number| SubscriptionId::new(number).unwrap())
 }
 
 pub(crate) fn peer() -> impl Strategy<Value = Peer> {
@@ -66,9 +60,7 @@ pub(crate) fn peer() -> impl Strategy<Value = Peer> {
 
 /// A reason code that may stand there.
 pub(crate) fn reason(place: ReasonPlace, from: Peer) -> impl Strategy<Value = ReasonCode> {
-    let allowed = (0..=u8::MAX)
-        .filter_map(ReasonCode::new)
-        .filter(|code| code.is_allowed(place, from));
+    let allowed = (0..=u8::MAX).filter_map(ReasonCode::new).filter(|code| code.is_allowed(place, from));
     prop::sample::select(allowed.collect::<Vec<_>>())
 }
 
@@ -83,11 +75,7 @@ fn u32_above_zero() -> impl Strategy<Value = NonZeroU32> {
 /// On a failure proptest writes its seed beside the test and prints it.
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
     let beside = FileFailurePersistence::Direct("tests/proptest-regressions/round_trip.txt");
-    ProptestConfig {
-        cases,
-        failure_persistence: Some(Box::new(beside)),
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases, failure_persistence: Some(Box::new(beside)), ..ProptestConfig::default() }
 }
 
 /// What a message has beside topic and payload.
@@ -102,42 +90,20 @@ pub(crate) struct MessageParts {
 }
 
 pub(crate) fn message_parts() -> impl Strategy<Value = MessageParts> {
-    (
-        option::of(any::<bool>()),
-        option::of(any::<u32>()),
-        option::of(topic()),
-        option::of(bytes()),
-        option::of(text()),
-        pairs(),
-    )
-        .prop_map(
-            |(
-                payload_format,
-                message_expiry,
-                response_topic,
-                correlation_data,
-                content_type,
-                pairs,
-            )| {
-                MessageParts {
-                    payload_format,
-                    message_expiry,
-                    response_topic,
-                    correlation_data,
-                    content_type,
-                    pairs,
-                }
-            },
-        )
+    (option::of(any::<bool>()), option::of(any::<u32>()), option::of(topic()), option::of(bytes()), option::of(text()), pairs())
+        .prop_map(|(payload_format, message_expiry, response_topic, correlation_data, content_type, pairs)| MessageParts {
+            payload_format,
+            message_expiry,
+            response_topic,
+            correlation_data,
+            content_type,
+            pairs,
+        })
 }
 
 impl MessageParts {
     /// As properties; none where the version has none. `pairs` is [`borrow_pairs`] of ours.
-    pub(crate) fn borrow<'a>(
-        &'a self,
-        version: Version,
-        pairs: &'a [(&'a str, &'a str)],
-    ) -> PublishProperties<'a> {
+    pub(crate) fn borrow<'a>(&'a self, version: Version, pairs: &'a [(&'a str, &'a str)]) -> PublishProperties<'a> {
         if !version.has_properties() {
             return PublishProperties::default();
         }
@@ -154,10 +120,7 @@ impl MessageParts {
 }
 
 pub(crate) fn borrow_pairs(pairs: &Pairs) -> Vec<(&str, &str)> {
-    pairs
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect()
+    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 /// One whole packet of any kind as bytes, with its version and who sends it.
@@ -182,9 +145,7 @@ impl Encoded {
 
 fn encoded(version: Version, from: Peer, packet: &Packet<'_>) -> Encoded {
     let mut frame = Vec::new();
-    packet
-        .encode(version, &mut frame)
-        .expect("small enough for a frame");
+    packet.encode(version, &mut frame).expect("small enough for a frame");
     let mismatch = match split(&frame, u32::MAX) {
         Ok(Split::Frame { first, body, len }) if len == frame.len() => {
             let decoded = decode(version, from, first, body);
@@ -192,23 +153,11 @@ fn encoded(version: Version, from: Peer, packet: &Packet<'_>) -> Encoded {
         }
         other => Some(format!("{packet:?} became no frame: {other:?}")),
     };
-    Encoded {
-        version,
-        from,
-        frame,
-        mismatch,
-    }
+    Encoded { version, from, frame, mismatch }
 }
 
 pub(crate) fn connect() -> impl Strategy<Value = Encoded> {
-    let will = (
-        topic(),
-        bytes(),
-        qos(),
-        any::<bool>(),
-        any::<u32>(),
-        message_parts(),
-    );
+    let will = (topic(), bytes(), qos(), any::<bool>(), any::<u32>(), message_parts());
     let properties = (
         option::of(any::<u32>()),
         option::of(u16_above_zero()),
@@ -219,164 +168,104 @@ pub(crate) fn connect() -> impl Strategy<Value = Encoded> {
         option::of((text(), option::of(bytes()))),
         pairs(),
     );
-    let fixed = (
-        version(),
-        any::<bool>(),
-        any::<bool>(),
-        any::<u16>(),
-        text(),
-    );
-    (
-        fixed,
-        option::of(will),
-        option::of(text()),
-        option::of(bytes()),
-        properties,
+    let fixed = (version(), any::<bool>(), any::<bool>(), any::<u16>(), text());
+    (fixed, option::of(will), option::of(text()), option::of(bytes()), properties).prop_map(
+        |((version, bridge, clean_start, keep_alive, client_id), will, username, password, properties)| {
+            let (expiry, receive, size, aliases, response, problem, method, pairs) = properties;
+            let pairs = borrow_pairs(&pairs);
+            let properties = ConnectProperties {
+                session_expiry: expiry,
+                receive_maximum: receive,
+                maximum_packet_size: size,
+                topic_alias_maximum: aliases,
+                request_response_information: response,
+                request_problem_information: problem,
+                user_properties: UserProperties::from(&*pairs),
+                authentication_method: method.as_ref().map(|(method, _)| method.as_str()),
+                authentication_data: method.as_ref().and_then(|(_, data)| data.as_deref()),
+            };
+            let has_properties = version.has_properties();
+            let mut connect = Connect {
+                version,
+                bridge: bridge && version.has_bridge_bit(),
+                clean_start,
+                keep_alive,
+                client_id: &client_id,
+                will: None,
+                username: username.as_deref(),
+                password: password.as_deref().filter(|_| username.is_some() || version.allows_password_alone()),
+                properties: if has_properties { properties } else { ConnectProperties::default() },
+            };
+            let will_pairs = will.as_ref().map_or_else(Vec::new, |will| borrow_pairs(&will.5.pairs));
+            if let Some((topic, payload, qos, retain, delay, parts)) = &will {
+                connect.will = Some(Will {
+                    topic: TopicName::new(topic).unwrap(),
+                    payload,
+                    qos: *qos,
+                    retain: *retain,
+                    delay: if has_properties { *delay } else { 0 },
+                    properties: parts.borrow(version, &will_pairs),
+                });
+            }
+            encoded(version, Peer::Client, &Packet::Connect(connect))
+        },
     )
-        .prop_map(
-            |(
-                (version, bridge, clean_start, keep_alive, client_id),
-                will,
-                username,
-                password,
-                properties,
-            )| {
-                let (expiry, receive, size, aliases, response, problem, method, pairs) = properties;
-                let pairs = borrow_pairs(&pairs);
-                let properties = ConnectProperties {
-                    session_expiry: expiry,
-                    receive_maximum: receive,
-                    maximum_packet_size: size,
-                    topic_alias_maximum: aliases,
-                    request_response_information: response,
-                    request_problem_information: problem,
-                    user_properties: UserProperties::from(&*pairs),
-                    authentication_method: method.as_ref().map(|(method, _)| method.as_str()),
-                    authentication_data: method.as_ref().and_then(|(_, data)| data.as_deref()),
-                };
-                let has_properties = version.has_properties();
-                let mut connect = Connect {
-                    version,
-                    bridge: bridge && version.has_bridge_bit(),
-                    clean_start,
-                    keep_alive,
-                    client_id: &client_id,
-                    will: None,
-                    username: username.as_deref(),
-                    password: password
-                        .as_deref()
-                        .filter(|_| username.is_some() || version.allows_password_alone()),
-                    properties: if has_properties {
-                        properties
-                    } else {
-                        ConnectProperties::default()
-                    },
-                };
-                let will_pairs = will
-                    .as_ref()
-                    .map_or_else(Vec::new, |will| borrow_pairs(&will.5.pairs));
-                if let Some((topic, payload, qos, retain, delay, parts)) = &will {
-                    connect.will = Some(Will {
-                        topic: TopicName::new(topic).unwrap(),
-                        payload,
-                        qos: *qos,
-                        retain: *retain,
-                        delay: if has_properties { *delay } else { 0 },
-                        properties: parts.borrow(version, &will_pairs),
-                    });
-                }
-                encoded(version, Peer::Client, &Packet::Connect(connect))
-            },
-        )
 }
 
 pub(crate) fn connack() -> impl Strategy<Value = Encoded> {
     let limits = (
         option::of(any::<u32>()),
         option::of(u16_above_zero()),
-        option::of(prop::sample::select(vec![
-            QoS::AtMostOnce,
-            QoS::AtLeastOnce,
-        ])),
+        option::of(prop::sample::select(vec![QoS::AtMostOnce, QoS::AtLeastOnce])),
         option::of(u32_above_zero()),
         option::of(any::<u16>()),
         option::of(any::<u16>()),
     );
     let flags = [(); 4].map(|()| option::of(any::<bool>()));
     let texts = [(); 4].map(|()| option::of(text()));
-    let fixed = (
-        version(),
-        any::<bool>(),
-        reason(ReasonPlace::Connack, Peer::Server),
-    );
-    (
-        fixed,
-        limits,
-        flags,
-        texts,
-        option::of((text(), option::of(bytes()))),
-        pairs(),
+    let fixed = (version(), any::<bool>(), reason(ReasonPlace::Connack, Peer::Server));
+    (fixed, limits, flags, texts, option::of((text(), option::of(bytes()))), pairs()).prop_map(
+        |((version, present, reason), limits, flags, texts, method, pairs)| {
+            let (expiry, receive, qos, size, aliases, keep_alive) = limits;
+            let pairs = borrow_pairs(&pairs);
+            // A code that 3.x can say.
+            let reason = if version.has_properties() || reason.connack_return_code() == Some(0) {
+                reason
+            } else {
+                ReasonCode::NOT_AUTHORIZED
+            };
+            let properties = ConnackProperties {
+                session_expiry: expiry,
+                receive_maximum: receive,
+                maximum_qos: qos,
+                retain_available: flags[0],
+                maximum_packet_size: size,
+                assigned_client_id: texts[0].as_deref(),
+                topic_alias_maximum: aliases,
+                reason_string: texts[1].as_deref(),
+                user_properties: UserProperties::from(&*pairs),
+                wildcard_subscription_available: flags[1],
+                subscription_identifiers_available: flags[2],
+                shared_subscription_available: flags[3],
+                server_keep_alive: keep_alive,
+                response_information: texts[2].as_deref(),
+                server_reference: texts[3].as_deref(),
+                authentication_method: method.as_ref().map(|(method, _)| method.as_str()),
+                authentication_data: method.as_ref().and_then(|(_, data)| data.as_deref()),
+            };
+            let connack = Connack {
+                session_present: present && version.has_session_present() && !reason.is_failure(),
+                reason,
+                properties: if version.has_properties() { properties } else { ConnackProperties::default() },
+            };
+            encoded(version, Peer::Server, &Packet::Connack(connack))
+        },
     )
-        .prop_map(
-            |((version, present, reason), limits, flags, texts, method, pairs)| {
-                let (expiry, receive, qos, size, aliases, keep_alive) = limits;
-                let pairs = borrow_pairs(&pairs);
-                // A code that 3.x can say.
-                let reason = if version.has_properties() || reason.connack_return_code() == Some(0)
-                {
-                    reason
-                } else {
-                    ReasonCode::NOT_AUTHORIZED
-                };
-                let properties = ConnackProperties {
-                    session_expiry: expiry,
-                    receive_maximum: receive,
-                    maximum_qos: qos,
-                    retain_available: flags[0],
-                    maximum_packet_size: size,
-                    assigned_client_id: texts[0].as_deref(),
-                    topic_alias_maximum: aliases,
-                    reason_string: texts[1].as_deref(),
-                    user_properties: UserProperties::from(&*pairs),
-                    wildcard_subscription_available: flags[1],
-                    subscription_identifiers_available: flags[2],
-                    shared_subscription_available: flags[3],
-                    server_keep_alive: keep_alive,
-                    response_information: texts[2].as_deref(),
-                    server_reference: texts[3].as_deref(),
-                    authentication_method: method.as_ref().map(|(method, _)| method.as_str()),
-                    authentication_data: method.as_ref().and_then(|(_, data)| data.as_deref()),
-                };
-                let connack = Connack {
-                    session_present: present
-                        && version.has_session_present()
-                        && !reason.is_failure(),
-                    reason,
-                    properties: if version.has_properties() {
-                        properties
-                    } else {
-                        ConnackProperties::default()
-                    },
-                };
-                encoded(version, Peer::Server, &Packet::Connack(connack))
-            },
-        )
 }
 
 pub(crate) fn publish() -> impl Strategy<Value = Encoded> {
-    let fixed = (
-        version(),
-        peer(),
-        any::<bool>(),
-        qos(),
-        any::<bool>(),
-        packet_id(),
-    );
-    let only_v5 = (
-        option::of(u16_above_zero()),
-        any::<bool>(),
-        vec(subscription_id(), 0..3),
-    );
+    let fixed = (version(), peer(), any::<bool>(), qos(), any::<bool>(), packet_id());
+    let only_v5 = (option::of(u16_above_zero()), any::<bool>(), vec(subscription_id(), 0..3));
     (fixed, topic(), bytes(), message_parts(), only_v5).prop_map(
         |((version, from, dup, qos, retain, id), topic, payload, parts, (alias, by_alias, ids))| {
             let pairs = borrow_pairs(&parts.pairs);
@@ -413,153 +302,99 @@ pub(crate) fn ack() -> impl Strategy<Value = Encoded> {
                 AckKind::Pubrel => ReasonPlace::Pubrel,
                 AckKind::Pubcomp => ReasonPlace::Pubcomp,
             };
-            (
-                Just((version, from, kind)),
-                packet_id(),
-                reason(place, from),
-                option::of(text()),
-                pairs(),
-            )
+            (Just((version, from, kind)), packet_id(), reason(place, from), option::of(text()), pairs())
         })
-        .prop_map(
-            |((version, from, kind), id, reason, reason_string, pairs)| {
-                let pairs = borrow_pairs(&pairs);
-                let mut ack = Ack::new(kind, id, ReasonCode::SUCCESS);
-                if version.has_properties() {
-                    ack.reason = reason;
-                    ack.properties = ack_properties(reason_string.as_deref(), &pairs);
-                }
-                encoded(version, from, &Packet::Ack(ack))
-            },
-        )
+        .prop_map(|((version, from, kind), id, reason, reason_string, pairs)| {
+            let pairs = borrow_pairs(&pairs);
+            let mut ack = Ack::new(kind, id, ReasonCode::SUCCESS);
+            if version.has_properties() {
+                ack.reason = reason;
+                ack.properties = ack_properties(reason_string.as_deref(), &pairs);
+            }
+            encoded(version, from, &Packet::Ack(ack))
+        })
 }
 
-fn ack_properties<'a>(
-    reason_string: Option<&'a str>,
-    pairs: &'a [(&'a str, &'a str)],
-) -> AckProperties<'a> {
-    AckProperties {
-        reason_string,
-        user_properties: pairs.into(),
-    }
+fn ack_properties<'a>(reason_string: Option<&'a str>, pairs: &'a [(&'a str, &'a str)]) -> AckProperties<'a> {
+    AckProperties { reason_string, user_properties: pairs.into() }
 }
 
 pub(crate) fn subscribe() -> impl Strategy<Value = Encoded> {
-    let handling = vec![
-        RetainHandling::Send,
-        RetainHandling::SendIfNew,
-        RetainHandling::DoNotSend,
-    ];
-    let options = (
-        qos(),
-        any::<bool>(),
-        any::<bool>(),
-        prop::sample::select(handling),
-    );
+    let handling = vec![RetainHandling::Send, RetainHandling::SendIfNew, RetainHandling::DoNotSend];
+    let options = (qos(), any::<bool>(), any::<bool>(), prop::sample::select(handling));
     let entries = vec((text(), options), 1..5);
-    (
-        version(),
-        packet_id(),
-        option::of(subscription_id()),
-        pairs(),
-        entries,
-    )
-        .prop_map(|(version, id, subscription_id, pairs, entries)| {
+    (version(), packet_id(), option::of(subscription_id()), pairs(), entries).prop_map(
+        |(version, id, subscription_id, pairs, entries)| {
             let pairs = borrow_pairs(&pairs);
             let has_properties = version.has_properties();
             let entries: Vec<_> = entries
                 .iter()
-                .map(
-                    |(filter, (qos, no_local, retain_as_published, retain_handling))| {
-                        SubscribeEntry {
-                            filter,
-                            options: if has_properties {
-                                SubscriptionOptions {
-                                    qos: *qos,
-                                    no_local: *no_local && !filter.starts_with("$share/"),
-                                    retain_as_published: *retain_as_published,
-                                    retain_handling: *retain_handling,
-                                }
-                            } else {
-                                SubscriptionOptions::from(*qos)
-                            },
+                .map(|(filter, (qos, no_local, retain_as_published, retain_handling))| SubscribeEntry {
+                    filter,
+                    options: if has_properties {
+                        SubscriptionOptions {
+                            qos: *qos,
+                            no_local: *no_local && !filter.starts_with("$share/"),
+                            retain_as_published: *retain_as_published,
+                            retain_handling: *retain_handling,
                         }
+                    } else {
+                        SubscriptionOptions::from(*qos)
                     },
-                )
+                })
                 .collect();
             let subscribe = Subscribe {
                 id,
                 subscription_id: subscription_id.filter(|_| has_properties),
-                user_properties: if has_properties {
-                    (&*pairs).into()
-                } else {
-                    UserProperties::EMPTY
-                },
+                user_properties: if has_properties { (&*pairs).into() } else { UserProperties::EMPTY },
                 entries: (&*entries).into(),
             };
             encoded(version, Peer::Client, &Packet::Subscribe(subscribe))
-        })
+        },
+    )
 }
 
 pub(crate) fn suback() -> impl Strategy<Value = Encoded> {
     let reasons = vec(reason(ReasonPlace::Suback, Peer::Server), 1..5);
-    (version(), packet_id(), option::of(text()), pairs(), reasons).prop_map(
-        |(version, id, reason_string, pairs, mut reasons)| {
-            let pairs = borrow_pairs(&pairs);
-            let mut suback = Suback {
-                id,
-                reasons: Reasons::EMPTY,
-                properties: AckProperties::default(),
-            };
-            if version.has_properties() {
-                suback.properties = ack_properties(reason_string.as_deref(), &pairs);
-            } else {
-                for reason in &mut reasons {
-                    *reason = ReasonCode::new(reason.suback_return_code()).unwrap();
-                }
+    (version(), packet_id(), option::of(text()), pairs(), reasons).prop_map(|(version, id, reason_string, pairs, mut reasons)| {
+        let pairs = borrow_pairs(&pairs);
+        let mut suback = Suback { id, reasons: Reasons::EMPTY, properties: AckProperties::default() };
+        if version.has_properties() {
+            suback.properties = ack_properties(reason_string.as_deref(), &pairs);
+        } else {
+            for reason in &mut reasons {
+                *reason = ReasonCode::new(reason.suback_return_code()).unwrap();
             }
-            suback.reasons = (&*reasons).into();
-            encoded(version, Peer::Server, &Packet::Suback(suback))
-        },
-    )
+        }
+        suback.reasons = (&*reasons).into();
+        encoded(version, Peer::Server, &Packet::Suback(suback))
+    })
 }
 
 pub(crate) fn unsubscribe() -> impl Strategy<Value = Encoded> {
-    (version(), packet_id(), pairs(), vec(text(), 1..5)).prop_map(
-        |(version, id, pairs, filters)| {
-            let pairs = borrow_pairs(&pairs);
-            let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
-            let unsubscribe = Unsubscribe {
-                id,
-                user_properties: if version.has_properties() {
-                    (&*pairs).into()
-                } else {
-                    UserProperties::EMPTY
-                },
-                filters: (&*filters).into(),
-            };
-            encoded(version, Peer::Client, &Packet::Unsubscribe(unsubscribe))
-        },
-    )
+    (version(), packet_id(), pairs(), vec(text(), 1..5)).prop_map(|(version, id, pairs, filters)| {
+        let pairs = borrow_pairs(&pairs);
+        let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+        let unsubscribe = Unsubscribe {
+            id,
+            user_properties: if version.has_properties() { (&*pairs).into() } else { UserProperties::EMPTY },
+            filters: (&*filters).into(),
+        };
+        encoded(version, Peer::Client, &Packet::Unsubscribe(unsubscribe))
+    })
 }
 
 pub(crate) fn unsuback() -> impl Strategy<Value = Encoded> {
     let reasons = vec(reason(ReasonPlace::Unsuback, Peer::Server), 1..5);
-    (version(), packet_id(), option::of(text()), pairs(), reasons).prop_map(
-        |(version, id, reason_string, pairs, reasons)| {
-            let pairs = borrow_pairs(&pairs);
-            let mut unsuback = Unsuback {
-                id,
-                reasons: Reasons::EMPTY,
-                properties: AckProperties::default(),
-            };
-            if version.unsuback_has_reasons() {
-                unsuback.reasons = (&*reasons).into();
-                unsuback.properties = ack_properties(reason_string.as_deref(), &pairs);
-            }
-            encoded(version, Peer::Server, &Packet::Unsuback(unsuback))
-        },
-    )
+    (version(), packet_id(), option::of(text()), pairs(), reasons).prop_map(|(version, id, reason_string, pairs, reasons)| {
+        let pairs = borrow_pairs(&pairs);
+        let mut unsuback = Unsuback { id, reasons: Reasons::EMPTY, properties: AckProperties::default() };
+        if version.unsuback_has_reasons() {
+            unsuback.reasons = (&*reasons).into();
+            unsuback.properties = ack_properties(reason_string.as_deref(), &pairs);
+        }
+        encoded(version, Peer::Server, &Packet::Unsuback(unsuback))
+    })
 }
 
 pub(crate) fn ping() -> impl Strategy<Value = Encoded> {
@@ -573,51 +408,34 @@ pub(crate) fn disconnect() -> impl Strategy<Value = Encoded> {
     peer()
         .prop_flat_map(|from| {
             let texts = (option::of(text()), option::of(text()));
-            (
-                version(),
-                Just(from),
-                reason(ReasonPlace::Disconnect, from),
-                option::of(any::<u32>()),
-                texts,
-                pairs(),
-            )
+            (version(), Just(from), reason(ReasonPlace::Disconnect, from), option::of(any::<u32>()), texts, pairs())
         })
-        .prop_map(
-            |(version, from, reason, session_expiry, (reason_string, server_reference), pairs)| {
-                let pairs = borrow_pairs(&pairs);
-                if !version.has_properties() {
-                    let normal = Disconnect::new(ReasonCode::NORMAL_DISCONNECTION);
-                    return encoded(version, Peer::Client, &Packet::Disconnect(normal));
-                }
-                let disconnect = Disconnect {
-                    reason,
-                    session_expiry: session_expiry.filter(|_| from == Peer::Client),
-                    reason_string: reason_string.as_deref(),
-                    user_properties: (&*pairs).into(),
-                    server_reference: server_reference.as_deref().filter(|_| from == Peer::Server),
-                };
-                encoded(version, from, &Packet::Disconnect(disconnect))
-            },
-        )
+        .prop_map(|(version, from, reason, session_expiry, (reason_string, server_reference), pairs)| {
+            let pairs = borrow_pairs(&pairs);
+            if !version.has_properties() {
+                let normal = Disconnect::new(ReasonCode::NORMAL_DISCONNECTION);
+                return encoded(version, Peer::Client, &Packet::Disconnect(normal));
+            }
+            let disconnect = Disconnect {
+                reason,
+                session_expiry: session_expiry.filter(|_| from == Peer::Client),
+                reason_string: reason_string.as_deref(),
+                user_properties: (&*pairs).into(),
+                server_reference: server_reference.as_deref().filter(|_| from == Peer::Server),
+            };
+            encoded(version, from, &Packet::Disconnect(disconnect))
+        })
 }
 
 pub(crate) fn auth() -> impl Strategy<Value = Encoded> {
     peer()
         .prop_flat_map(|from| {
             let fields = (text(), option::of(bytes()), option::of(text()), pairs());
-            (
-                Just(from),
-                reason(ReasonPlace::Auth, from),
-                option::of(fields),
-            )
+            (Just(from), reason(ReasonPlace::Auth, from), option::of(fields))
         })
         .prop_map(|(from, reason, fields)| {
             let Some((method, data, reason_string, pairs)) = fields else {
-                return encoded(
-                    Version::V5,
-                    from,
-                    &Packet::Auth(Auth::new(ReasonCode::SUCCESS, None, None)),
-                );
+                return encoded(Version::V5, from, &Packet::Auth(Auth::new(ReasonCode::SUCCESS, None, None)));
             };
             let pairs = borrow_pairs(&pairs);
             let auth = Auth {

@@ -17,10 +17,7 @@ fn after_pubrec_there_is_no_message_left_to_resend() {
     let mut sender = Sender::new(10);
     let gate = sender.begin(QoS::ExactlyOnce, "open the gate");
 
-    assert_eq!(
-        sender.on_ack(AckKind::Pubrec, gate, OK),
-        Ok(Acked::Released("open the gate"))
-    );
+    assert_eq!(sender.on_ack(AckKind::Pubrec, gate, OK), Ok(Acked::Released("open the gate")));
 
     let again: Vec<_> = sender.resume().collect();
     assert_eq!(again, [(gate, &Sending::AwaitPubcomp)]);
@@ -33,21 +30,9 @@ fn a_qos_1_exchange_ends_with_puback() {
 
     let acked = sender.on_ack(AckKind::Puback, id, OK);
 
-    assert_eq!(
-        acked,
-        Ok(Acked::Finished {
-            message: Some("hello"),
-            outcome: Outcome::Delivered
-        })
-    );
+    assert_eq!(acked, Ok(Acked::Finished { message: Some("hello"), outcome: Outcome::Delivered }));
     assert!(sender.is_empty());
-    assert_eq!(
-        sender.on_ack(AckKind::Puback, id, OK),
-        Err(AckError::Unknown {
-            kind: AckKind::Puback,
-            id
-        })
-    );
+    assert_eq!(sender.on_ack(AckKind::Puback, id, OK), Err(AckError::Unknown { kind: AckKind::Puback, id }));
 }
 
 #[test]
@@ -58,13 +43,7 @@ fn a_refused_pubrec_ends_the_exchange_without_pubrel() {
     let acked = sender.on_ack(AckKind::Pubrec, id, ReasonCode::QUOTA_EXCEEDED);
 
     let outcome = Outcome::Refused(ReasonCode::QUOTA_EXCEEDED);
-    assert_eq!(
-        acked,
-        Ok(Acked::Finished {
-            message: Some("too much"),
-            outcome
-        })
-    );
+    assert_eq!(acked, Ok(Acked::Finished { message: Some("too much"), outcome }));
     assert!(sender.is_empty());
 }
 
@@ -73,13 +52,7 @@ fn a_wrong_acknowledgement_changes_nothing() {
     let mut sender = Sender::new(10);
     let id = sender.begin(QoS::ExactlyOnce, "mine");
 
-    assert_eq!(
-        sender.on_ack(AckKind::Puback, id, OK),
-        Err(AckError::Wrong {
-            kind: AckKind::Puback,
-            id
-        })
-    );
+    assert_eq!(sender.on_ack(AckKind::Puback, id, OK), Err(AckError::Wrong { kind: AckKind::Puback, id }));
 
     assert_eq!(sender.get(id), Some(&Sending::AwaitPubrec("mine")));
 }
@@ -151,12 +124,9 @@ fn a_session_read_from_the_store_is_sent_again_in_its_order() {
 #[test]
 fn a_smaller_window_holds_publishes_back_and_never_pubrels() {
     let mut sender = Sender::new(10);
-    for (number, state) in [
-        (1, Sending::AwaitPuback(())),
-        (2, Sending::AwaitPuback(())),
-        (3, Sending::AwaitPubcomp),
-        (4, Sending::AwaitPubrec(())),
-    ] {
+    for (number, state) in
+        [(1, Sending::AwaitPuback(())), (2, Sending::AwaitPuback(())), (3, Sending::AwaitPubcomp), (4, Sending::AwaitPubrec(()))]
+    {
         sender.restore(id(number), state);
     }
     sender.set_window(2);
@@ -164,19 +134,10 @@ fn a_smaller_window_holds_publishes_back_and_never_pubrels() {
     assert_eq!(ids(sender.resume()), [1, 3]);
     assert!(!sender.has_room());
     assert_eq!(sender.resume_next(), None);
-    assert_eq!(
-        sender.on_ack(AckKind::Puback, id(2), OK),
-        Err(AckError::NotSent {
-            kind: AckKind::Puback,
-            id: id(2)
-        })
-    );
+    assert_eq!(sender.on_ack(AckKind::Puback, id(2), OK), Err(AckError::NotSent { kind: AckKind::Puback, id: id(2) }));
 
     let _finished = sender.on_ack(AckKind::Puback, id(1), OK).unwrap();
-    assert_eq!(
-        sender.resume_next(),
-        Some((id(2), &Sending::AwaitPuback(())))
-    );
+    assert_eq!(sender.resume_next(), Some((id(2), &Sending::AwaitPuback(()))));
     assert_eq!(sender.resume_next(), None);
 }
 
