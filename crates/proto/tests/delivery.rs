@@ -107,7 +107,7 @@ impl World {
             Ok(Acked::Released(_) | Acked::ReleasedAgain) => self.there.push_back(Packet::Ack(AckKind::Pubrel, id)),
             Ok(Acked::Finished { .. }) => {
                 if let Some((id, sending)) = self.sender.resume_next() {
-                    self.there.push_back(again(id, sending));
+                    self.there.push_back(again(id, *sending));
                 }
             }
             Err(error @ (AckError::Unknown { .. } | AckError::NotSent { .. } | AckError::Wrong { .. })) => {
@@ -121,7 +121,7 @@ impl World {
         self.back.clear();
         self.there.clear();
         self.sender.set_window(window);
-        self.there.extend(self.sender.resume().map(|(id, sending)| again(id, sending)));
+        self.there.extend(self.sender.resume().map(|(id, sending)| again(id, *sending)));
     }
 
     /// [MQTT-3.3.4-9]: counted as the receiver counts, by what it has not answered to the end.
@@ -149,10 +149,10 @@ impl World {
     }
 }
 
-fn again(id: PacketId, sending: &Sending<Message>) -> Packet {
+fn again(id: PacketId, sending: Sending<Message>) -> Packet {
     match sending {
-        Sending::AwaitPuback(message) => Packet::Publish { id, qos: QoS::AtLeastOnce, message: *message },
-        Sending::AwaitPubrec(message) => Packet::Publish { id, qos: QoS::ExactlyOnce, message: *message },
+        Sending::AwaitPuback(message) => Packet::Publish { id, qos: QoS::AtLeastOnce, message },
+        Sending::AwaitPubrec(message) => Packet::Publish { id, qos: QoS::ExactlyOnce, message },
         Sending::AwaitPubcomp => Packet::Ack(AckKind::Pubrel, id),
     }
 }
