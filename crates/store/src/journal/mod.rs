@@ -5,12 +5,15 @@
 //! when the last one has ended, and without appends the thread sleeps.
 
 mod commit;
+mod manual;
 mod shared;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread::{self, JoinHandle};
+
+pub use manual::ManualJournal;
 
 use crate::disk::Disk;
 use crate::file::RealDisk;
