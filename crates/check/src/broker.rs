@@ -37,12 +37,7 @@ impl Broker {
     pub fn of(peer: Peer) -> Self {
         let port = free_port().expect("the loopback interface has a free port");
         let dir = tempfile::tempdir().expect("the system has a folder for scratch files");
-        let mut broker = Self {
-            peer,
-            port,
-            dir,
-            running: None,
-        };
+        let mut broker = Self { peer, port, dir, running: None };
         broker.restart();
         broker
     }
@@ -69,11 +64,7 @@ impl Broker {
     ///
     /// When it does not leave.
     pub fn terminate(&mut self) -> ExitStatus {
-        let status = self
-            .running
-            .as_mut()
-            .map(Running::terminate)
-            .expect("it runs");
+        let status = self.running.as_mut().map(Running::terminate).expect("it runs");
         self.or_log(status)
     }
 
@@ -89,8 +80,7 @@ impl Broker {
 
     /// What it has said so far.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join(format!("{}.log", self.peer.name())))
-            .unwrap_or_default()
+        fs::read_to_string(self.dir.path().join(format!("{}.log", self.peer.name()))).unwrap_or_default()
     }
 
     fn or_log<T>(&self, result: Result<T, LoadError>) -> T {

@@ -16,10 +16,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
     let mut folders: Vec<PathBuf> = env::split_paths(&path).collect();
     folders.extend(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
     folders.push(folder().join("bin"));
-    folders
-        .into_iter()
-        .map(|folder| folder.join(name))
-        .find(|file| is_executable(file))
+    folders.into_iter().map(|folder| folder.join(name)).find(|file| is_executable(file))
 }
 
 /// Node and the folder of modules in which `module` is installed.
@@ -42,10 +39,7 @@ pub fn python(name: &str) -> Option<PathBuf> {
 /// Under `COLUMBA_NO_SKIP=1` when nothing was found.
 pub fn or_skip<T>(found: Option<T>, test: &str, what: &str) -> Option<T> {
     if found.is_none() {
-        skip(
-            test,
-            &format!("{what} is not installed (.ci/run outside installs it)"),
-        );
+        skip(test, &format!("{what} is not installed (.ci/run outside installs it)"));
     }
     found
 }
@@ -56,10 +50,7 @@ pub fn or_skip<T>(found: Option<T>, test: &str, what: &str) -> Option<T> {
 ///
 /// Under `COLUMBA_NO_SKIP=1`.
 pub fn skip(test: &str, why: &str) {
-    assert!(
-        !skipping_is_forbidden(),
-        "{test} may not be skipped under COLUMBA_NO_SKIP=1: {why}"
-    );
+    assert!(!skipping_is_forbidden(), "{test} may not be skipped under COLUMBA_NO_SKIP=1: {why}");
     say(&format!("SKIPPED: {test}: {why}\n"));
 }
 
@@ -78,16 +69,13 @@ fn skipping_is_forbidden() -> bool {
 
 /// `$COLUMBA_OUTSIDE`, or `target/outside` of this checkout.
 fn folder() -> PathBuf {
-    env::var_os("COLUMBA_OUTSIDE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/outside"),
-        PathBuf::from,
-    )
+    env::var_os("COLUMBA_OUTSIDE")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/outside"), PathBuf::from)
 }
 
 fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    file.metadata()
-        .is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+    file.metadata().is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]

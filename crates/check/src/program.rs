@@ -26,38 +26,18 @@ impl Program {
     ///
     /// When it cannot be started.
     pub fn start(command: &mut Command) -> Self {
-        let mut child = match command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-        {
+        let mut child = match command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
             Ok(child) => child,
             Err(error) => panic!("{command:?} does not start: {error}"),
         };
         let (sender, lines) = mpsc::channel();
-        let output = child
-            .stdout
-            .take()
-            .map(|output| Box::new(output) as Box<dyn Read + Send>);
-        let errors = child
-            .stderr
-            .take()
-            .map(|errors| Box::new(errors) as Box<dyn Read + Send>);
+        let output = child.stdout.take().map(|output| Box::new(output) as Box<dyn Read + Send>);
+        let errors = child.stderr.take().map(|errors| Box::new(errors) as Box<dyn Read + Send>);
         for stream in [output, errors].into_iter().flatten() {
             let sender = sender.clone();
-            thread::spawn(move || {
-                BufReader::new(stream)
-                    .lines()
-                    .map_while(Result::ok)
-                    .all(|line| sender.send(line).is_ok())
-            });
+            thread::spawn(move || BufReader::new(stream).lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
         }
-        Self {
-            child,
-            lines,
-            seen: Vec::new(),
-        }
+        Self { child, lines, seen: Vec::new() }
     }
 
     /// The next line; nothing once the program has closed its output.
@@ -139,9 +119,7 @@ impl Program {
 
 impl fmt::Display for Program {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.seen
-            .iter()
-            .try_for_each(|line| write!(out, "\n    {line}"))
+        self.seen.iter().try_for_each(|line| write!(out, "\n    {line}"))
     }
 }
 
@@ -160,9 +138,7 @@ mod tests {
 
     #[test]
     fn lines_are_read_up_to_the_end_with_the_exit_status() {
-        let mut program = Program::start(
-            Command::new("sh").args(["-c", "echo one; echo two; echo three; exit 3"]),
-        );
+        let mut program = Program::start(Command::new("sh").args(["-c", "echo one; echo two; echo three; exit 3"]));
 
         assert_eq!(program.until("t"), "two");
         let (rest, status) = program.finish();

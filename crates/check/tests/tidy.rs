@@ -1,10 +1,6 @@
 //! The rules of the house that a machine can judge. Each is a function over text or values, with a case that breaks it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by a panic, and prints"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by a panic, and prints")]
 
 #[path = "tidy/clauses.rs"]
 mod clauses;
@@ -23,10 +19,5 @@ mod words;
 
 /// Fails with every broken rule, not only the first.
 fn judge(broken: &[String]) {
-    assert!(
-        broken.is_empty(),
-        "{} broken:\n{}",
-        broken.len(),
-        broken.join("\n")
-    );
+    assert!(broken.is_empty(), "{} broken:\n{}", broken.len(), broken.join("\n"));
 }

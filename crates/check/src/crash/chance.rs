@@ -5,9 +5,7 @@ pub struct Chance(u64);
 impl Chance {
     /// The seed of `COLUMBA_SEED`, or one from the clock; said on standard error in both cases, so that a run can be repeated.
     pub fn announced(test: &str) -> Self {
-        let given = std::env::var("COLUMBA_SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok());
+        let given = std::env::var("COLUMBA_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             now.map_or(0, |since| u64::from(since.subsec_nanos()))

@@ -65,19 +65,11 @@ pub(super) fn publish(shared: &Shared, number: usize, window: u16) -> Published 
         if !link.is_open() {
             link.connect(&[]);
             if link.is_open() {
-                let repeated: Vec<(PacketId, Option<u64>)> = sender
-                    .resume()
-                    .map(|(id, state)| (id, state.message().copied()))
-                    .collect();
+                let repeated: Vec<(PacketId, Option<u64>)> =
+                    sender.resume().map(|(id, state)| (id, state.message().copied())).collect();
                 for (id, message) in repeated {
                     match message {
-                        Some(sequence) => link.publish(
-                            number,
-                            sequence,
-                            last_sent && sequence + 1 == published.sent,
-                            id,
-                            true,
-                        ),
+                        Some(sequence) => link.publish(number, sequence, last_sent && sequence + 1 == published.sent, id, true),
                         None => link.acknowledge(AckKind::Pubrel, id),
                     }
                 }
@@ -102,9 +94,7 @@ pub(super) fn publish(shared: &Shared, number: usize, window: u16) -> Published 
                 }
                 Ok(Acked::Finished { message, .. }) => published.acknowledged.extend(message),
                 Ok(Acked::ReleasedAgain) => link.acknowledge(AckKind::Pubrel, ack.id),
-                Err(
-                    AckError::Unknown { .. } | AckError::NotSent { .. } | AckError::Wrong { .. },
-                ) => {
+                Err(AckError::Unknown { .. } | AckError::NotSent { .. } | AckError::Wrong { .. }) => {
                     link.broken("an acknowledgement of something that was not sent");
                 }
             }
@@ -113,10 +103,7 @@ pub(super) fn publish(shared: &Shared, number: usize, window: u16) -> Published 
     published.faults = link.finish(&format!(
         "{} messages unacknowledged: {:?}",
         sender.len(),
-        sender
-            .iter()
-            .next()
-            .map(|(_, state): (_, &Sending<u64>)| state)
+        sender.iter().next().map(|(_, state): (_, &Sending<u64>)| state)
     ));
     published
 }
@@ -178,20 +165,13 @@ pub(super) fn subscribe(shared: &Shared, number: usize, subscribed: &AtomicU64) 
         });
         link.flush();
     }
-    let faults = link.finish(&format!(
-        "the last message of {} publishers has not come",
-        shared.publishers - ended.len()
-    ));
+    let faults = link.finish(&format!("the last message of {} publishers has not come", shared.publishers - ended.len()));
     Received { deliveries, faults }
 }
 
 /// Old and new clients side by side.
 fn version_of(number: usize) -> Version {
-    if number.is_multiple_of(2) {
-        Version::V311
-    } else {
-        Version::V5
-    }
+    if number.is_multiple_of(2) { Version::V311 } else { Version::V5 }
 }
 
 struct Message {
@@ -213,11 +193,7 @@ impl Message {
         let bytes: &[u8; PAYLOAD] = bytes.try_into().ok()?;
         let publisher = u64::from_le_bytes(*bytes.first_chunk()?);
         let sequence = u64::from_le_bytes(*bytes[8..].first_chunk()?);
-        Some(Self {
-            publisher: usize::try_from(publisher).ok()?,
-            sequence,
-            is_last: bytes[16] == 1,
-        })
+        Some(Self { publisher: usize::try_from(publisher).ok()?, sequence, is_last: bytes[16] == 1 })
     }
 }
 
@@ -282,9 +258,7 @@ impl<'s> Link<'s> {
         }
         let Some(present) = present else { return };
         if self.has_session && !present {
-            self.faults.push(Fault::Forgotten {
-                client: self.client_id.clone(),
-            });
+            self.faults.push(Fault::Forgotten { client: self.client_id.clone() });
         }
         self.has_session = true;
         self.out.extend_from_slice(first);
@@ -295,11 +269,7 @@ impl<'s> Link<'s> {
         let mut stream = TcpStream::connect(self.shared.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LOOK_UP))?;
-        stream.write_all(&frames::connect(
-            self.version,
-            &self.client_id,
-            SessionKind::Persistent,
-        ))?;
+        stream.write_all(&frames::connect(self.version, &self.client_id, SessionKind::Persistent))?;
         Ok(stream)
     }
 
@@ -308,10 +278,7 @@ impl<'s> Link<'s> {
     }
 
     fn broken(&mut self, why: &str) {
-        self.faults.push(Fault::Broken {
-            client: self.client_id.clone(),
-            why: why.to_owned(),
-        });
+        self.faults.push(Fault::Broken { client: self.client_id.clone(), why: why.to_owned() });
         self.close();
     }
 
@@ -384,11 +351,7 @@ impl<'s> Link<'s> {
         match stream.read(&mut buffer) {
             Ok(0) => self.close(),
             Ok(length) => self.read.extend_from_slice(&buffer[..length]),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-                ) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
             Err(_) => self.close(),
         }
     }
@@ -396,10 +359,7 @@ impl<'s> Link<'s> {
     /// What went wrong; `missing` says what a client waited for that gave up.
     fn finish(mut self, missing: &str) -> Vec<Fault> {
         if self.moved_at.elapsed() > PROGRESS_WAIT_MAX {
-            self.faults.push(Fault::Broken {
-                client: self.client_id,
-                why: format!("gave up waiting: {missing}"),
-            });
+            self.faults.push(Fault::Broken { client: self.client_id, why: format!("gave up waiting: {missing}") });
         }
         self.shared.done.fetch_add(1, Ordering::Relaxed);
         self.faults

@@ -72,13 +72,7 @@ impl Verdict {
 
     /// Judges what one subscriber received: publisher and number of each delivery, in order. `acknowledged` are the
     /// numbers of each publisher whose responsibility the broker has taken.
-    pub(super) fn judge(
-        &mut self,
-        qos: QoS,
-        subscriber: usize,
-        deliveries: &[(usize, u64)],
-        acknowledged: &[BTreeSet<u64>],
-    ) {
+    pub(super) fn judge(&mut self, qos: QoS, subscriber: usize, deliveries: &[(usize, u64)], acknowledged: &[BTreeSet<u64>]) {
         let mut seen: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
         for &(publisher, sequence) in deliveries {
             self.delivered += 1;
@@ -87,50 +81,29 @@ impl Verdict {
             if !seen.insert(sequence) {
                 self.repeated += 1;
                 if qos == QoS::ExactlyOnce {
-                    self.faults.insert(Fault::Twice {
-                        subscriber,
-                        publisher,
-                        sequence,
-                    });
+                    self.faults.insert(Fault::Twice { subscriber, publisher, sequence });
                 }
             } else if latest.is_some_and(|latest| latest > sequence) {
-                self.faults.insert(Fault::OutOfOrder {
-                    subscriber,
-                    publisher,
-                    sequence,
-                });
+                self.faults.insert(Fault::OutOfOrder { subscriber, publisher, sequence });
             }
         }
         for (publisher, acknowledged) in acknowledged.iter().enumerate() {
             let seen = seen.remove(&publisher).unwrap_or_default();
             let lost = acknowledged.difference(&seen);
-            self.faults.extend(lost.map(|&sequence| Fault::Lost {
-                subscriber,
-                publisher,
-                sequence,
-            }));
+            self.faults.extend(lost.map(|&sequence| Fault::Lost { subscriber, publisher, sequence }));
         }
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            faults,
-            sent,
-            delivered,
-            repeated,
-            kills,
-        } = self;
+        let Self { faults, sent, delivered, repeated, kills } = self;
         writeln!(
             out,
             "{kills} kills, {sent} messages sent, {delivered} delivered, {repeated} of them again, {} promises broken",
             faults.len()
         )?;
-        faults
-            .iter()
-            .take(10)
-            .try_for_each(|fault| writeln!(out, "  {fault:?}"))
+        faults.iter().take(10).try_for_each(|fault| writeln!(out, "  {fault:?}"))
     }
 }
 
@@ -140,8 +113,7 @@ mod tests {
 
     fn faults(qos: QoS, deliveries: &[u64]) -> Vec<Fault> {
         let mut verdict = Verdict::default();
-        let deliveries: Vec<(usize, u64)> =
-            deliveries.iter().map(|&sequence| (0, sequence)).collect();
+        let deliveries: Vec<(usize, u64)> = deliveries.iter().map(|&sequence| (0, sequence)).collect();
         verdict.judge(qos, 0, &deliveries, &[BTreeSet::from([0, 1, 2])]);
         verdict.faults.into_iter().collect()
     }
@@ -159,34 +131,13 @@ mod tests {
     fn a_repetition_breaks_the_promise_of_qos_2_only() {
         let (subscriber, publisher, sequence) = SECOND;
         assert_eq!(faults(QoS::AtLeastOnce, &[0, 1, 1, 2]), []);
-        assert_eq!(
-            faults(QoS::ExactlyOnce, &[0, 1, 1, 2]),
-            [Fault::Twice {
-                subscriber,
-                publisher,
-                sequence
-            }]
-        );
+        assert_eq!(faults(QoS::ExactlyOnce, &[0, 1, 1, 2]), [Fault::Twice { subscriber, publisher, sequence }]);
     }
 
     #[test]
     fn a_loss_and_a_swap_break_every_promise() {
         let (subscriber, publisher, sequence) = SECOND;
-        assert_eq!(
-            faults(QoS::AtLeastOnce, &[0, 2]),
-            [Fault::Lost {
-                subscriber,
-                publisher,
-                sequence
-            }]
-        );
-        assert_eq!(
-            faults(QoS::AtLeastOnce, &[0, 2, 1]),
-            [Fault::OutOfOrder {
-                subscriber,
-                publisher,
-                sequence
-            }]
-        );
+        assert_eq!(faults(QoS::AtLeastOnce, &[0, 2]), [Fault::Lost { subscriber, publisher, sequence }]);
+        assert_eq!(faults(QoS::AtLeastOnce, &[0, 2, 1]), [Fault::OutOfOrder { subscriber, publisher, sequence }]);
     }
 }

@@ -36,13 +36,7 @@ pub struct Storm {
 impl Storm {
     /// A storm at one QoS as the tests make it.
     pub fn at(qos: QoS, kills: u64) -> Self {
-        Self {
-            qos,
-            kills,
-            publishers: 4,
-            subscribers: 3,
-            window: 16,
-        }
+        Self { qos, kills, publishers: 4, subscribers: 3, window: 16 }
     }
 }
 
@@ -64,56 +58,35 @@ pub fn storm(broker: &mut Broker, plan: Storm, chance: &mut Chance) -> Verdict {
     let (published, received) = thread::scope(|scope| {
         let shared = &shared;
         let subscribed = &subscribed;
-        let subscribers: Vec<_> = (0..plan.subscribers)
-            .map(|number| scope.spawn(move || subscribe(shared, number, subscribed)))
-            .collect();
-        wait_until(|| {
-            subscribed.load(Ordering::Relaxed) == plan.subscribers as u64
-                || shared.done.load(Ordering::Relaxed) > 0
-        });
-        let publishers: Vec<_> = (0..plan.publishers)
-            .map(|number| scope.spawn(move || publish(shared, number, plan.window)))
-            .collect();
+        let subscribers: Vec<_> =
+            (0..plan.subscribers).map(|number| scope.spawn(move || subscribe(shared, number, subscribed))).collect();
+        wait_until(|| subscribed.load(Ordering::Relaxed) == plan.subscribers as u64 || shared.done.load(Ordering::Relaxed) > 0);
+        let publishers: Vec<_> =
+            (0..plan.publishers).map(|number| scope.spawn(move || publish(shared, number, plan.window))).collect();
 
         for _ in 0..plan.kills {
-            let more = PACKETS_BETWEEN_KILLS.start
-                + chance.below(PACKETS_BETWEEN_KILLS.end - PACKETS_BETWEEN_KILLS.start);
+            let more = PACKETS_BETWEEN_KILLS.start + chance.below(PACKETS_BETWEEN_KILLS.end - PACKETS_BETWEEN_KILLS.start);
             let moment = shared.packets.load(Ordering::Relaxed) + more;
-            wait_until(|| {
-                shared.packets.load(Ordering::Relaxed) >= moment
-                    || shared.done.load(Ordering::Relaxed) > 0
-            });
+            wait_until(|| shared.packets.load(Ordering::Relaxed) >= moment || shared.done.load(Ordering::Relaxed) > 0);
             broker.kill();
             broker.restart();
         }
         shared.calm.store(true, Ordering::Relaxed);
-        let published: Vec<Published> = publishers
-            .into_iter()
-            .map(|thread| thread.join().expect("publishers do not panic"))
-            .collect();
-        let received: Vec<Received> = subscribers
-            .into_iter()
-            .map(|thread| thread.join().expect("subscribers do not panic"))
-            .collect();
+        let published: Vec<Published> =
+            publishers.into_iter().map(|thread| thread.join().expect("publishers do not panic")).collect();
+        let received: Vec<Received> =
+            subscribers.into_iter().map(|thread| thread.join().expect("subscribers do not panic")).collect();
         (published, received)
     });
 
-    let mut verdict = Verdict {
-        kills: plan.kills,
-        ..Verdict::default()
-    };
+    let mut verdict = Verdict { kills: plan.kills, ..Verdict::default() };
     verdict.sent = published.iter().map(|publisher| publisher.sent).sum();
-    let acknowledged: Vec<BTreeSet<u64>> = published
-        .iter()
-        .map(|publisher| publisher.acknowledged.clone())
-        .collect();
+    let acknowledged: Vec<BTreeSet<u64>> = published.iter().map(|publisher| publisher.acknowledged.clone()).collect();
     for (subscriber, received) in received.iter().enumerate() {
         verdict.judge(plan.qos, subscriber, &received.deliveries, &acknowledged);
     }
     let of_publishers = published.into_iter().flat_map(|publisher| publisher.faults);
-    let of_subscribers = received
-        .into_iter()
-        .flat_map(|subscriber| subscriber.faults);
+    let of_subscribers = received.into_iter().flat_map(|subscriber| subscriber.faults);
     verdict.faults.extend(of_publishers.chain(of_subscribers));
     verdict
 }

@@ -80,21 +80,9 @@ pub(crate) struct Connection {
 
 impl Publisher {
     pub(crate) fn new(plan: &Plan, number: u32, limit: u64) -> Self {
-        let template = Template::new(
-            plan.version,
-            plan.qos,
-            &super::plan::topic(number),
-            plan.payload,
-        );
+        let template = Template::new(plan.version, plan.qos, &super::plan::topic(number), plan.payload);
         let sender = Sender::new(plan.window);
-        Self {
-            number,
-            template,
-            sender,
-            sent: 0,
-            limit,
-            forgiven: 0,
-        }
+        Self { number, template, sender, sent: 0, limit, forgiven: 0 }
     }
 
     /// How many messages are not acknowledged.
@@ -110,13 +98,8 @@ impl Publisher {
                 return;
             }
             let id = (plan.qos != QoS::AtMostOnce).then(|| self.sender.begin(plan.qos, ()));
-            let stamp = Stamp {
-                publisher: self.number,
-                sequence: self.sent,
-                due,
-            };
-            self.template
-                .append(id, out, |payload| stamp.write(payload));
+            let stamp = Stamp { publisher: self.number, sequence: self.sent, due };
+            self.template.append(id, out, |payload| stamp.write(payload));
             self.sent += 1;
         }
     }
@@ -152,21 +135,11 @@ fn nanoseconds_for(messages: u64, per_second: f64) -> u64 {
 
 impl Subscriber {
     pub(crate) fn new(plan: &Plan, number: usize) -> Self {
-        Self {
-            number,
-            filters: plan.filters(number),
-            receiver: Receiver::new(),
-        }
+        Self { number, filters: plan.filters(number), receiver: Receiver::new() }
     }
 
     /// Counts a message and answers it. At QoS 2 it counts when it comes first; nothing is stored until PUBREL.
-    fn received(
-        &mut self,
-        publish: &Publish<'_>,
-        version: Version,
-        board: &mut Board,
-        out: &mut Vec<u8>,
-    ) {
+    fn received(&mut self, publish: &Publish<'_>, version: Version, board: &mut Board, out: &mut Vec<u8>) {
         match (publish.qos, publish.packet_id) {
             (QoS::ExactlyOnce, Some(id)) => {
                 if self.receiver.on_publish(id) == Seen::New {
@@ -195,9 +168,7 @@ impl Subscriber {
         board.deliveries += 1;
         if board.measuring {
             board.measured_deliveries += 1;
-            board
-                .latency
-                .saturating_record(board.now.saturating_sub(stamp.due).max(1));
+            board.latency.saturating_record(board.now.saturating_sub(stamp.due).max(1));
         }
     }
 }
@@ -222,12 +193,7 @@ impl Connection {
     }
 
     /// Reads what has come and answers it.
-    pub(crate) fn read(
-        &mut self,
-        plan: &Plan,
-        board: &mut Board,
-        buffer: &mut [u8],
-    ) -> Result<(), LoadError> {
+    pub(crate) fn read(&mut self, plan: &Plan, board: &mut Board, buffer: &mut [u8]) -> Result<(), LoadError> {
         self.more_to_read = false;
         for _ in 0..READS_PER_TURN {
             match self.stream.read(buffer) {
@@ -266,21 +232,12 @@ impl Connection {
         Ok(())
     }
 
-    fn handle(
-        &mut self,
-        plan: &Plan,
-        board: &mut Board,
-        packet: Packet<'_>,
-    ) -> Result<(), LoadError> {
+    fn handle(&mut self, plan: &Plan, board: &mut Board, packet: Packet<'_>) -> Result<(), LoadError> {
         match (packet, &mut self.role) {
             (Packet::Connack(connack), _) if connack.reason.is_failure() => {
-                return Err(LoadError::Refused {
-                    reason: connack.reason,
-                });
+                return Err(LoadError::Refused { reason: connack.reason });
             }
-            (Packet::Connack(_), Role::Subscriber(subscriber))
-                if !subscriber.filters.is_empty() =>
-            {
+            (Packet::Connack(_), Role::Subscriber(subscriber)) if !subscriber.filters.is_empty() => {
                 let frame = frames::subscribe(self.version, &subscriber.filters, plan.qos);
                 self.out.extend_from_slice(&frame);
                 self.phase = Phase::AwaitSuback;
@@ -299,15 +256,13 @@ impl Connection {
                 subscriber.receiver.on_pubrel(ack.id);
                 frames::acknowledge(self.version, AckKind::Pubcomp, ack.id, &mut self.out);
             }
-            (Packet::Ack(ack), Role::Publisher(publisher)) => {
-                match publisher.sender.on_ack(ack.kind, ack.id, ack.reason) {
-                    Ok(Acked::Released(()) | Acked::ReleasedAgain) => {
-                        frames::acknowledge(self.version, AckKind::Pubrel, ack.id, &mut self.out);
-                    }
-                    Ok(Acked::Finished { .. }) => {}
-                    Err(_) => return Err(self.lost("an acknowledgement of nothing that was sent")),
+            (Packet::Ack(ack), Role::Publisher(publisher)) => match publisher.sender.on_ack(ack.kind, ack.id, ack.reason) {
+                Ok(Acked::Released(()) | Acked::ReleasedAgain) => {
+                    frames::acknowledge(self.version, AckKind::Pubrel, ack.id, &mut self.out);
                 }
-            }
+                Ok(Acked::Finished { .. }) => {}
+                Err(_) => return Err(self.lost("an acknowledgement of nothing that was sent")),
+            },
             (_, _) => return Err(self.lost("the broker sent a packet that does not belong here")),
         }
         Ok(())
@@ -324,12 +279,7 @@ impl Connection {
         while self.written < self.out.len() {
             match self.stream.write(&self.out[self.written..]) {
                 Ok(length) => self.written += length,
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::WouldBlock | ErrorKind::NotConnected
-                    ) =>
-                {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
                     return Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -344,18 +294,13 @@ impl Connection {
     /// When the next message is due, for a publisher with a schedule and something left to send.
     pub(crate) fn next_due(&self, plan: &Plan, sending_since: u64) -> Option<u64> {
         match &self.role {
-            Role::Publisher(publisher) if publisher.sent < publisher.limit => {
-                publisher.due(plan, sending_since)
-            }
+            Role::Publisher(publisher) if publisher.sent < publisher.limit => publisher.due(plan, sending_since),
             Role::Publisher(_) | Role::Subscriber(_) => None,
         }
     }
 
     fn lost(&self, why: &'static str) -> LoadError {
-        LoadError::Lost {
-            client: self.name.clone(),
-            why,
-        }
+        LoadError::Lost { client: self.name.clone(), why }
     }
 }
 
@@ -371,8 +316,7 @@ impl Board {
             corrupt: 0,
             tallies: (0..plan.subscribers).map(|_| row()).collect(),
             of_publisher: vec![0; plan.publishers as usize],
-            latency: Histogram::new_with_bounds(1_000, longest, 3)
-                .expect("the bounds are in order and three digits are allowed"),
+            latency: Histogram::new_with_bounds(1_000, longest, 3).expect("the bounds are in order and three digits are allowed"),
         }
     }
 }

@@ -46,11 +46,7 @@ pub struct Comparison {
 }
 
 /// Measures each of `peers` at QoS 0, 1 and 2; says on `progress` what it does.
-pub fn compare(
-    peers: &[Peer],
-    plan: &ComparePlan,
-    mut progress: impl FnMut(&str),
-) -> Result<Comparison, LoadError> {
+pub fn compare(peers: &[Peer], plan: &ComparePlan, mut progress: impl FnMut(&str)) -> Result<Comparison, LoadError> {
     let levels = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
     let mut rows: Vec<Vec<Row>> = vec![Vec::new(); peers.len() * levels.len()];
     for turn in 1..=plan.runs {
@@ -87,10 +83,7 @@ fn measure(peer: &Peer, dir: &Path, plan: &ComparePlan) -> Result<Vec<Row>, Load
     [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]
         .into_iter()
         .map(|qos| {
-            let plan = Plan {
-                topics: plan.topics,
-                ..Plan::comparing(running.address(), qos, plan.measured)
-            };
+            let plan = Plan { topics: plan.topics, ..Plan::comparing(running.address(), qos, plan.measured) };
             let report = run(&plan, Some(running.process()))?;
             Ok(Row {
                 peer: peer.name().to_owned(),
@@ -108,10 +101,7 @@ fn median(mut rows: Vec<Row>) -> Option<Row> {
     rows.sort_by(|left, right| left.cpu_us.total_cmp(&right.cpu_us));
     let flaws = rows.iter().map(|row| row.flaws).sum();
     let middle = rows.len().checked_sub(1)? / 2;
-    Some(Row {
-        flaws,
-        ..rows.swap_remove(middle)
-    })
+    Some(Row { flaws, ..rows.swap_remove(middle) })
 }
 
 impl Comparison {
@@ -134,11 +124,7 @@ impl fmt::Display for Comparison {
         )?;
         let mut shown = None;
         for row in &self.rows {
-            let ratio = if shown == Some(row.qos) {
-                self.ratio(row.qos)
-            } else {
-                None
-            };
+            let ratio = if shown == Some(row.qos) { self.ratio(row.qos) } else { None };
             shown = Some(row.qos);
             let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.1}"));
             writeln!(

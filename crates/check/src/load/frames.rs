@@ -1,13 +1,10 @@
 //! The few packets that a tool sends, and what it reads back, on the codec of proto.
 
 use columba_proto::packet::{
-    Ack, Connect, ConnectProperties, Packet, Publish, PublishProperties, Subscribe, SubscribeEntry,
-    set_packet_id,
+    Ack, Connect, ConnectProperties, Packet, Publish, PublishProperties, Subscribe, SubscribeEntry, set_packet_id,
 };
 use columba_proto::wire::{FRAME_LEN_MAX, Split, split};
-use columba_proto::{
-    AckKind, PacketId, Peer, PeerError, QoS, ReasonCode, TopicName, Version, decode,
-};
+use columba_proto::{AckKind, PacketId, Peer, PeerError, QoS, ReasonCode, TopicName, Version, decode};
 
 use super::SessionKind;
 
@@ -32,10 +29,7 @@ pub(crate) fn connect(version: Version, client_id: &str, session: SessionKind) -
         will: None,
         username: None,
         password: None,
-        properties: ConnectProperties {
-            session_expiry,
-            ..ConnectProperties::default()
-        },
+        properties: ConnectProperties { session_expiry, ..ConnectProperties::default() },
     }
     .encode(&mut frame);
     frame
@@ -43,21 +37,10 @@ pub(crate) fn connect(version: Version, client_id: &str, session: SessionKind) -
 
 /// SUBSCRIBE to all of `filters` at one QoS (§3.8).
 pub(crate) fn subscribe(version: Version, filters: &[String], qos: QoS) -> Vec<u8> {
-    let entries: Vec<SubscribeEntry<'_>> = filters
-        .iter()
-        .map(|filter| SubscribeEntry {
-            filter,
-            options: qos.into(),
-        })
-        .collect();
+    let entries: Vec<SubscribeEntry<'_>> = filters.iter().map(|filter| SubscribeEntry { filter, options: qos.into() }).collect();
     let mut frame = Vec::new();
-    Subscribe {
-        id: PacketId::FIRST,
-        subscription_id: None,
-        user_properties: <_>::default(),
-        entries: entries.as_slice().into(),
-    }
-    .encode(version, &mut frame);
+    Subscribe { id: PacketId::FIRST, subscription_id: None, user_properties: <_>::default(), entries: entries.as_slice().into() }
+        .encode(version, &mut frame);
     frame
 }
 
@@ -95,12 +78,7 @@ impl Template {
     }
 
     /// Appends one message; `write` fills its payload.
-    pub(crate) fn append(
-        &self,
-        id: Option<PacketId>,
-        out: &mut Vec<u8>,
-        write: impl FnOnce(&mut [u8]),
-    ) {
+    pub(crate) fn append(&self, id: Option<PacketId>, out: &mut Vec<u8>, write: impl FnOnce(&mut [u8])) {
         let start = out.len();
         out.extend_from_slice(&self.frame);
         let frame = &mut out[start..];
@@ -113,14 +91,9 @@ impl Template {
 }
 
 /// The packet at the start of `bytes` and the length of its frame, once it is complete.
-pub(crate) fn next(
-    version: Version,
-    bytes: &[u8],
-) -> Result<Option<(Packet<'_>, usize)>, PeerError> {
+pub(crate) fn next(version: Version, bytes: &[u8]) -> Result<Option<(Packet<'_>, usize)>, PeerError> {
     match split(bytes, FRAME_LEN_MAX)? {
         Split::Need => Ok(None),
-        Split::Frame { first, body, len } => {
-            decode(version, Peer::Server, first, body).map(|packet| Some((packet, len)))
-        }
+        Split::Frame { first, body, len } => decode(version, Peer::Server, first, body).map(|packet| Some((packet, len))),
     }
 }

@@ -59,18 +59,12 @@ impl<'p> World<'p> {
     fn connect(&mut self) -> Result<(), LoadError> {
         let run = next_run();
         for number in 0..self.plan.subscribers {
-            self.open(
-                format!("{run}s{number}"),
-                Role::Subscriber(Subscriber::new(self.plan, number as usize)),
-            )?;
+            self.open(format!("{run}s{number}"), Role::Subscriber(Subscriber::new(self.plan, number as usize)))?;
         }
         self.until_ready()?;
         for number in 0..self.plan.publishers {
             let limit = share_of(self.plan, number);
-            self.open(
-                format!("{run}p{number}"),
-                Role::Publisher(Publisher::new(self.plan, number, limit)),
-            )?;
+            self.open(format!("{run}p{number}"), Role::Publisher(Publisher::new(self.plan, number, limit)))?;
         }
         self.until_ready()
     }
@@ -80,11 +74,7 @@ impl<'p> World<'p> {
         let token = Token(self.connections.len());
         self.poll
             .registry()
-            .register(
-                &mut connection.stream,
-                token,
-                Interest::READABLE | Interest::WRITABLE,
-            )
+            .register(&mut connection.stream, token, Interest::READABLE | Interest::WRITABLE)
             .map_err(LoadError::io("registering a socket"))?;
         self.connections.push(connection);
         Ok(())
@@ -92,15 +82,9 @@ impl<'p> World<'p> {
 
     fn until_ready(&mut self) -> Result<(), LoadError> {
         let deadline = Instant::now() + CONNECT_WAIT_MAX;
-        while self
-            .connections
-            .iter()
-            .any(|connection| connection.phase != Phase::Ready)
-        {
+        while self.connections.iter().any(|connection| connection.phase != Phase::Ready) {
             if Instant::now() > deadline {
-                return Err(LoadError::Stalled {
-                    doing: "connecting",
-                });
+                return Err(LoadError::Stalled { doing: "connecting" });
             }
             self.turn(Duration::from_millis(100))?;
         }
@@ -125,11 +109,7 @@ impl<'p> World<'p> {
         }
         self.board.measuring = false;
         let measured = measured_since.elapsed();
-        let cpu = process
-            .map(Process::cpu)
-            .transpose()?
-            .zip(cpu_before)
-            .map(|(after, before)| after.saturating_sub(before));
+        let cpu = process.map(Process::cpu).transpose()?.zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
 
         for connection in &mut self.connections {
             if let Role::Publisher(publisher) = &mut connection.role {
@@ -165,14 +145,9 @@ impl<'p> World<'p> {
         let mut moved_at = Instant::now();
         let mut seen = (0, 0);
         loop {
-            let (sent, pending) = self
-                .publishers()
-                .fold((0, 0), |(sent, pending), publisher| {
-                    (
-                        sent + publisher.sent,
-                        pending + publisher.in_flight() + (publisher.limit - publisher.sent),
-                    )
-                });
+            let (sent, pending) = self.publishers().fold((0, 0), |(sent, pending), publisher| {
+                (sent + publisher.sent, pending + publisher.in_flight() + (publisher.limit - publisher.sent))
+            });
             if pending == 0 && self.board.deliveries >= sent * self.plan.fan_out() {
                 return Ok(());
             }
@@ -191,11 +166,7 @@ impl<'p> World<'p> {
 
     /// One round of waiting, reading, producing and writing.
     fn turn(&mut self, wait: Duration) -> Result<(), LoadError> {
-        let wait = if self
-            .connections
-            .iter()
-            .any(|connection| connection.more_to_read)
-        {
+        let wait = if self.connections.iter().any(|connection| connection.more_to_read) {
             Duration::ZERO
         } else {
             wait.min(self.until_next_due())
@@ -230,14 +201,8 @@ impl<'p> World<'p> {
         let (Pace::PerSecond(_), Some(since)) = (self.plan.pace, self.sending_since) else {
             return Duration::MAX;
         };
-        let next = self
-            .connections
-            .iter()
-            .filter_map(|connection| connection.next_due(self.plan, since))
-            .min();
-        next.map_or(Duration::MAX, |due| {
-            Duration::from_nanos(due.saturating_sub(self.board.now))
-        })
+        let next = self.connections.iter().filter_map(|connection| connection.next_due(self.plan, since)).min();
+        next.map_or(Duration::MAX, |due| Duration::from_nanos(due.saturating_sub(self.board.now)))
     }
 
     fn tick(&mut self) {
@@ -252,19 +217,17 @@ impl<'p> World<'p> {
         let fan_out = self.plan.fan_out();
         for connection in &mut self.connections {
             if let Role::Publisher(publisher) = &mut connection.role {
-                publisher.forgiven = (publisher.sent * fan_out)
-                    .saturating_sub(self.board.of_publisher[publisher.number as usize]);
+                publisher.forgiven =
+                    (publisher.sent * fan_out).saturating_sub(self.board.of_publisher[publisher.number as usize]);
             }
         }
     }
 
     fn publishers(&self) -> impl Iterator<Item = &Publisher> {
-        self.connections
-            .iter()
-            .filter_map(|connection| match &connection.role {
-                Role::Publisher(publisher) => Some(publisher),
-                Role::Subscriber(_) => None,
-            })
+        self.connections.iter().filter_map(|connection| match &connection.role {
+            Role::Publisher(publisher) => Some(publisher),
+            Role::Subscriber(_) => None,
+        })
     }
 
     fn report(self, measured: Duration, cpu: Option<Duration>) -> Report {
@@ -312,9 +275,5 @@ fn share_of(plan: &Plan, number: u32) -> u64 {
 /// A beginning for client identifiers that no other run on this machine uses; short enough for MQTT 3.1 (§3.1.3.1 there).
 fn next_run() -> String {
     static RUNS: AtomicU32 = AtomicU32::new(0);
-    format!(
-        "l{}x{}",
-        std::process::id(),
-        RUNS.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("l{}x{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed))
 }

@@ -50,29 +50,14 @@ pub fn idle(peer: &Peer, plan: IdlePlan, dir: &Path) -> Result<Idle, LoadError> 
     grow(&running, &mut lines, plan.many, plan)?;
     let after = settled(running.process())?;
     let grown = (plan.many - plan.few).max(1) as u64;
-    Ok(Idle {
-        before,
-        after,
-        per_connection: after.saturating_sub(before) / grown,
-        open: lines.len(),
-    })
+    Ok(Idle { before, after, per_connection: after.saturating_sub(before) / grown, open: lines.len() })
 }
 
-fn grow(
-    running: &Running,
-    lines: &mut Vec<Line>,
-    to: usize,
-    plan: IdlePlan,
-) -> Result<(), LoadError> {
+fn grow(running: &Running, lines: &mut Vec<Line>, to: usize, plan: IdlePlan) -> Result<(), LoadError> {
     while lines.len() < to {
         let from = lines.len();
         for number in from..to.min(from + BATCH) {
-            lines.push(Line::open(
-                running.address(),
-                plan.version,
-                &format!("idle{number}"),
-                SessionKind::Clean,
-            )?);
+            lines.push(Line::open(running.address(), plan.version, &format!("idle{number}"), SessionKind::Clean)?);
         }
         for (line, number) in lines[from..].iter_mut().zip(from..) {
             line.accepted()?;
@@ -106,13 +91,6 @@ pub(crate) fn raise_descriptor_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current < maximum {
         // Too few descriptors show themselves as refused connections, with the system's own words.
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: maximum,
-                maximum,
-            },
-        )
-        .ok();
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).ok();
     }
 }

@@ -28,40 +28,21 @@ pub struct Line {
 
 impl Line {
     /// Connects and sends CONNECT; [`Line::accepted`] waits for the answer.
-    pub fn open(
-        address: SocketAddr,
-        version: Version,
-        name: &str,
-        session: SessionKind,
-    ) -> Result<Self, LoadError> {
+    pub fn open(address: SocketAddr, version: Version, name: &str, session: SessionKind) -> Result<Self, LoadError> {
         let mut stream = TcpStream::connect(address).map_err(LoadError::io("connecting"))?;
-        stream
-            .set_read_timeout(Some(ANSWER_WAIT_MAX))
-            .map_err(LoadError::io("setting a time limit"))?;
-        stream
-            .write_all(&frames::connect(version, name, session))
-            .map_err(LoadError::io("sending CONNECT"))?;
-        Ok(Self {
-            stream,
-            name: name.to_owned(),
-            version,
-            read: Vec::new(),
-            taken: 0,
-        })
+        stream.set_read_timeout(Some(ANSWER_WAIT_MAX)).map_err(LoadError::io("setting a time limit"))?;
+        stream.write_all(&frames::connect(version, name, session)).map_err(LoadError::io("sending CONNECT"))?;
+        Ok(Self { stream, name: name.to_owned(), version, read: Vec::new(), taken: 0 })
     }
 
     /// Waits for CONNACK and says whether the broker still had the session.
     pub fn accepted(&mut self) -> Result<bool, LoadError> {
         self.packet(|packet| {
             let Packet::Connack(connack) = packet else {
-                return Err(LoadError::Stalled {
-                    doing: "waiting for CONNACK",
-                });
+                return Err(LoadError::Stalled { doing: "waiting for CONNACK" });
             };
             if connack.reason.is_failure() {
-                return Err(LoadError::Refused {
-                    reason: connack.reason,
-                });
+                return Err(LoadError::Refused { reason: connack.reason });
             }
             Ok(connack.session_present)
         })?
@@ -77,9 +58,7 @@ impl Line {
     pub fn subscribed(&mut self) -> Result<(), LoadError> {
         self.packet(|packet| {
             let Packet::Suback(suback) = packet else {
-                return Err(LoadError::Stalled {
-                    doing: "waiting for SUBACK",
-                });
+                return Err(LoadError::Stalled { doing: "waiting for SUBACK" });
             };
             match suback.reasons.iter().find(|reason| reason.is_failure()) {
                 Some(reason) => Err(LoadError::SubscriptionRefused { reason }),
@@ -96,9 +75,7 @@ impl Line {
 
     /// Writes bytes as they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
-        self.stream
-            .write_all(bytes)
-            .map_err(LoadError::io("sending"))
+        self.stream.write_all(bytes).map_err(LoadError::io("sending"))
     }
 
     /// Waits for one packet and hands it to `look`.
@@ -120,8 +97,7 @@ impl Line {
         let old = self.read.len();
         self.read.resize(old + READ_BYTES, 0);
         let read = self.stream.read(&mut self.read[old..]);
-        self.read
-            .truncate(old + read.as_ref().map_or(0, |length| *length));
+        self.read.truncate(old + read.as_ref().map_or(0, |length| *length));
         match read {
             Ok(0) => Err(self.lost("the broker closed it")),
             Ok(_) => Ok(()),
@@ -130,9 +106,6 @@ impl Line {
     }
 
     fn lost(&self, why: &'static str) -> LoadError {
-        LoadError::Lost {
-            client: self.name.clone(),
-            why,
-        }
+        LoadError::Lost { client: self.name.clone(), why }
     }
 }

@@ -28,11 +28,7 @@ impl Stamp {
         let sequence = u64::from_le_bytes(*payload.get(4..)?.first_chunk()?);
         let due = u64::from_le_bytes(*payload.get(12..)?.first_chunk()?);
         let sum = u32::from_le_bytes(*payload.get(20..)?.first_chunk()?);
-        (sum == checksum(payload)).then_some(Self {
-            publisher,
-            sequence,
-            due,
-        })
+        (sum == checksum(payload)).then_some(Self { publisher, sequence, due })
     }
 }
 
@@ -47,11 +43,7 @@ mod tests {
 
     #[test]
     fn a_stamp_comes_back_and_one_changed_bit_is_noticed() {
-        let stamp = Stamp {
-            publisher: 3,
-            sequence: 1 << 40,
-            due: 99,
-        };
+        let stamp = Stamp { publisher: 3, sequence: 1 << 40, due: 99 };
         let mut payload = vec![0x5a; 64];
         stamp.write(&mut payload);
 

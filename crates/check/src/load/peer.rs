@@ -49,12 +49,7 @@ impl Peer {
     /// The installed mosquitto.
     pub fn mosquitto(durability: Durability) -> Option<Self> {
         let program = outside::program("mosquitto")?;
-        Some(Self {
-            name: "mosquitto".to_owned(),
-            program,
-            kind: Kind::Mosquitto(durability),
-            extra: Vec::new(),
-        })
+        Some(Self { name: "mosquitto".to_owned(), program, kind: Kind::Mosquitto(durability), extra: Vec::new() })
     }
 
     /// `program serve`, with further words for its command line.
@@ -75,52 +70,26 @@ impl Peer {
     /// Starts it on `port` with everything it writes in `dir`, and waits until it listens.
     pub fn start(&self, port: u16, dir: &Path) -> Result<Running, LoadError> {
         let log = dir.join(format!("{}.log", self.name));
-        let output = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .map_err(LoadError::io("opening the broker's log"))?;
-        let errors = output
-            .try_clone()
-            .map_err(LoadError::io("opening the broker's log"))?;
+        let output = File::options().create(true).append(true).open(&log).map_err(LoadError::io("opening the broker's log"))?;
+        let errors = output.try_clone().map_err(LoadError::io("opening the broker's log"))?;
         let mut command = Command::new(&self.program);
         match self.kind {
             Kind::Mosquitto(durability) => {
                 let conf = dir.join("mosquitto.conf");
-                fs::write(&conf, mosquitto_conf(port, durability, dir))
-                    .map_err(LoadError::io("writing mosquitto.conf"))?;
+                fs::write(&conf, mosquitto_conf(port, durability, dir)).map_err(LoadError::io("writing mosquitto.conf"))?;
                 command.arg("-c").arg(conf);
             }
             Kind::Columba => {
-                command
-                    .args([
-                        "serve",
-                        "--listen",
-                        &format!("mqtt://127.0.0.1:{port}"),
-                        "--data-dir",
-                    ])
-                    .arg(dir.join("data"));
+                command.args(["serve", "--listen", &format!("mqtt://127.0.0.1:{port}"), "--data-dir"]).arg(dir.join("data"));
             }
         }
-        let child = command
-            .args(&self.extra)
-            .current_dir(dir)
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .spawn();
+        let child = command.args(&self.extra).current_dir(dir).stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
         let child = child.map_err(LoadError::io("starting the broker"))?;
-        let mut running = Running {
-            child,
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        };
+        let mut running = Running { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) };
         if running.listens_within(START_WAIT_MAX) {
             Ok(running)
         } else {
-            Err(LoadError::NotListening {
-                program: self.name.clone(),
-                log,
-            })
+            Err(LoadError::NotListening { program: self.name.clone(), log })
         }
     }
 }
@@ -159,39 +128,25 @@ impl Running {
 
     /// SIGKILL: no warning, nothing flushed.
     pub fn kill(&mut self) -> Result<(), LoadError> {
-        self.child
-            .kill()
-            .map_err(LoadError::io("killing the broker"))?;
-        self.child
-            .wait()
-            .map_err(LoadError::io("waiting for the broker"))
-            .map(drop)
+        self.child.kill().map_err(LoadError::io("killing the broker"))?;
+        self.child.wait().map_err(LoadError::io("waiting for the broker")).map(drop)
     }
 
     /// SIGTERM, then its exit status; SIGKILL for one that does not go.
     pub fn terminate(&mut self) -> Result<ExitStatus, LoadError> {
-        if let Some(pid) = i32::try_from(self.child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-        {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
             rustix::process::kill_process(pid, rustix::process::Signal::TERM)
                 .map_err(|error| LoadError::io("terminating the broker")(error.into()))?;
         }
         let deadline = Instant::now() + STOP_WAIT_MAX;
         while Instant::now() < deadline {
-            if let Some(status) = self
-                .child
-                .try_wait()
-                .map_err(LoadError::io("waiting for the broker"))?
-            {
+            if let Some(status) = self.child.try_wait().map_err(LoadError::io("waiting for the broker"))? {
                 return Ok(status);
             }
             thread::sleep(Duration::from_millis(5));
         }
         self.kill()?;
-        Err(LoadError::Stalled {
-            doing: "terminating the broker",
-        })
+        Err(LoadError::Stalled { doing: "terminating the broker" })
     }
 
     fn listens_within(&mut self, limit: Duration) -> bool {
@@ -225,9 +180,7 @@ pub fn free_port() -> Result<u16, LoadError> {
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         if step >= PORTS.end - PORTS.start {
-            return Err(LoadError::Stalled {
-                doing: "looking for a free port",
-            });
+            return Err(LoadError::Stalled { doing: "looking for a free port" });
         }
         let port = PORTS.start + (own * 11 + step) % (PORTS.end - PORTS.start);
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {

@@ -98,10 +98,9 @@ impl Plan {
     pub(crate) fn filters(&self, subscriber: usize) -> Vec<String> {
         match self.topics {
             Topics::All => vec!["load/+".to_owned()],
-            Topics::Pairs => (0..self.publishers)
-                .filter(|publisher| self.receives(subscriber, *publisher as usize))
-                .map(topic)
-                .collect(),
+            Topics::Pairs => {
+                (0..self.publishers).filter(|publisher| self.receives(subscriber, *publisher as usize)).map(topic).collect()
+            }
         }
     }
 

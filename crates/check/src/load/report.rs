@@ -40,8 +40,7 @@ impl Report {
     #[expect(clippy::cast_precision_loss, reason = "a ratio is not exact to 2^-53")]
     pub fn cpu_us_per_delivery(&self) -> Option<f64> {
         let cpu = self.cpu?;
-        (self.measured_deliveries > 0)
-            .then(|| cpu.as_secs_f64() * 1e6 / self.measured_deliveries as f64)
+        (self.measured_deliveries > 0).then(|| cpu.as_secs_f64() * 1e6 / self.measured_deliveries as f64)
     }
 
     /// Nothing lost, nothing twice, nothing out of order, nothing changed.

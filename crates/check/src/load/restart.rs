@@ -53,12 +53,7 @@ pub struct Restart {
 }
 
 /// Stores, kills, starts again, and counts.
-pub fn restart(
-    peer: &Peer,
-    plan: RestartPlan,
-    dir: &Path,
-    mut progress: impl FnMut(&str),
-) -> Result<Restart, LoadError> {
+pub fn restart(peer: &Peer, plan: RestartPlan, dir: &Path, mut progress: impl FnMut(&str)) -> Result<Restart, LoadError> {
     if plan.payload < STAMP {
         return Err(LoadError::PayloadTooSmall { min: STAMP });
     }
@@ -95,33 +90,14 @@ pub fn restart(
             found.empty_session(line, plan, session)?;
         }
     }
-    let Found {
-        delivered,
-        flaws,
-        forgotten,
-    } = found;
-    Ok(Restart {
-        storing,
-        listens_after,
-        delivering: begun.elapsed(),
-        delivered,
-        flaws,
-        forgotten,
-        resident,
-    })
+    let Found { delivered, flaws, forgotten } = found;
+    Ok(Restart { storing, listens_after, delivering: begun.elapsed(), delivered, flaws, forgotten, resident })
 }
 
 fn open(plan: RestartPlan, address: SocketAddr, from: usize) -> Result<Vec<Line>, LoadError> {
     let name = |session| format!("restart{session}");
     (from..plan.sessions.min(from + BATCH))
-        .map(|session| {
-            Line::open(
-                address,
-                plan.version,
-                &name(session),
-                SessionKind::Persistent,
-            )
-        })
+        .map(|session| Line::open(address, plan.version, &name(session), SessionKind::Persistent))
         .collect()
 }
 
@@ -131,12 +107,7 @@ fn topic(session: usize) -> String {
 
 /// One publisher sends to all sessions in turn and ends when the last message is acknowledged.
 fn store(plan: RestartPlan, address: SocketAddr) -> Result<(), LoadError> {
-    let mut line = Line::open(
-        address,
-        plan.version,
-        "restart-publisher",
-        SessionKind::Clean,
-    )?;
+    let mut line = Line::open(address, plan.version, "restart-publisher", SessionKind::Clean)?;
     line.accepted()?;
     let mut sender: Sender<()> = Sender::new(plan.window);
     let mut next = 0;
@@ -144,18 +115,9 @@ fn store(plan: RestartPlan, address: SocketAddr) -> Result<(), LoadError> {
     while next < plan.messages || !sender.is_empty() {
         while next < plan.messages && sender.has_room() {
             let session = next % plan.sessions;
-            let template = Template::new(
-                plan.version,
-                QoS::AtLeastOnce,
-                &topic(session),
-                plan.payload,
-            );
+            let template = Template::new(plan.version, QoS::AtLeastOnce, &topic(session), plan.payload);
             let stamp = stamp(session, next / plan.sessions);
-            template.append(
-                Some(sender.begin(QoS::AtLeastOnce, ())),
-                &mut out,
-                |payload| stamp.write(payload),
-            );
+            template.append(Some(sender.begin(QoS::AtLeastOnce, ())), &mut out, |payload| stamp.write(payload));
             next += 1;
         }
         line.send(&out)?;
@@ -168,18 +130,10 @@ fn store(plan: RestartPlan, address: SocketAddr) -> Result<(), LoadError> {
                     return false;
                 };
                 let acked = sender.on_ack(ack.kind, ack.id, ack.reason);
-                matches!(
-                    acked,
-                    Ok(Acked::Finished {
-                        outcome: Outcome::Delivered,
-                        ..
-                    })
-                )
+                matches!(acked, Ok(Acked::Finished { outcome: Outcome::Delivered, .. }))
             })?;
             if !finished {
-                return Err(LoadError::Stalled {
-                    doing: "waiting for PUBACK",
-                });
+                return Err(LoadError::Stalled { doing: "waiting for PUBACK" });
             }
         }
     }
@@ -189,11 +143,7 @@ fn store(plan: RestartPlan, address: SocketAddr) -> Result<(), LoadError> {
 /// Names the session and the place of a message in its queue.
 fn stamp(session: usize, place: usize) -> Stamp {
     let publisher = u32::try_from(session).expect("fewer sessions than 2^32");
-    Stamp {
-        publisher,
-        sequence: place as u64,
-        due: 0,
-    }
+    Stamp { publisher, sequence: place as u64, due: 0 }
 }
 
 #[derive(Default)]
@@ -205,14 +155,8 @@ struct Found {
 
 impl Found {
     /// Receives all that waits for one session, in its order, and acknowledges it.
-    fn empty_session(
-        &mut self,
-        line: &mut Line,
-        plan: RestartPlan,
-        session: usize,
-    ) -> Result<(), LoadError> {
-        let waiting =
-            plan.messages / plan.sessions + usize::from(session < plan.messages % plan.sessions);
+    fn empty_session(&mut self, line: &mut Line, plan: RestartPlan, session: usize) -> Result<(), LoadError> {
+        let waiting = plan.messages / plan.sessions + usize::from(session < plan.messages % plan.sessions);
         if !line.accepted()? {
             self.forgotten += 1;
             self.flaws += waiting;

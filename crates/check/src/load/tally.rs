@@ -52,19 +52,13 @@ mod tests {
         assert_eq!((gap.lost(4), gap.lost(6), gap.received), (1, 3, 3));
 
         let filled = after(&[0, 1, 3, 2]);
-        assert_eq!(
-            (filled.lost(4), filled.out_of_order, filled.duplicates),
-            (0, 1, 0)
-        );
+        assert_eq!((filled.lost(4), filled.out_of_order, filled.duplicates), (0, 1, 0));
     }
 
     #[test]
     fn a_second_delivery_is_a_duplicate_not_a_reception() {
         let twice = after(&[0, 1, 1, 0]);
 
-        assert_eq!(
-            (twice.received, twice.duplicates, twice.out_of_order),
-            (2, 2, 0)
-        );
+        assert_eq!((twice.received, twice.duplicates, twice.out_of_order), (2, 2, 0));
     }
 }

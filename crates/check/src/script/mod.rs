@@ -5,12 +5,7 @@ pub fn publisher_trace(qos: u8) -> &'static [&'static str] {
     match qos {
         0 => &["send: publish"],
         1 => &["send: publish", "receive: puback"],
-        _ => &[
-            "send: publish",
-            "receive: pubrec",
-            "send: pubrel",
-            "receive: pubcomp",
-        ],
+        _ => &["send: publish", "receive: pubrec", "send: pubrel", "receive: pubcomp"],
     }
 }
 
@@ -19,11 +14,6 @@ pub fn subscriber_trace(qos: u8) -> &'static [&'static str] {
     match qos {
         0 => &["receive: publish"],
         1 => &["receive: publish", "send: puback"],
-        _ => &[
-            "receive: publish",
-            "send: pubrec",
-            "receive: pubrel",
-            "send: pubcomp",
-        ],
+        _ => &["receive: publish", "send: pubrec", "receive: pubrel", "send: pubcomp"],
     }
 }

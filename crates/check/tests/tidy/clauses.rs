@@ -8,24 +8,14 @@ use super::sources::{self, Source};
 const CLAUSES: &str = include_str!("../../clauses.tsv");
 
 fn known() -> BTreeSet<&'static str> {
-    CLAUSES
-        .lines()
-        .skip(1)
-        .map(|line| line.split('\t').nth(1).unwrap())
-        .collect()
+    CLAUSES.lines().skip(1).map(|line| line.split('\t').nth(1).unwrap()).collect()
 }
 
 fn unknown_citations(known: &BTreeSet<&str>, source: &Source) -> Vec<String> {
     let mut broken = Vec::new();
     for (at, line) in source.text.lines().enumerate() {
-        let cited = line
-            .match_indices("MQTT-")
-            .filter_map(|(start, _)| citation(&line[start..]));
-        broken.extend(
-            cited
-                .filter(|id| !known.contains(id))
-                .map(|id| format!("{}:{}: no clause {id}", source.path, at + 1)),
-        );
+        let cited = line.match_indices("MQTT-").filter_map(|(start, _)| citation(&line[start..]));
+        broken.extend(cited.filter(|id| !known.contains(id)).map(|id| format!("{}:{}: no clause {id}", source.path, at + 1)));
     }
     broken
 }
@@ -35,9 +25,7 @@ fn citation(text: &str) -> Option<&str> {
     let rest = text.strip_prefix("MQTT-")?;
     let section = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
     let number = rest[section..].strip_prefix('-')?;
-    let digits = number
-        .find(|letter: char| !letter.is_ascii_digit())
-        .unwrap_or(number.len());
+    let digits = number.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(number.len());
     (section > 0 && digits > 0).then(|| &text[.."MQTT-".len() + section + 1 + digits])
 }
 
@@ -55,13 +43,7 @@ fn every_cited_clause_exists() {
 
 #[test]
 fn the_list_holds_both_standards() {
-    let count = |version| {
-        CLAUSES
-            .lines()
-            .skip(1)
-            .filter(|line| line.split('\t').next() == Some(version))
-            .count()
-    };
+    let count = |version| CLAUSES.lines().skip(1).filter(|line| line.split('\t').next() == Some(version)).count();
 
     assert_eq!((count("5"), count("3.1.1")), (251, 141));
 }
@@ -73,11 +55,5 @@ fn an_invented_clause_is_found() {
         "/// fine [MQTT-4.3.3-6]\n/// MQTT-4.3.3-* and [MQTT-x.y.z-n]\n/// [MQTT-4.3.3-66]\n/// [MQTT-9.9.9-1]",
     );
 
-    assert_eq!(
-        unknown_citations(&known(), &source),
-        [
-            "a.rs:3: no clause MQTT-4.3.3-66",
-            "a.rs:4: no clause MQTT-9.9.9-1"
-        ]
-    );
+    assert_eq!(unknown_citations(&known(), &source), ["a.rs:3: no clause MQTT-4.3.3-66", "a.rs:4: no clause MQTT-9.9.9-1"]);
 }

@@ -29,11 +29,7 @@ const BROKER: &[Allowed] = &[
 
 /// `tree` has one line for each package: its name, its version, and its features after a `|`.
 fn not_allowed(allowed: &[Allowed], tree: &str) -> Vec<String> {
-    let mut broken: Vec<String> = tree
-        .lines()
-        .filter(|line| !line.is_empty())
-        .flat_map(|line| problems(allowed, line))
-        .collect();
+    let mut broken: Vec<String> = tree.lines().filter(|line| !line.is_empty()).flat_map(|line| problems(allowed, line)).collect();
     broken.sort();
     broken.dedup();
     broken
@@ -45,10 +41,7 @@ fn problems(allowed: &[Allowed], line: &str) -> Vec<String> {
     let Some((_, may)) = allowed.iter().find(|(known, _)| *known == name) else {
         return vec![format!("{name} is not on the list")];
     };
-    let features = features
-        .split(',')
-        .map(str::trim)
-        .filter(|feature| !feature.is_empty());
+    let features = features.split(',').map(str::trim).filter(|feature| !feature.is_empty());
     features
         .filter(|feature| !may.contains(feature))
         .map(|feature| format!("{name} has feature {feature}, which is not on the list"))
@@ -73,11 +66,7 @@ fn tree_of(package: &str) -> String {
         .current_dir(super::sources::root())
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "cargo tree: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -93,23 +82,8 @@ fn broker_stands_on_what_is_listed() {
 
 #[test]
 fn a_dependency_or_a_feature_that_is_not_listed_is_found() {
-    assert_eq!(
-        not_allowed(
-            PROTO,
-            "columba-proto v0.1.0 (here)|\nsmallvec v1.16.5|const_new,union\n"
-        ),
-        [""; 0]
-    );
-    assert_eq!(
-        not_allowed(PROTO, "mio v1.2.4|net\n"),
-        ["mio is not on the list"]
-    );
-    assert_eq!(
-        not_allowed(PROTO, "slab v0.4.12|\n"),
-        ["slab is not on the list"]
-    );
-    assert_eq!(
-        not_allowed(BROKER, "slab v0.4.12|std\n"),
-        ["slab has feature std, which is not on the list"]
-    );
+    assert_eq!(not_allowed(PROTO, "columba-proto v0.1.0 (here)|\nsmallvec v1.16.5|const_new,union\n"), [""; 0]);
+    assert_eq!(not_allowed(PROTO, "mio v1.2.4|net\n"), ["mio is not on the list"]);
+    assert_eq!(not_allowed(PROTO, "slab v0.4.12|\n"), ["slab is not on the list"]);
+    assert_eq!(not_allowed(BROKER, "slab v0.4.12|std\n"), ["slab has feature std, which is not on the list"]);
 }

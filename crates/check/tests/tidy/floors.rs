@@ -17,10 +17,7 @@ const FLOORS: [(&str, u8); 8] = [
 ];
 
 /// Tests of the server and of the client may use the judge.
-const TESTS_MAY: [(&str, &str); 2] = [
-    ("columba-server", "columba-check"),
-    ("columba-client", "columba-check"),
-];
+const TESTS_MAY: [(&str, &str); 2] = [("columba-server", "columba-check"), ("columba-client", "columba-check")];
 
 struct Dependency {
     from: String,
@@ -32,13 +29,7 @@ fn climbing(dependencies: &[Dependency]) -> Vec<String> {
     dependencies.iter().filter_map(climbs).collect()
 }
 
-fn climbs(
-    Dependency {
-        from,
-        to,
-        only_tests,
-    }: &Dependency,
-) -> Option<String> {
+fn climbs(Dependency { from, to, only_tests }: &Dependency) -> Option<String> {
     if *only_tests && TESTS_MAY.contains(&(from, to)) {
         return None;
     }
@@ -48,24 +39,17 @@ fn climbs(
     let Some(to_floor) = floor(to) else {
         return Some(format!("{to}, used by {from}, stands on no floor"));
     };
-    (to_floor >= from_floor)
-        .then(|| format!("{from} (floor {from_floor}) imports {to} (floor {to_floor})"))
+    (to_floor >= from_floor).then(|| format!("{from} (floor {from_floor}) imports {to} (floor {to_floor})"))
 }
 
 fn floor(name: &str) -> Option<u8> {
-    FLOORS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, floor)| *floor)
+    FLOORS.iter().find(|(known, _)| *known == name).map(|(_, floor)| *floor)
 }
 
 /// Dependencies between crates of the workspace, from the output of `cargo metadata`.
 fn inside_the_house(metadata: &Value) -> Vec<Dependency> {
     let packages = metadata["packages"].as_array().unwrap();
-    let names: Vec<&str> = packages
-        .iter()
-        .map(|package| package["name"].as_str().unwrap())
-        .collect();
+    let names: Vec<&str> = packages.iter().map(|package| package["name"].as_str().unwrap()).collect();
     let of_package = |package: &Value| {
         let from = package["name"].as_str().unwrap().to_owned();
         let uses = package["dependencies"].as_array().unwrap().clone();
@@ -75,33 +59,19 @@ fn inside_the_house(metadata: &Value) -> Vec<Dependency> {
             only_tests: uses["kind"] == "dev",
         })
     };
-    packages
-        .iter()
-        .flat_map(of_package)
-        .filter(|dependency| names.contains(&dependency.to.as_str()))
-        .collect()
+    packages.iter().flat_map(of_package).filter(|dependency| names.contains(&dependency.to.as_str())).collect()
 }
 
 #[test]
 fn imports_go_down_only() {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--offline",
-            "--no-deps",
-        ])
+        .args(["metadata", "--format-version", "1", "--offline", "--no-deps"])
         .current_dir(super::sources::root())
         .output()
         .unwrap();
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let crates: Vec<&str> = metadata["packages"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|package| package["name"].as_str().unwrap())
-        .collect();
+    let crates: Vec<&str> =
+        metadata["packages"].as_array().unwrap().iter().map(|package| package["name"].as_str().unwrap()).collect();
 
     assert_eq!(crates.len(), FLOORS.len(), "the crates are {crates:?}");
     super::judge(&climbing(&inside_the_house(&metadata)));
@@ -109,17 +79,10 @@ fn imports_go_down_only() {
 
 #[test]
 fn an_import_that_climbs_is_found() {
-    let uses = |from: &str, to: &str, only_tests| Dependency {
-        from: from.to_owned(),
-        to: to.to_owned(),
-        only_tests,
-    };
+    let uses = |from: &str, to: &str, only_tests| Dependency { from: from.to_owned(), to: to.to_owned(), only_tests };
 
     assert_eq!(
-        climbing(&[
-            uses("columba-broker", "columba-proto", false),
-            uses("columba-server", "columba-check", true)
-        ]),
+        climbing(&[uses("columba-broker", "columba-proto", false), uses("columba-server", "columba-check", true)]),
         [""; 0]
     );
 
@@ -130,11 +93,7 @@ fn an_import_that_climbs_is_found() {
         ("columba-broker", "columba-client", true),
         ("columba-cli", "columba-ninth", false),
     ] {
-        assert_eq!(
-            climbing(&[uses(from, to, only_tests)]).len(),
-            1,
-            "{from} may not use {to}"
-        );
+        assert_eq!(climbing(&[uses(from, to, only_tests)]).len(), 1, "{from} may not use {to}");
     }
 }
 
@@ -145,8 +104,5 @@ fn dependencies_are_read_from_cargo_metadata() {
         {"name": "columba-cli", "dependencies": []},
     ]});
 
-    assert_eq!(
-        climbing(&inside_the_house(&metadata)),
-        ["columba-proto (floor 0) imports columba-cli (floor 3)"]
-    );
+    assert_eq!(climbing(&inside_the_house(&metadata)), ["columba-proto (floor 0) imports columba-cli (floor 3)"]);
 }

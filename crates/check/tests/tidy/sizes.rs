@@ -13,16 +13,11 @@ fn functions(source: &Source) -> Vec<(usize, String)> {
             continue;
         };
         let indent = line.len() - line.trim_start().len();
-        let end = lines[at..].iter().position(|later| {
-            later.starts_with('}') && indent == 0
-                || later.trim_end() == format!("{}}}", " ".repeat(indent))
-        });
+        let end = lines[at..]
+            .iter()
+            .position(|later| later.starts_with('}') && indent == 0 || later.trim_end() == format!("{}}}", " ".repeat(indent)));
         let one_line = line.trim_end().ends_with(['}', ';']);
-        let length = if one_line {
-            1
-        } else {
-            end.map_or(1, |end| end + 1)
-        };
+        let length = if one_line { 1 } else { end.map_or(1, |end| end + 1) };
         found.push((length, format!("{}:{} {name}", source.path, at + 1)));
     }
     found
@@ -30,19 +25,12 @@ fn functions(source: &Source) -> Vec<(usize, String)> {
 
 fn function_name(line: &str) -> Option<&str> {
     let words = line.trim_start();
-    let start = if words.starts_with("fn ") {
-        0
-    } else {
-        words.find(" fn ")? + 1
-    };
+    let start = if words.starts_with("fn ") { 0 } else { words.find(" fn ")? + 1 };
     let before = &words[..start];
     if before.contains("//") || before.contains('"') {
         return None;
     }
-    words[start + 3..]
-        .split(['(', '<'])
-        .next()
-        .filter(|name| !name.is_empty())
+    words[start + 3..].split(['(', '<']).next().filter(|name| !name.is_empty())
 }
 
 /// How many bools each struct holds.
@@ -79,17 +67,8 @@ fn top(title: &str, mut sizes: Vec<(usize, String)>) {
 fn the_ten_longest_are_printed() {
     let sources = sources::with_ending(&[".rs"]);
 
-    top(
-        "longest files (lines)",
-        sources
-            .iter()
-            .map(|source| (source.text.lines().count(), source.path.clone()))
-            .collect(),
-    );
-    top(
-        "longest functions (lines)",
-        sources.iter().flat_map(functions).collect(),
-    );
+    top("longest files (lines)", sources.iter().map(|source| (source.text.lines().count(), source.path.clone())).collect());
+    top("longest functions (lines)", sources.iter().flat_map(functions).collect());
     top("structs by bools", sources.iter().flat_map(bools).collect());
 }
 
@@ -102,23 +81,13 @@ fn a_function_is_as_long_as_its_braces_are_apart() {
 
     assert_eq!(
         functions(&source),
-        [
-            (4, "a.rs:2 long".to_owned()),
-            (1, "a.rs:6 short".to_owned()),
-            (2, "a.rs:8 free".to_owned())
-        ]
+        [(4, "a.rs:2 long".to_owned()), (1, "a.rs:6 short".to_owned()), (2, "a.rs:8 free".to_owned())]
     );
 }
 
 #[test]
 fn bools_are_counted_by_struct() {
-    let source = Source::new(
-        "a.rs",
-        "struct A {\n    one: bool,\n    two: u8,\n    three: bool,\n}\nstruct B {\n}\n",
-    );
+    let source = Source::new("a.rs", "struct A {\n    one: bool,\n    two: u8,\n    three: bool,\n}\nstruct B {\n}\n");
 
-    assert_eq!(
-        bools(&source),
-        [(2, "a.rs:1 A".to_owned()), (0, "a.rs:6 B".to_owned())]
-    );
+    assert_eq!(bools(&source), [(2, "a.rs:1 A".to_owned()), (0, "a.rs:6 B".to_owned())]);
 }

@@ -14,17 +14,12 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
-        Self {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
+        Self { path: path.to_owned(), text: text.to_owned() }
     }
 
     /// Rust that runs for users: no integration tests, nothing below `#[cfg(test)]`.
     pub(crate) fn shipped_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let is_test = self.path.contains("/tests/")
-            || self.path.ends_with("/tests.rs")
-            || self.path.contains("/examples/");
+        let is_test = self.path.contains("/tests/") || self.path.ends_with("/tests.rs") || self.path.contains("/examples/");
         self.text
             .lines()
             .take_while(|line| line.trim() != "#[cfg(test)]")
@@ -35,10 +30,7 @@ impl Source {
 }
 
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .canonicalize()
-        .unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// Every text file of the repository whose name ends in one of `endings`, in the order of their paths.
@@ -61,14 +53,7 @@ fn collect(root: &Path, folder: &Path, endings: &[&str], found: &mut Vec<Source>
         } else if endings.iter().any(|ending| name.ends_with(ending))
             && let Ok(text) = fs::read_to_string(&path)
         {
-            found.push(Source {
-                path: path
-                    .strip_prefix(root)
-                    .unwrap()
-                    .to_string_lossy()
-                    .into_owned(),
-                text,
-            });
+            found.push(Source { path: path.strip_prefix(root).unwrap().to_string_lossy().into_owned(), text });
         }
     }
 }

@@ -10,13 +10,9 @@ fn comparisons(source: &Source) -> Vec<String> {
         return Vec::new();
     }
     let compares = |line: &&str| NAMES.iter().any(|name| compares(line, name));
-    let lines = source
-        .shipped_lines()
-        .filter(|(_, line)| !line.trim_start().starts_with("//"))
-        .filter(|(_, line)| compares(line));
-    lines
-        .map(|(at, line)| format!("{}:{at}: compares versions: {}", source.path, line.trim()))
-        .collect()
+    let lines =
+        source.shipped_lines().filter(|(_, line)| !line.trim_start().starts_with("//")).filter(|(_, line)| compares(line));
+    lines.map(|(at, line)| format!("{}:{at}: compares versions: {}", source.path, line.trim())).collect()
 }
 
 /// Whether `name` stands in `line` as an operand of a comparison or as a pattern (a value after `=>` is neither).
@@ -27,14 +23,9 @@ fn compares(line: &str, name: &str) -> bool {
         if before.ends_with(is_word) || after.starts_with(is_word) {
             return false;
         }
-        let before = before
-            .trim_end_matches("Version::")
-            .trim_end_matches("Self::")
-            .trim_end();
+        let before = before.trim_end_matches("Version::").trim_end_matches("Self::").trim_end();
         let after = after.trim_start();
-        let operand = ["==", "!=", "<=", ">=", "<", ">"]
-            .iter()
-            .any(|sign| before.ends_with(sign) || after.starts_with(sign));
+        let operand = ["==", "!=", "<=", ">=", "<", ">"].iter().any(|sign| before.ends_with(sign) || after.starts_with(sign));
         // `a => V5` is a value; `V5 => a` and `V311 | V5` are patterns.
         let pattern = after.starts_with("=>")
             || after.starts_with('|')
@@ -47,10 +38,7 @@ fn compares(line: &str, name: &str) -> bool {
 
 #[test]
 fn versions_are_compared_in_one_file_only() {
-    let broken: Vec<String> = sources::with_ending(&[".rs"])
-        .iter()
-        .flat_map(comparisons)
-        .collect();
+    let broken: Vec<String> = sources::with_ending(&[".rs"]).iter().flat_map(comparisons).collect();
 
     super::judge(&broken);
 }
@@ -66,11 +54,7 @@ fn a_comparison_is_found_however_it_is_written() {
         "let five = matches!(version, Version::V5);",
         "if let Version::V5 = version {",
     ] {
-        assert_eq!(
-            comparisons(&Source::new("crates/broker/src/a.rs", line)).len(),
-            1,
-            "{line}"
-        );
+        assert_eq!(comparisons(&Source::new("crates/broker/src/a.rs", line)).len(), 1, "{line}");
         assert_eq!(comparisons(&Source::new(ONLY_IN, line)).len(), 0, "{line}");
     }
 }
@@ -86,10 +70,6 @@ fn a_version_may_be_named_where_nothing_is_compared() {
         "// if version == Version::V5",
         "fn five() -> Version { Version::V5 }",
     ] {
-        assert_eq!(
-            comparisons(&Source::new("crates/cli/src/a.rs", line)),
-            [""; 0],
-            "{line}"
-        );
+        assert_eq!(comparisons(&Source::new("crates/cli/src/a.rs", line)), [""; 0], "{line}");
     }
 }
