@@ -1,11 +1,12 @@
 //! A broker under test: a port of its own, data of its own, stopped and started again at will.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitStatus;
 
 use tempfile::TempDir;
 
-use crate::load::{Durability, LoadError, Peer, Running, free_port};
+use crate::load::{Durability, LoadError, Peer, Process, Running, free_port};
 
 /// A broker under test. Its methods panic with the broker's log when it does not do as told: they are for tests.
 #[derive(Debug)]
@@ -66,6 +67,20 @@ impl Broker {
     pub fn terminate(&mut self) -> ExitStatus {
         let status = self.running.as_mut().map(Running::terminate).expect("it runs");
         self.or_log(status)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// Its process, to look at.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub fn process(&self) -> Process {
+        self.running.as_ref().map(Running::process).expect("it runs")
     }
 
     /// Where it listens, on 127.0.0.1.

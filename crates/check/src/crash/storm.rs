@@ -1,7 +1,6 @@
 //! The storm itself.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,7 +46,7 @@ impl Storm {
 /// When the broker does not start again.
 pub fn storm(broker: &mut Broker, plan: Storm, chance: &mut Chance) -> Verdict {
     let shared = Shared {
-        address: SocketAddr::from((Ipv4Addr::LOCALHOST, broker.port())),
+        address: broker.address(),
         qos: plan.qos,
         publishers: plan.publishers,
         packets: AtomicU64::new(0),
