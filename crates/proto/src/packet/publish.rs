@@ -12,7 +12,7 @@ use crate::qos::QoS;
 use crate::text::Unsaid;
 use crate::topic::TopicName;
 use crate::version::Version;
-use crate::wire::{FRAME_LEN_MAX, FrameError, Reader, VARINT_MAX, Writer, varint_len};
+use crate::wire::{FrameError, Reader, VARINT_MAX, Writer, frame_len, varint_len};
 
 const DUP: u8 = 0b1000;
 const QOS: u8 = 0b0110;
@@ -247,9 +247,15 @@ impl PublishHead<'_> {
     }
 
     /// Appends the whole frame, or nothing if no frame can hold it.
+    ///
+    /// # Panics
+    ///
+    /// On a topic of more than 65,535 bytes, and on a packet identifier that does not go with the QoS.
     #[inline]
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), FrameError> {
-        self.encode_without_payload(version, out)?;
+        let remaining = self.checked_remaining_len(version)?;
+        out.reserve(frame_len(remaining) as usize);
+        self.write_head(version, remaining, out);
         out.extend_from_slice(self.payload);
         Ok(())
     }
@@ -258,22 +264,31 @@ impl PublishHead<'_> {
     ///
     /// # Panics
     ///
-    /// On a topic of more than 65,535 bytes, and on a packet identifier that does not go with the QoS.
+    /// As [`PublishHead::encode`].
     #[inline]
     pub fn encode_without_payload(&self, version: Version, out: &mut Vec<u8>) -> Result<(), FrameError> {
+        let remaining = self.checked_remaining_len(version)?;
+        self.write_head(version, remaining, out);
+        Ok(())
+    }
+
+    fn checked_remaining_len(&self, version: Version) -> Result<u32, FrameError> {
+        match u32::try_from(self.remaining_len(version)) {
+            Ok(remaining) if remaining <= VARINT_MAX => Ok(remaining),
+            Ok(_) | Err(_) => {
+                let size = u32::try_from(self.frame_len(version)).unwrap_or(u32::MAX);
+                Err(FrameError::TooLarge { size })
+            }
+        }
+    }
+
+    #[inline]
+    fn write_head(&self, version: Version, remaining: u32, out: &mut Vec<u8>) {
         assert_eq!(
             self.packet_id.is_some(),
             self.qos > QoS::AtMostOnce,
             "a packet identifier goes with QoS 1 and 2, and only with them [MQTT-2.2.1-2]"
         );
-        let remaining = match u32::try_from(self.remaining_len(version)) {
-            Ok(remaining) if remaining <= VARINT_MAX => remaining,
-            Ok(_) | Err(_) => {
-                let size = u32::try_from(self.frame_len(version)).unwrap_or(u32::MAX);
-                return Err(FrameError::TooLarge { size });
-            }
-        };
-        out.reserve(varint_len(remaining) + 1 + remaining as usize);
         let mut out = Writer::new(out);
         out.u8(PacketType::Publish.first_byte() | self.flags());
         out.varint(remaining);
@@ -284,7 +299,6 @@ impl PublishHead<'_> {
         if version.has_properties() {
             self.write_properties(&mut out);
         }
-        Ok(())
     }
 
     const fn flags(&self) -> u8 {
@@ -327,8 +341,6 @@ impl PublishHead<'_> {
     }
 }
 
-const _: () = assert!(FRAME_LEN_MAX < u32::MAX, "a frame's length fits into 32 bits");
-
 /// Sets DUP in an encoded PUBLISH that is sent again [MQTT-3.3.1-1].
 #[inline]
 pub fn mark_repeated(frame: &mut [u8]) {
@@ -352,4 +364,32 @@ pub fn set_packet_id(frame: &mut [u8], id: PacketId) {
     let topic_len = u16::from_be_bytes([frame[topic_at], frame[topic_at + 1]]);
     let id_at = topic_at + 2 + usize::from(topic_len);
     frame[id_at..id_at + 2].copy_from_slice(&id.get().to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    #[test]
+    fn a_message_that_fits_into_no_frame_is_refused_and_nothing_is_appended() {
+        let payload = vec![0; VARINT_MAX as usize];
+        let head = PublishHead {
+            topic: "t",
+            forwarded: &[],
+            message_expiry: None,
+            topic_alias: None,
+            subscription_ids: &[],
+            retain: false,
+            dup: false,
+            qos: QoS::AtMostOnce,
+            packet_id: None,
+            payload: &payload,
+        };
+        let mut out = vec![1];
+
+        assert_eq!(head.encode(Version::V311, &mut out), Err(FrameError::TooLarge { size: VARINT_MAX + 3 + 5 }));
+        assert_eq!(out, [1]);
+    }
 }
