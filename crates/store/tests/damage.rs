@@ -252,3 +252,26 @@ fn what_a_recycled_segment_held_is_no_frame_of_it() {
     assert!(crashes > 20 && log.end().segment > 20);
     assert!(disk.list().unwrap().len() <= 3, "{:?}", disk.list());
 }
+
+#[test]
+fn a_frame_of_a_newer_version_is_not_taken_for_a_torn_one() {
+    let disk = SimDisk::new(12);
+    let mut log = open(&disk, None).unwrap();
+    log.write(&[(0, b"from the future")]).unwrap();
+    log.sync().unwrap();
+    let file = disk.open(&name(1)).unwrap();
+    let mut bytes = [0; 4096 + 24];
+    let mut read = 0;
+    while read < bytes.len() {
+        read += file.read_at(&mut bytes[read..], read as u64).unwrap();
+    }
+    // As a later version would write it: another number, the right checksum.
+    let (header, head) = bytes.split_at_mut(4096);
+    let seed = crc32c::crc32c_append(crc32c::crc32c(&header[32..40]), &header[40..48]);
+    head[16] = 2;
+    let check = crc32c::crc32c_append(seed, &head[..20]).to_le_bytes();
+    head[20..24].copy_from_slice(&check);
+    file.write_at(&[std::io::IoSlice::new(head)], 4096).unwrap();
+
+    assert!(matches!(open(&disk, None), Err(LogError::NewerFormat { found: 2, known: 1, .. })));
+}

@@ -6,7 +6,7 @@ use super::{Commit, StoreId};
 /// The newest segment format we read and the one we write.
 pub(crate) const FORMAT: u32 = 1;
 /// The version of a frame.
-const FRAME_VERSION: u8 = 1;
+pub(crate) const FRAME_VERSION: u8 = 1;
 const MAGIC: &[u8; 8] = b"COLUMBAJ";
 /// The header's length; the rest of its page stays zero.
 pub(crate) const HEADER_LEN: usize = 72;
@@ -90,6 +90,7 @@ pub(crate) struct Head {
     /// Checksum of these bytes.
     pub(crate) crc: u32,
     pub(crate) commit: Commit,
+    pub(crate) version: u8,
 }
 
 impl Head {
@@ -98,18 +99,19 @@ impl Head {
         out[0..4].copy_from_slice(&self.len.to_le_bytes());
         out[4..8].copy_from_slice(&self.crc.to_le_bytes());
         out[8..16].copy_from_slice(&self.commit.0.to_le_bytes());
-        out[16] = FRAME_VERSION;
+        out[16] = self.version;
         let check = crc32c::crc32c_append(seed, &out[..20]);
         out[20..24].copy_from_slice(&check.to_le_bytes());
         out
     }
 
+    /// A head with its checksum; its version may be one that we cannot read.
     pub(crate) fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
-        let looks_right = bytes.len() >= HEAD_LEN && bytes[16..20] == [FRAME_VERSION, 0, 0, 0];
+        let looks_right = bytes.len() >= HEAD_LEN && bytes[16] != 0 && bytes[17..20] == [0, 0, 0];
         if !looks_right || u32_at(bytes, 20) != crc32c::crc32c_append(seed, &bytes[..20]) {
             return None;
         }
-        Some(Self { len: u32_at(bytes, 0), crc: u32_at(bytes, 4), commit: Commit(u64_at(bytes, 8)) })
+        Some(Self { len: u32_at(bytes, 0), crc: u32_at(bytes, 4), commit: Commit(u64_at(bytes, 8)), version: bytes[16] })
     }
 
     /// How far the next frame is from the start of this one.
@@ -216,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_frame_of_another_segment_is_no_frame_here() {
-        let head = Head { len: 5, crc: 9, commit: Commit(1) };
+        let head = Head { len: 5, crc: 9, commit: Commit(1), version: FRAME_VERSION };
         let other = Header { segment: 4, ..header() };
 
         let bytes = head.encode(header().seed());

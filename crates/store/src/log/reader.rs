@@ -92,7 +92,7 @@ impl<D: Disk> Reader<D> {
         let file = || self.segments.disk.display(&segment_name(self.at.segment));
         match found.map_err(LogError::io("read", file()))? {
             Found::Frame(head) if self.expected.is_none_or(|expected| expected == head.commit) => Ok(head),
-            Found::Frame(_) | Found::HeadOnly(_) | Found::Nothing => {
+            Found::Frame(_) | Found::HeadOnly(_) | Found::Strange(_) | Found::Nothing => {
                 let state = self.segments.lock();
                 if !state.live.contains_key(&self.at.segment) {
                     return Err(LogError::Recycled { at: self.at });

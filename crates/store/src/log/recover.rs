@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use super::error::{Damage, LogError, MissingBecause};
-use super::format::{ALIGN, FORMAT, FRAMES_START, HEAD_LEN, Head, Header, HeaderError};
+use super::format::{ALIGN, FORMAT, FRAME_VERSION, FRAMES_START, HEAD_LEN, Head, Header, HeaderError};
 use super::segments::{Kind, Live, Segments, Spare, State, kind_of, segment_name};
 use super::window::{Found, Window, read_header};
 use super::writer::Resume;
@@ -178,34 +178,44 @@ impl<F: DiskFile> Scan<F> {
                     self.next = head.commit.next();
                     at += head.stride();
                 }
-                // Where the frames end, unless something behind proves otherwise. In all but the newest segment
-                // the next header does.
-                bad if is_newest => {
-                    let damaged = |found| corrupt(at, Damage::Frame { expected: self.next, found });
-                    let (skip, torn) = match bad {
-                        Found::Frame(head) | Found::HeadOnly(head) if head.commit > self.next => {
-                            return Err(damaged(head.commit));
-                        }
-                        Found::HeadOnly(head) if head.commit == self.next => (head.stride(), true),
-                        // Zeros, or what the file held before it was recycled.
-                        Found::Frame(_) | Found::HeadOnly(_) | Found::Nothing => (ALIGN as u64, false),
-                    };
-                    let behind = look_behind(file, &header, at, at + skip, self.next);
-                    let behind = behind.map_err(LogError::io("read", disk.display(name)))?;
-                    if let Some(found) = behind.later {
-                        return Err(damaged(found));
+                Found::Strange(head) if head.version > FRAME_VERSION => {
+                    let (found, known) = (u32::from(head.version), u32::from(FRAME_VERSION));
+                    return Err(LogError::NewerFormat { file: disk.display(name), found, known });
+                }
+                Found::Strange(_) => return Err(corrupt(at, Damage::Parts)),
+                // Where the frames end. In all but the newest segment the next header says whether that is right.
+                Found::Frame(_) | Found::HeadOnly(_) | Found::Nothing if !is_newest => break,
+                bad => {
+                    let found = self.end_of_journal(file, &header, at, bad);
+                    let found = found.map_err(LogError::io("read", disk.display(name)))?;
+                    if let Some(found) = found {
+                        return Err(corrupt(at, Damage::Frame { expected: self.next, found }));
                     }
-                    self.dirty_end = behind.dirty_end;
-                    self.torn = torn;
                     break;
                 }
-                Found::Frame(_) | Found::HeadOnly(_) | Found::Nothing => break,
             }
         }
         if !begin_seen {
             return Err(corrupt(begin, Damage::Position));
         }
         Ok(at)
+    }
+
+    /// Judges the first bad place of the newest segment: a later commit behind it, which makes it damage, or nothing,
+    /// which makes it the end.
+    fn end_of_journal(&mut self, file: &F, header: &Header, at: u64, bad: Found) -> io::Result<Option<Commit>> {
+        let skip = match bad {
+            Found::Frame(head) | Found::HeadOnly(head) if head.commit > self.next => return Ok(Some(head.commit)),
+            Found::HeadOnly(head) if head.commit == self.next => {
+                self.torn = true;
+                head.stride()
+            }
+            // Zeros, or what the file held before it was recycled.
+            Found::Frame(_) | Found::HeadOnly(_) | Found::Strange(_) | Found::Nothing => ALIGN as u64,
+        };
+        let behind = look_behind(file, header, at, at + skip, self.next)?;
+        self.dirty_end = behind.dirty_end;
+        Ok(behind.later)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::format::{FRAMES_START, HEAD_LEN, HEADER_LEN, Head, Header, HeaderError, Parts};
+use super::format::{FRAME_VERSION, FRAMES_START, HEAD_LEN, HEADER_LEN, Head, Header, HeaderError, Parts};
 use crate::disk::{DiskFile, read_full};
 
 /// How much is read at once when there is more to come.
@@ -22,6 +22,8 @@ pub(crate) enum Found {
     Frame(Head),
     /// The head of a frame whose parts are not what its checksum says.
     HeadOnly(Head),
+    /// Somebody wrote this and it is as it was written, but we cannot read it.
+    Strange(Head),
     /// Anything else.
     Nothing,
 }
@@ -62,9 +64,16 @@ impl Window {
         let Some(head) = Head::decode(self.get(file, offset, HEAD_LEN as u64, end)?, seed) else {
             return Ok(Found::Nothing);
         };
+        if head.version != FRAME_VERSION {
+            return Ok(Found::Strange(head));
+        }
         let parts = self.parts(file, &head, offset, end)?;
         let whole = parts.len() as u64 == u64::from(head.len) && crc32c::crc32c_append(seed, parts) == head.crc;
-        Ok(if whole && Parts::parse(parts).is_some() { Found::Frame(head) } else { Found::HeadOnly(head) })
+        Ok(match Parts::parse(parts) {
+            _ if !whole => Found::HeadOnly(head),
+            None => Found::Strange(head),
+            Some(_) => Found::Frame(head),
+        })
     }
 
     /// The bytes of a frame's parts.

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::error::LogError;
-use super::format::{ALIGN, Head, PART_HEAD_LEN, part_head, stride};
+use super::format::{ALIGN, FRAME_VERSION, Head, PART_HEAD_LEN, part_head, stride};
 use super::recover::{self, Recovered};
 use super::segments::{Live, LogHandle, Segments};
 use super::{Commit, LogOptions, Position, Reader};
@@ -93,7 +93,7 @@ impl<D: Disk> Log<D> {
             crc = crc32c::crc32c_append(crc32c::crc32c_append(crc, &head), bytes);
             heads.push(head);
         }
-        let head = Head { len, crc, commit };
+        let head = Head { len, crc, commit, version: FRAME_VERSION };
         let encoded = head.encode(seed);
         let mut slices = Vec::with_capacity(2 * parts.len() + 2);
         slices.push(IoSlice::new(&encoded));
