@@ -2,6 +2,8 @@
 
 use std::{io, net::SocketAddr};
 
+use columba_broker::durable::{self, ApplyError, RecordError};
+use columba_store::{ColdError, DirError, LogError};
 use thiserror::Error;
 
 use crate::{
@@ -45,6 +47,12 @@ pub enum StartError {
         /// The resolver's words.
         error: io::Error,
     },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirError),
+    /// What the data directory holds cannot be brought back.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
     /// More listeners than can be numbered.
     #[error("more than 65535 listeners")]
     TooManyListeners,
@@ -58,29 +66,42 @@ pub enum StartError {
     },
 }
 
+/// Why the state of the last run cannot be brought back. Nothing is thrown away to go on without it.
+#[derive(Debug, Error)]
+pub enum RecoverError {
+    /// The journal cannot be read, or is damaged.
+    #[error(transparent)]
+    Journal(#[from] LogError),
+    /// The cold store cannot be opened.
+    #[error(transparent)]
+    Cold(#[from] ColdError),
+    /// The cold store holds what cannot be read.
+    #[error(transparent)]
+    Keys(#[from] durable::ColdError),
+    /// The journal holds what cannot be read.
+    #[error("the journal holds an unreadable record: {0}")]
+    Record(#[from] RecordError),
+    /// The journal's records do not fit each other.
+    #[error("the journal contradicts itself: {0}")]
+    Apply(#[from] ApplyError),
+}
+
 impl StartError {
     /// Commands or steps that lead on, the most likely first.
     pub fn tries(&self) -> Vec<String> {
         match self {
             Self::Reachable { listener } => vec![
-                format!(
-                    "columba serve --listen {}   # this machine only",
-                    ListenAddress {
-                        host: Host::Local,
-                        ..*listener
-                    }
-                ),
-                format!(
-                    "columba serve --listen {listener} --allow-anonymous   # anyone on the network may connect"
-                ),
+                format!("columba serve --listen {}   # this machine only", ListenAddress { host: Host::Local, ..*listener }),
+                format!("columba serve --listen {listener} --allow-anonymous   # anyone on the network may connect"),
             ],
-            Self::Taken { address, .. } => vec![format!(
-                "columba serve --listen {}   # a free port",
-                SocketAddr::new(address.ip(), 0)
-            )],
+            Self::Taken { address, .. } => {
+                vec![format!("columba serve --listen {}   # a free port", SocketAddr::new(address.ip(), 0))]
+            }
             Self::Config(_)
             | Self::Listen { .. }
             | Self::UnknownHost { .. }
+            | Self::Directory(_)
+            | Self::Recover(_)
             | Self::TooManyListeners
             | Self::System { .. } => Vec::new(),
         }
@@ -88,9 +109,6 @@ impl StartError {
 
     /// Whether the user's words are at fault rather than the world.
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Config(_) | Self::Reachable { .. } | Self::TooManyListeners
-        )
+        matches!(self, Self::Config(_) | Self::Reachable { .. } | Self::TooManyListeners)
     }
 }

@@ -27,27 +27,14 @@ pub(crate) fn of(port: u16) -> Option<Holder> {
         .filter_map(|table| fs::read_to_string(table).ok())
         .flat_map(|table| listening(&table, port))
         .collect();
-    let links: Vec<String> = inodes
-        .iter()
-        .map(|inode| format!("socket:[{inode}]"))
-        .collect();
+    let links: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
     let processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
-    processes
-        .filter_map(|process| {
-            Some((
-                process.file_name().to_str()?.parse::<u32>().ok()?,
-                process.path(),
-            ))
-        })
-        .find_map(|(pid, path)| {
-            holds(&path, &links).then(|| Holder {
-                pid,
-                name: fs::read_to_string(path.join("comm"))
-                    .unwrap_or_default()
-                    .trim()
-                    .into(),
-            })
-        })
+    processes.filter_map(|process| Some((process.file_name().to_str()?.parse::<u32>().ok()?, process.path()))).find_map(
+        |(pid, path)| {
+            holds(&path, &links)
+                .then(|| Holder { pid, name: fs::read_to_string(path.join("comm")).unwrap_or_default().trim().into() })
+        },
+    )
 }
 
 /// Inodes of the sockets that listen on `port`: the columns are `sl local_address rem_address st ... uid timeout inode`.
@@ -65,10 +52,6 @@ fn holds(process: &Path, links: &[String]) -> bool {
     let Ok(descriptors) = fs::read_dir(process.join("fd")) else {
         return false;
     };
-    let targets = descriptors
-        .filter_map(Result::ok)
-        .filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
-    targets
-        .into_iter()
-        .any(|target| links.iter().any(|link| target.as_os_str() == link.as_str()))
+    let targets = descriptors.filter_map(Result::ok).filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    targets.into_iter().any(|target| links.iter().any(|link| target.as_os_str() == link.as_str()))
 }

@@ -1,11 +1,44 @@
 //! The broker's process: shards on threads, sockets, configuration, start and stop.
+//!
+//! ```no_run
+//! use columba_server::{Config, Server};
+//!
+//! let running = Server::start(Config::default())?;
+//! println!("{}", running.banner());
+//! running.stop();
+//! # Ok::<(), columba_server::StartError>(())
+//! ```
+//!
+//! | module | is |
+//! |---|---|
+//! | [`config`] | what can be set, where it comes from, and what is wrong with it |
+//! | `server` | start and stop, everything in its order |
+//! | `core` | the data plane: shards with their sockets, and the threads that drive them |
+//! | `store`, `checkpoint`, `loader` | what survives: recovery, the journal's follower, windows of long queues |
+//! | `listen`, `holder` | addresses, taken exclusively |
+//! | [`log`], `events` | what is told |
 
+mod banner;
+mod checkpoint;
+mod clock;
+mod cold;
+mod commons;
 pub mod config;
+mod core;
 mod error;
+mod events;
 mod holder;
 mod listen;
+mod loader;
 pub mod log;
+mod nofile;
+mod replay;
+mod server;
+mod signals;
+mod store;
 
+pub use banner::{Banner, Recovered};
 pub use config::Config;
-pub use error::StartError;
+pub use error::{RecoverError, StartError};
 pub use holder::Holder;
+pub use server::{Failure, Running, Server};

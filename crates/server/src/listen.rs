@@ -36,13 +36,8 @@ pub(crate) fn check_reach(listeners: &[Listener], access: Access) -> Result<(), 
     }
     for listener in listeners {
         let addresses = resolve(&listener.address)?;
-        if !addresses
-            .iter()
-            .all(|(address, _)| is_this_machine(address.ip()))
-        {
-            return Err(StartError::Reachable {
-                listener: listener.address.clone(),
-            });
+        if !addresses.iter().all(|(address, _)| is_this_machine(address.ip())) {
+            return Err(StartError::Reachable { listener: listener.address.clone() });
         }
     }
     Ok(())
@@ -70,21 +65,14 @@ fn reserve_one(listener: u16, address: &ListenAddress) -> Result<Vec<Reserved>, 
     }
 }
 
-fn reserve_all(
-    listener: u16,
-    wanted: &[(SocketAddr, Needed)],
-) -> Result<Vec<Reserved>, StartError> {
+fn reserve_all(listener: u16, wanted: &[(SocketAddr, Needed)]) -> Result<Vec<Reserved>, StartError> {
     let mut reserved: Vec<Reserved> = Vec::new();
     for &(mut address, needed) in wanted {
         if let (0, Some(first)) = (address.port(), reserved.first()) {
             address.set_port(first.address.port());
         }
         match bind(address) {
-            Ok((socket, address)) => reserved.push(Reserved {
-                listener,
-                address,
-                socket,
-            }),
+            Ok((socket, address)) => reserved.push(Reserved { listener, address, socket }),
             Err(error) if needed == Needed::IfPossible && lacks_family(&error) => {
                 tracing::info!(%address, %error, "no such address on this machine");
             }
@@ -98,19 +86,12 @@ fn reserve_all(
 fn bind(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     let socket = new_socket(address)?;
     socket.bind(&address.into())?;
-    let bound = socket
-        .local_addr()?
-        .as_socket()
-        .ok_or(io::ErrorKind::InvalidInput)?;
+    let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
     Ok((socket, bound))
 }
 
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // `::` is IPv6 and nothing else; `*` is both, as two sockets.
         socket.set_only_v6(true)?;
@@ -149,10 +130,7 @@ impl Reserved {
 
 fn refused(address: SocketAddr, error: io::Error) -> StartError {
     if error.kind() == io::ErrorKind::AddrInUse {
-        StartError::Taken {
-            address,
-            holder: holder::of(address.port()),
-        }
+        StartError::Taken { address, holder: holder::of(address.port()) }
     } else {
         StartError::Listen { address, error }
     }
@@ -161,36 +139,24 @@ fn refused(address: SocketAddr, error: io::Error) -> StartError {
 fn resolve(address: &ListenAddress) -> Result<Vec<(SocketAddr, Needed)>, StartError> {
     if let Host::Name(name) = &address.host {
         let found = (&**name, address.port).to_socket_addrs();
-        let found = found.map_err(|error| StartError::UnknownHost {
-            host: name.clone(),
-            error,
-        })?;
+        let found = found.map_err(|error| StartError::UnknownHost { host: name.clone(), error })?;
         return Ok(found.map(|address| (address, Needed::Always)).collect());
     }
     let with_port = |(ip, needed)| (SocketAddr::new(ip, address.port), needed);
-    Ok(address
-        .host
-        .addresses()
-        .into_iter()
-        .map(with_port)
-        .collect())
+    Ok(address.host.addresses().into_iter().map(with_port).collect())
 }
 
 fn is_this_machine(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_loopback(),
-        IpAddr::V6(ip) => {
-            ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
-        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
     }
 }
 
 /// The machine has no IPv6, or not on this interface.
 fn lacks_family(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
-        || error
-            .raw_os_error()
-            .is_some_and(|code| code == rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+        || error.raw_os_error().is_some_and(|code| code == rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 #[cfg(test)]
@@ -198,13 +164,10 @@ mod tests {
     use super::*;
 
     fn listener(text: &str) -> Listener {
-        Listener {
-            address: text.parse().unwrap(),
-            max_connections: None,
-        }
+        Listener { address: text.parse().unwrap(), max_connections: None }
     }
 
-    fn taken(result: Result<Vec<Reserved>, StartError>) -> bool {
+    fn taken(result: &Result<Vec<Reserved>, StartError>) -> bool {
         matches!(result, Err(StartError::Taken { .. }))
     }
 
@@ -213,13 +176,10 @@ mod tests {
         let first = reserve(&[listener("127.0.0.1:0")]).unwrap();
         let port = first[0].address.port();
         let again = [listener(&format!("127.0.0.1:{port}"))];
-        let open: Vec<_> = first
-            .into_iter()
-            .map(|reserved| reserved.open(4).unwrap())
-            .collect();
+        let open: Vec<_> = first.into_iter().map(|reserved| reserved.open(4).unwrap()).collect();
 
         assert_eq!(open[0].len(), 4);
-        assert!(taken(reserve(&again)));
+        assert!(taken(&reserve(&again)));
     }
 
     #[test]
@@ -232,10 +192,7 @@ mod tests {
         let second = second.remove(0).open(2);
 
         assert!(first.is_ok());
-        assert!(
-            matches!(second, Err(StartError::Taken { .. })),
-            "{second:?}"
-        );
+        assert!(matches!(second, Err(StartError::Taken { .. })), "{second:?}");
     }
 
     #[test]
@@ -243,43 +200,28 @@ mod tests {
         let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = held.local_addr().unwrap();
 
-        let error = reserve(&[listener(&address.to_string())])
-            .unwrap_err()
-            .to_string();
+        let error = reserve(&[listener(&address.to_string())]).unwrap_err().to_string();
 
         let me = std::process::id();
-        assert!(
-            error.starts_with(&format!("{address} is taken (pid {me}, ")),
-            "{error}"
-        );
+        assert!(error.starts_with(&format!("{address} is taken (pid {me}, ")), "{error}");
     }
 
     #[test]
     fn both_families_get_the_same_free_port() {
         let reserved = reserve(&[listener("localhost:0")]).unwrap();
 
-        assert!(
-            reserved
-                .iter()
-                .all(|one| one.address.port() == reserved[0].address.port())
-        );
+        assert!(reserved.iter().all(|one| one.address.port() == reserved[0].address.port()));
         assert!(reserved.iter().all(|one| one.address.ip().is_loopback()));
     }
 
     #[test]
     fn a_reachable_listener_needs_a_word_of_permission() {
         for reachable in ["0.0.0.0:0", "*:0", "[::]:0"] {
-            assert!(
-                check_reach(&[listener(reachable)], Access::ThisMachine).is_err(),
-                "{reachable}"
-            );
+            assert!(check_reach(&[listener(reachable)], Access::ThisMachine).is_err(), "{reachable}");
             assert!(check_reach(&[listener(reachable)], Access::Anyone).is_ok());
         }
         for local in ["127.0.0.1:0", "127.9.9.9:0", "[::1]:0", "localhost:0"] {
-            assert!(
-                check_reach(&[listener(local)], Access::ThisMachine).is_ok(),
-                "{local}"
-            );
+            assert!(check_reach(&[listener(local)], Access::ThisMachine).is_ok(), "{local}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Every key there is: its name and what it sets.
 
+use columba_proto::{QoS, wire::FRAME_LEN_MAX as FRAME_MAX};
 use tracing_subscriber::filter::Targets;
 
 use super::{
@@ -29,11 +30,7 @@ enum Shown {
 }
 
 const fn key<T>(name: &'static str, set: fn(&mut T, &Value) -> Result<(), Wrong>) -> Key<T> {
-    Key {
-        name,
-        set,
-        shown: Shown::Yes,
-    }
+    Key { name, set, shown: Shown::Yes }
 }
 
 /// All keys but those of the listeners.
@@ -43,15 +40,71 @@ static KEYS: &[Key<Config>] = &[
         Ok(())
     }),
     key("auth.anonymous", |config, value| {
-        config.access = if value.flag()? {
-            Access::Anyone
-        } else {
-            Access::ThisMachine
-        };
+        config.access = if value.flag()? { Access::Anyone } else { Access::ThisMachine };
         Ok(())
     }),
     key("limits.max_connections", |config, value| {
         config.max_connections = value.or_none(|value| count(value, 1))?;
+        Ok(())
+    }),
+    key("limits.max_packet_size", |config, value| {
+        config.limits.max_packet_size = size(value, 64, FRAME_MAX)?;
+        Ok(())
+    }),
+    key("limits.receive_maximum", |config, value| {
+        config.limits.receive_maximum = short(value, 1)?;
+        Ok(())
+    }),
+    key("limits.inflight", |config, value| {
+        config.limits.inflight = short(value, 1)?;
+        Ok(())
+    }),
+    key("limits.max_qos", |config, value| {
+        let qos = u8::try_from(value.number(0..=2)?).ok().and_then(|qos| QoS::try_from(qos).ok());
+        config.limits.max_qos = qos.ok_or_else(|| Wrong("0, 1 or 2".into()))?;
+        Ok(())
+    }),
+    key("limits.retain", |config, value| {
+        config.limits.retain = value.flag()?;
+        Ok(())
+    }),
+    key("limits.wildcard_subscriptions", |config, value| {
+        config.limits.wildcard_subscriptions = value.flag()?;
+        Ok(())
+    }),
+    key("limits.shared_subscriptions", |config, value| {
+        config.limits.shared_subscriptions = value.flag()?;
+        Ok(())
+    }),
+    key("limits.max_topic_alias", |config, value| {
+        config.limits.max_topic_alias = short(value, 0)?;
+        Ok(())
+    }),
+    key("limits.topic_levels", |config, value| {
+        config.limits.topic_levels = short(value, 1)?;
+        Ok(())
+    }),
+    key("limits.session_expiry_max", |config, value| {
+        let seconds = value.or_none(seconds)?;
+        // The last value below "never" is 136 years.
+        config.limits.session_expiry_max_s = seconds.map_or(u32::MAX, |seconds| seconds.min(u32::MAX - 1));
+        Ok(())
+    }),
+    key("limits.max_keep_alive", |config, value| {
+        let seconds = value.or_none(seconds)?;
+        config.limits.max_keep_alive_s = seconds.map_or(0, |seconds| u16::try_from(seconds).unwrap_or(u16::MAX));
+        Ok(())
+    }),
+    key("limits.connect_wait", |config, value| {
+        config.limits.connect_wait_ms = value.duration_ms()?;
+        Ok(())
+    }),
+    key("limits.retry_interval", |config, value| {
+        config.limits.retry_interval_ms = value.or_none(Value::duration_ms)?.unwrap_or(0);
+        Ok(())
+    }),
+    key("limits.slow_consumer_timeout", |config, value| {
+        config.limits.slow_consumer_timeout_ms = value.duration_ms()?;
         Ok(())
     }),
     key("durability.sync", |config, value| {
@@ -59,31 +112,24 @@ static KEYS: &[Key<Config>] = &[
         Ok(())
     }),
     key("durability.on_failure", |config, value| {
-        config.durability.on_failure =
-            value.one_of(&[("stay", OnFailure::Stay), ("exit", OnFailure::Exit)])?;
+        config.durability.on_failure = value.one_of(&[("stay", OnFailure::Stay), ("exit", OnFailure::Exit)])?;
         Ok(())
     }),
     Key {
         name: "durability.unsafe_release_before_write",
         set: |config, value| {
-            config.durability.release = if value.flag()? {
-                Release::BeforeWrite
-            } else {
-                Release::AfterSync
-            };
+            config.durability.release = if value.flag()? { Release::BeforeWrite } else { Release::AfterSync };
             Ok(())
         },
         shown: Shown::No,
     },
     key("log.format", |config, value| {
-        config.log.format =
-            value.one_of(&[("text", LogFormat::Text), ("json", LogFormat::Json)])?;
+        config.log.format = value.one_of(&[("text", LogFormat::Text), ("json", LogFormat::Json)])?;
         Ok(())
     }),
     key("log.filter", |config, value| {
         let filter: Result<Targets, _> = value.text()?.parse();
-        config.log.filter = filter
-            .map_err(|_| Wrong("levels like \"info\" or \"columba_server=debug,warn\"".into()))?;
+        config.log.filter = filter.map_err(|_| Wrong("levels like \"info\" or \"columba_server=debug,warn\"".into()))?;
         Ok(())
     }),
     key("runtime.workers", |config, value| {
@@ -102,9 +148,7 @@ static LISTENER_KEYS: &[Key<Listener>] = &[
         listener.address = value
             .text()?
             .parse()
-            .map_err(|error: super::ListenAddressError| {
-                Wrong(format!("an address to listen on ({error})"))
-            })?;
+            .map_err(|error: super::ListenAddressError| Wrong(format!("an address to listen on ({error})")))?;
         Ok(())
     }),
     key("max_connections", |listener, value| {
@@ -116,6 +160,20 @@ static LISTENER_KEYS: &[Key<Listener>] = &[
 fn count(value: &Value, least: u64) -> Result<u32, Wrong> {
     let number = value.number(least..=u64::from(u32::MAX))?;
     u32::try_from(number).map_err(|_| Wrong("a smaller number".into()))
+}
+
+fn short(value: &Value, least: u64) -> Result<u16, Wrong> {
+    let number = value.number(least..=u64::from(u16::MAX))?;
+    u16::try_from(number).map_err(|_| Wrong("a smaller number".into()))
+}
+
+fn size(value: &Value, least: u32, most: u32) -> Result<u32, Wrong> {
+    let bytes = u32::try_from(value.size()?).ok().filter(|bytes| (least..=most).contains(bytes));
+    bytes.ok_or_else(|| Wrong(format!("a size from {least} to {most} bytes")))
+}
+
+fn seconds(value: &Value) -> Result<u32, Wrong> {
+    Ok(u32::try_from(value.duration_ms()?.div_ceil(1000)).unwrap_or(u32::MAX))
 }
 
 fn shards(value: &Value) -> Result<u16, Wrong> {
@@ -133,34 +191,19 @@ pub(super) trait Keyed: Sized + 'static {
 
     /// Whether `name` is a section, like `limits`.
     fn is_section(name: &str) -> bool {
-        Self::keys().iter().any(|key| {
-            key.name
-                .strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with('.'))
-        })
+        Self::keys().iter().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
     }
 
     /// The key that was meant by `name`, a full name: one of its own section by a slip of the finger, or one that stands elsewhere.
     fn nearest(name: &str) -> Option<&'static str> {
         let (section, word) = name.rsplit_once('.').unwrap_or(("", name));
-        let shown = || {
-            Self::keys()
-                .iter()
-                .filter(|key| key.shown == Shown::Yes)
-                .map(|key| key.name)
-        };
+        let shown = || Self::keys().iter().filter(|key| key.shown == Shown::Yes).map(|key| key.name);
         let inside = |key: &'static str| {
-            let rest = if section.is_empty() {
-                Some(key)
-            } else {
-                key.strip_prefix(section)
-                    .and_then(|rest| rest.strip_prefix('.'))
-            };
+            let rest =
+                if section.is_empty() { Some(key) } else { key.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')) };
             rest.map(|rest| rest.split('.').next().unwrap_or(rest))
         };
-        let sections = shown()
-            .filter_map(inside)
-            .chain(section.is_empty().then_some(LISTENER));
+        let sections = shown().filter_map(inside).chain(section.is_empty().then_some(LISTENER));
         suggest::nearest(word, sections)
             .or_else(|| shown().find(|key| key.rsplit('.').next() == Some(word)))
             .or_else(|| suggest::nearest(name, shown()))

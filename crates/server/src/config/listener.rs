@@ -59,13 +59,7 @@ pub enum ListenAddressError {
 impl Listener {
     /// This machine only, the standard's port.
     pub fn local() -> Self {
-        Self {
-            address: ListenAddress {
-                host: Host::Local,
-                port: MQTT_PORT,
-            },
-            max_connections: None,
-        }
+        Self { address: ListenAddress { host: Host::Local, port: MQTT_PORT }, max_connections: None }
     }
 }
 
@@ -84,9 +78,7 @@ impl FromStr for ListenAddress {
             let ip: Ipv6Addr = ip.parse().map_err(|_| ListenAddressError::Host)?;
             (
                 Host::Ip(ip.into()),
-                port.strip_prefix(':')
-                    .or_else(|| port.is_empty().then_some(""))
-                    .ok_or(ListenAddressError::Host)?,
+                port.strip_prefix(':').or_else(|| port.is_empty().then_some("")).ok_or(ListenAddressError::Host)?,
             )
         } else if rest.parse::<Ipv6Addr>().is_ok() {
             (rest.parse()?, "")
@@ -94,11 +86,7 @@ impl FromStr for ListenAddress {
             let (host, port) = rest.split_once(':').unwrap_or((rest, ""));
             (host.parse()?, port)
         };
-        let port = if port.is_empty() {
-            MQTT_PORT
-        } else {
-            port.parse().map_err(|_| ListenAddressError::Port)?
-        };
+        let port = if port.is_empty() { MQTT_PORT } else { port.parse().map_err(|_| ListenAddressError::Port)? };
         Ok(Self { host, port })
     }
 }
@@ -113,9 +101,7 @@ impl FromStr for Host {
         match text {
             "*" => Ok(Self::Any),
             "localhost" => Ok(Self::Local),
-            _ if text.is_empty()
-                || text.contains(|c: char| c.is_whitespace() || "[]/:@?#*".contains(c)) =>
-            {
+            _ if text.is_empty() || text.contains(|c: char| c.is_whitespace() || "[]/:@?#*".contains(c)) => {
                 Err(ListenAddressError::Host)
             }
             _ => Ok(Self::Name(text.into())),
@@ -126,9 +112,7 @@ impl FromStr for Host {
 impl Host {
     /// The addresses to bind, and whether one that the machine does not have is no error (the other family of a pair).
     pub(crate) fn addresses(&self) -> Vec<(IpAddr, Needed)> {
-        let pair = |v4: Ipv4Addr, v6: Ipv6Addr| {
-            vec![(v4.into(), Needed::Always), (v6.into(), Needed::IfPossible)]
-        };
+        let pair = |v4: Ipv4Addr, v6: Ipv6Addr| vec![(v4.into(), Needed::Always), (v6.into(), Needed::IfPossible)];
         match self {
             Self::Any => pair(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
             Self::Local => pair(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
@@ -164,8 +148,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Result<String, ListenAddressError> {
-        text.parse::<ListenAddress>()
-            .map(|address| address.to_string())
+        text.parse::<ListenAddress>().map(|address| address.to_string())
     }
 
     #[test]
@@ -175,14 +158,8 @@ mod tests {
         assert_eq!(parsed("mqtt://*"), Ok("*:1883".into()));
         assert_eq!(parsed("[::1]:9"), Ok("[::1]:9".into()));
         assert_eq!(parsed("::"), Ok("[::]:1883".into()));
-        assert_eq!(
-            parsed("broker.example:1883"),
-            Ok("broker.example:1883".into())
-        );
-        assert_eq!(
-            "localhost:7".parse::<ListenAddress>().map(|a| a.host),
-            Ok(Host::Local)
-        );
+        assert_eq!(parsed("broker.example:1883"), Ok("broker.example:1883".into()));
+        assert_eq!("localhost:7".parse::<ListenAddress>().map(|a| a.host), Ok(Host::Local));
     }
 
     #[test]

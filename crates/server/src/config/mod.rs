@@ -12,6 +12,7 @@ use std::{
     thread,
 };
 
+use columba_broker::limits;
 pub(crate) use listener::Needed;
 pub use listener::{Host, ListenAddress, ListenAddressError, Listener};
 pub use source::{ConfigError, Place, Problem, Sources};
@@ -28,6 +29,8 @@ pub struct Config {
     pub access: Access,
     /// Connections of all listeners together, where bounded.
     pub max_connections: Option<u32>,
+    /// What a shard's brain allows.
+    pub limits: limits::Config,
     /// How acknowledgements and the disk go together.
     pub durability: Durability,
     /// What is logged, and how.
@@ -115,14 +118,9 @@ impl Default for Config {
             listeners: vec![Listener::local()],
             access: Access::ThisMachine,
             max_connections: None,
-            durability: Durability {
-                release: Release::AfterSync,
-                on_failure: OnFailure::Stay,
-            },
-            log: Log {
-                format: LogFormat::Text,
-                filter: Targets::new().with_default(tracing::Level::INFO),
-            },
+            limits: limits::Config::default(),
+            durability: Durability { release: Release::AfterSync, on_failure: OnFailure::Stay },
+            log: Log { format: LogFormat::Text, filter: Targets::new().with_default(tracing::Level::INFO) },
             runtime: Runtime::default(),
         }
     }
@@ -132,13 +130,8 @@ impl Default for Runtime {
     /// Half the cores: the commit thread and the clients want some, too.
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let workers = u16::try_from((cores / 2).max(1))
-            .unwrap_or(u16::MAX)
-            .min(keys::SHARDS_MAX);
-        Self {
-            workers,
-            shards: workers,
-        }
+        let workers = u16::try_from((cores / 2).max(1)).unwrap_or(u16::MAX).min(keys::SHARDS_MAX);
+        Self { workers, shards: workers }
     }
 }
 
@@ -148,8 +141,7 @@ fn default_data_dir() -> PathBuf {
     if let Some(directories) = set("STATE_DIRECTORY") {
         return env::split_paths(&directories).next().unwrap_or_default();
     }
-    let state = set("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| set("HOME").map(|home| Path::new(&home).join(".local/state")));
+    let state =
+        set("XDG_STATE_HOME").map(PathBuf::from).or_else(|| set("HOME").map(|home| Path::new(&home).join(".local/state")));
     state.unwrap_or_else(|| ".".into()).join("columba")
 }

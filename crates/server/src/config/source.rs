@@ -116,9 +116,7 @@ pub enum Problem {
 impl Sources {
     /// The environment of this process.
     pub fn process_env() -> Vec<(String, String)> {
-        env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect()
+        env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
     }
 }
 
@@ -127,39 +125,23 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         if let Some(path) = &sources.file {
-            let text = fs::read_to_string(path).map_err(|error| ConfigError {
-                place: Place::File(path.clone()),
-                problem: Problem::Unreadable(error),
-            })?;
+            let text = fs::read_to_string(path)
+                .map_err(|error| ConfigError { place: Place::File(path.clone()), problem: Problem::Unreadable(error) })?;
             config.read_file(path, &text)?;
         }
         for (name, value) in &sources.env {
             if let Some(key) = name.strip_prefix(PREFIX) {
                 let key = key.to_ascii_lowercase().replace("__", ".");
-                config.set(&key, value).map_err(|problem| ConfigError {
-                    place: Place::Variable(name.clone()),
-                    problem,
-                })?;
+                config.set(&key, value).map_err(|problem| ConfigError { place: Place::Variable(name.clone()), problem })?;
             }
         }
         for given in &sources.set {
-            let (key, value) = given
-                .split_once('=')
-                .map_or((None, ""), |(key, value)| (Some(key.trim()), value.trim()));
-            let result = key
-                .ok_or(Problem::NoEquals)
-                .and_then(|key| config.set(key, value));
-            result.map_err(|problem| ConfigError {
-                place: Place::Option {
-                    name: "--set",
-                    given: given.clone(),
-                },
-                problem,
-            })?;
+            let (key, value) = given.split_once('=').map_or((None, ""), |(key, value)| (Some(key.trim()), value.trim()));
+            let result = key.ok_or(Problem::NoEquals).and_then(|key| config.set(key, value));
+            result.map_err(|problem| ConfigError { place: Place::Option { name: "--set", given: given.clone() }, problem })?;
         }
         if !sources.listen.is_empty() {
-            let listeners: Result<Vec<Listener>, ConfigError> =
-                sources.listen.iter().map(|given| listen(given)).collect();
+            let listeners: Result<Vec<Listener>, ConfigError> = sources.listen.iter().map(|given| listen(given)).collect();
             config.listeners = listeners?;
         }
         if let Some(path) = &sources.data_dir {
@@ -182,46 +164,34 @@ impl Config {
     }
 
     fn read_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
-        let at = |offset: usize, problem| ConfigError {
-            place: place(path, text, offset),
-            problem,
-        };
-        let table = DeTable::parse(text).map_err(|error| {
-            at(
-                error.span().map_or(0, |span| span.start),
-                Problem::Syntax(error.message().into()),
-            )
-        })?;
-        self.read_table("", table.get_ref())
-            .map_err(|(offset, problem)| at(offset, problem))
+        let at = |offset: usize, problem| ConfigError { place: place(path, text, offset), problem };
+        let table = DeTable::parse(text)
+            .map_err(|error| at(error.span().map_or(0, |span| span.start), Problem::Syntax(error.message().into())))?;
+        self.read_table("", table.get_ref()).map_err(|(offset, problem)| at(offset, problem))
     }
 
     fn read_table(&mut self, section: &str, table: &DeTable<'_>) -> Result<(), (usize, Problem)> {
         for (key, value) in table {
-            let name = if section.is_empty() {
-                key.get_ref().to_string()
-            } else {
-                format!("{section}.{}", key.get_ref())
-            };
+            let name = if section.is_empty() { key.get_ref().to_string() } else { format!("{section}.{}", key.get_ref()) };
             if name == LISTENER {
                 self.listeners = read_listeners(value)?;
                 continue;
             }
             match value.get_ref() {
                 DeValue::Table(inner) if Self::is_section(&name) => {
-                    self.read_table(&name, inner)?
+                    self.read_table(&name, inner)?;
                 }
                 _ if Self::is_section(&name) => {
                     let expected = format!("keys of its own, under [{name}]").into();
-                    return Err((
-                        value.span().start,
-                        Problem::WrongValue {
-                            key: name.into(),
-                            expected,
-                        },
-                    ));
+                    return Err((value.span().start, Problem::WrongValue { key: name.into(), expected }));
                 }
-                inner => set(self, &name, &Value::from_toml(inner))
+                DeValue::Table(_)
+                | DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_) => set(self, &name, &Value::from_toml(value.get_ref()))
                     .map_err(|problem| (offset(key, value, &problem), problem))?,
             }
         }
@@ -231,27 +201,17 @@ impl Config {
 
 fn read_listeners(value: &Spanned<DeValue<'_>>) -> Result<Vec<Listener>, (usize, Problem)> {
     let shape = |span: usize| (span, Problem::ListenerShape);
-    let items = value
-        .get_ref()
-        .as_array()
-        .ok_or_else(|| shape(value.span().start))?;
+    let items = value.get_ref().as_array().ok_or_else(|| shape(value.span().start))?;
     let mut listeners = Vec::new();
-    for item in items.iter() {
-        let table = item
-            .get_ref()
-            .as_table()
-            .ok_or_else(|| shape(item.span().start))?;
+    for item in items {
+        let table = item.get_ref().as_table().ok_or_else(|| shape(item.span().start))?;
         if !table.contains_key("url") {
             return Err(shape(item.span().start));
         }
         let mut listener = Listener::local();
         for (key, value) in table {
-            set(
-                &mut listener,
-                key.get_ref(),
-                &Value::from_toml(value.get_ref()),
-            )
-            .map_err(|problem| (offset(key, value, &problem), problem))?;
+            set(&mut listener, key.get_ref(), &Value::from_toml(value.get_ref()))
+                .map_err(|problem| (offset(key, value, &problem), problem))?;
         }
         listeners.push(listener);
     }
@@ -259,43 +219,21 @@ fn read_listeners(value: &Spanned<DeValue<'_>>) -> Result<Vec<Listener>, (usize,
 }
 
 fn set<T: Keyed>(target: &mut T, name: &str, value: &Value) -> Result<(), Problem> {
-    let key = T::key(name).ok_or_else(|| Problem::UnknownKey {
-        key: name.into(),
-        nearest: T::nearest(name),
-    })?;
-    (key.set)(target, value).map_err(|Wrong(expected)| Problem::WrongValue {
-        key: name.into(),
-        expected: expected.into(),
-    })
+    let key = T::key(name).ok_or_else(|| Problem::UnknownKey { key: name.into(), nearest: T::nearest(name) })?;
+    (key.set)(target, value).map_err(|Wrong(expected)| Problem::WrongValue { key: name.into(), expected: expected.into() })
 }
 
 fn listen(given: &str) -> Result<Listener, ConfigError> {
-    let address = given
-        .parse()
-        .map_err(|error: ListenAddressError| ConfigError {
-            place: Place::Option {
-                name: "--listen",
-                given: given.to_owned(),
-            },
-            problem: error.into(),
-        })?;
-    Ok(Listener {
-        address,
-        ..Listener::local()
-    })
+    let address = given.parse().map_err(|error: ListenAddressError| ConfigError {
+        place: Place::Option { name: "--listen", given: given.to_owned() },
+        problem: error.into(),
+    })?;
+    Ok(Listener { address, ..Listener::local() })
 }
 
 /// An unknown key is wrong where it stands, a wrong value where that stands.
-fn offset(
-    key: &Spanned<std::borrow::Cow<'_, str>>,
-    value: &Spanned<DeValue<'_>>,
-    problem: &Problem,
-) -> usize {
-    if matches!(problem, Problem::WrongValue { .. }) {
-        value.span().start
-    } else {
-        key.span().start
-    }
+fn offset(key: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>, problem: &Problem) -> usize {
+    if matches!(problem, Problem::WrongValue { .. }) { value.span().start } else { key.span().start }
 }
 
 fn place(path: &Path, text: &str, offset: usize) -> Place {
@@ -317,9 +255,7 @@ pub(super) fn expand_home(text: &str) -> PathBuf {
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {
-    nearest
-        .map(|nearest| format!("; did you mean \"{nearest}\"?"))
-        .unwrap_or_default()
+    nearest.map(|nearest| format!("; did you mean \"{nearest}\"?")).unwrap_or_default()
 }
 
 impl fmt::Display for Place {
@@ -340,14 +276,11 @@ mod tests {
 
     fn read(text: &str) -> Result<Config, String> {
         let mut config = Config::default();
-        config
-            .read_file(Path::new("columba.toml"), text)
-            .map(|()| config)
-            .map_err(|error| error.to_string())
+        config.read_file(Path::new("columba.toml"), text).map(|()| config).map_err(|error| error.to_string())
     }
 
-    fn load(sources: Sources) -> Result<Config, String> {
-        Config::load(&sources).map_err(|error| error.to_string())
+    fn load(sources: &Sources) -> Result<Config, String> {
+        Config::load(sources).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -358,13 +291,7 @@ mod tests {
         assert_eq!(config.listeners.len(), 1);
         assert_eq!(config.listeners[0].address.to_string(), "*:1884");
         assert_eq!(config.listeners[0].max_connections, Some(50_000));
-        assert_eq!(
-            config.durability,
-            Durability {
-                release: Release::AfterSync,
-                on_failure: OnFailure::Exit
-            }
-        );
+        assert_eq!(config.durability, Durability { release: Release::AfterSync, on_failure: OnFailure::Exit });
     }
 
     #[test]
@@ -385,10 +312,7 @@ mod tests {
             read("[[listener]]\nurl = \"*:1\"\nmax_conns = 1\n").unwrap_err(),
             "columba.toml:3:1: unknown key \"max_conns\""
         );
-        assert_eq!(
-            read("[plugins]\nlua = true\n").unwrap_err(),
-            "columba.toml:1:2: unknown key \"plugins\""
-        );
+        assert_eq!(read("[plugins]\nlua = true\n").unwrap_err(), "columba.toml:1:2: unknown key \"plugins\"");
     }
 
     #[test]
@@ -397,15 +321,8 @@ mod tests {
             read("[log]\nformat = \"xml\"\n").unwrap_err(),
             "columba.toml:2:10: \"log.format\" wants \"text\" or \"json\""
         );
-        assert_eq!(
-            read("limits = 5").unwrap_err(),
-            "columba.toml:1:10: \"limits\" wants keys of its own, under [limits]"
-        );
-        assert!(
-            read("data_dir = /tmp")
-                .unwrap_err()
-                .starts_with("columba.toml:1:12: ")
-        );
+        assert_eq!(read("limits = 5").unwrap_err(), "columba.toml:1:10: \"limits\" wants keys of its own, under [limits]");
+        assert!(read("data_dir = /tmp").unwrap_err().starts_with("columba.toml:1:12: "));
         assert!(
             read("[listener]\nurl = \"*:1\"")
                 .unwrap_err()
@@ -415,7 +332,7 @@ mod tests {
 
     #[test]
     fn later_sources_win() {
-        let config = load(Sources {
+        let config = load(&Sources {
             env: vec![
                 ("COLUMBA__LIMITS__MAX_CONNECTIONS".into(), "5".into()),
                 ("COLUMBA__DATA_DIR".into(), "/a".into()),
@@ -434,13 +351,7 @@ mod tests {
 
     #[test]
     fn each_source_is_named_when_it_is_wrong() {
-        let set = |text: &str| {
-            load(Sources {
-                set: vec![text.into()],
-                ..Sources::default()
-            })
-            .unwrap_err()
-        };
+        let set = |text: &str| load(&Sources { set: vec![text.into()], ..Sources::default() }).unwrap_err();
 
         assert_eq!(
             set("limits.max_connections"),
@@ -450,22 +361,10 @@ mod tests {
             set("limits.max_connections=many"),
             "--set limits.max_connections=many: \"limits.max_connections\" wants a number from 1 to 4294967295, or \"none\""
         );
-        assert_eq!(
-            set("listener=1"),
-            "--set listener=1: listeners come from the file or from --listen"
-        );
-        let env = load(Sources {
-            env: vec![("COLUMBA__LOG__FORMT".into(), "json".into())],
-            ..Sources::default()
-        });
-        assert_eq!(
-            env.unwrap_err(),
-            "COLUMBA__LOG__FORMT: unknown key \"log.formt\"; did you mean \"format\"?"
-        );
-        let listen = load(Sources {
-            listen: vec!["mqtts://*:8883".into()],
-            ..Sources::default()
-        });
+        assert_eq!(set("listener=1"), "--set listener=1: listeners come from the file or from --listen");
+        let env = load(&Sources { env: vec![("COLUMBA__LOG__FORMT".into(), "json".into())], ..Sources::default() });
+        assert_eq!(env.unwrap_err(), "COLUMBA__LOG__FORMT: unknown key \"log.formt\"; did you mean \"format\"?");
+        let listen = load(&Sources { listen: vec!["mqtts://*:8883".into()], ..Sources::default() });
         assert_eq!(
             listen.unwrap_err(),
             "--listen mqtts://*:8883: listeners speak mqtt only: write mqtt://HOST:PORT or HOST:PORT"
@@ -474,15 +373,8 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = load(Sources {
-            file: Some("/nowhere/columba.toml".into()),
-            ..Sources::default()
-        })
-        .unwrap_err();
+        let error = load(&Sources { file: Some("/nowhere/columba.toml".into()), ..Sources::default() }).unwrap_err();
 
-        assert!(
-            error.starts_with("/nowhere/columba.toml: cannot be read: "),
-            "{error}"
-        );
+        assert!(error.starts_with("/nowhere/columba.toml: cannot be read: "), "{error}");
     }
 }

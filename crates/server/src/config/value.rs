@@ -26,12 +26,7 @@ impl Value {
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map_or(Self::Other("a number that is too large"), Self::Number),
             DeValue::Boolean(flag) => Self::Flag(*flag),
-            DeValue::Array(items) => Self::List(
-                items
-                    .iter()
-                    .map(|item| Self::from_toml(item.get_ref()))
-                    .collect(),
-            ),
+            DeValue::Array(items) => Self::List(items.iter().map(|item| Self::from_toml(item.get_ref())).collect()),
             DeValue::Float(_) => Self::Other("a number with a fraction"),
             DeValue::Datetime(_) => Self::Other("a date"),
             DeValue::Table(_) => Self::Other("a table"),
@@ -40,27 +35,20 @@ impl Value {
 
     /// Reads what stands in an environment variable or behind `=`: TOML where it is TOML, else plain text.
     pub(super) fn from_text(text: &str) -> Self {
-        DeValue::parse(text).map_or_else(
-            |_| Self::Text(text.to_owned()),
-            |value| Self::from_toml(value.get_ref()),
-        )
+        DeValue::parse(text).map_or_else(|_| Self::Text(text.to_owned()), |value| Self::from_toml(value.get_ref()))
     }
 
     pub(super) fn text(&self) -> Result<&str, Wrong> {
         match self {
             Self::Text(text) => Ok(text),
-            Self::Number(_) | Self::Flag(_) | Self::List(_) | Self::Other(_) => {
-                Err(Wrong("text in quotes".into()))
-            }
+            Self::Number(_) | Self::Flag(_) | Self::List(_) | Self::Other(_) => Err(Wrong("text in quotes".into())),
         }
     }
 
     pub(super) fn flag(&self) -> Result<bool, Wrong> {
         match self {
             Self::Flag(flag) => Ok(*flag),
-            Self::Text(_) | Self::Number(_) | Self::List(_) | Self::Other(_) => {
-                Err(Wrong("true or false".into()))
-            }
+            Self::Text(_) | Self::Number(_) | Self::List(_) | Self::Other(_) => Err(Wrong("true or false".into())),
         }
     }
 
@@ -71,25 +59,13 @@ impl Value {
         };
         number
             .filter(|number| range.contains(number))
-            .ok_or_else(|| {
-                Wrong(format!(
-                    "a number from {} to {}",
-                    range.start(),
-                    range.end()
-                ))
-            })
+            .ok_or_else(|| Wrong(format!("a number from {} to {}", range.start(), range.end())))
     }
 
     pub(super) fn one_of<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, Wrong> {
-        let found = self
-            .text()
-            .ok()
-            .and_then(|text| choices.iter().find(|(name, _)| *name == text));
+        let found = self.text().ok().and_then(|text| choices.iter().find(|(name, _)| *name == text));
         found.map(|&(_, value)| value).ok_or_else(|| {
-            let names: Vec<String> = choices
-                .iter()
-                .map(|(name, _)| format!("\"{name}\""))
-                .collect();
+            let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
             Wrong(names.join(" or "))
         })
     }
@@ -97,20 +73,10 @@ impl Value {
     /// Milliseconds: `30` (seconds), `"30s"`, `"5m"`, `"200ms"`.
     pub(super) fn duration_ms(&self) -> Result<u64, Wrong> {
         let found = match self {
-            Self::Number(seconds) => u64::try_from(*seconds)
-                .ok()
-                .and_then(|seconds| seconds.checked_mul(1000)),
+            Self::Number(seconds) => u64::try_from(*seconds).ok().and_then(|seconds| seconds.checked_mul(1000)),
             Self::Text(text) => with_unit(
                 text,
-                &[
-                    ("", 1000),
-                    ("ms", 1),
-                    ("s", 1000),
-                    ("m", 60_000),
-                    ("h", 3_600_000),
-                    ("d", 86_400_000),
-                    ("w", 604_800_000),
-                ],
+                &[("", 1000), ("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)],
             ),
             Self::Flag(_) | Self::List(_) | Self::Other(_) => None,
         };
@@ -145,16 +111,11 @@ impl Value {
     }
 
     /// `"none"` for no bound, else what `read` makes of it.
-    pub(super) fn or_none<T>(
-        &self,
-        read: impl FnOnce(&Self) -> Result<T, Wrong>,
-    ) -> Result<Option<T>, Wrong> {
+    pub(super) fn or_none<T>(&self, read: impl FnOnce(&Self) -> Result<T, Wrong>) -> Result<Option<T>, Wrong> {
         if self.text() == Ok("none") {
             return Ok(None);
         }
-        read(self)
-            .map(Some)
-            .map_err(|Wrong(expected)| Wrong(format!("{expected}, or \"none\"")))
+        read(self).map(Some).map_err(|Wrong(expected)| Wrong(format!("{expected}, or \"none\"")))
     }
 }
 
@@ -200,10 +161,7 @@ mod tests {
     #[test]
     fn numbers_keep_their_bounds() {
         assert_eq!(Value::Number(100).number(1..=65_535), Ok(100));
-        assert_eq!(
-            Value::Number(0).number(1..=65_535),
-            Err(Wrong("a number from 1 to 65535".into()))
-        );
+        assert_eq!(Value::Number(0).number(1..=65_535), Err(Wrong("a number from 1 to 65535".into())));
         assert!(Value::Number(-5).number(0..=10).is_err());
     }
 }

@@ -10,9 +10,7 @@ use tracing::field::{Field, Visit};
 use crate::config::LogFormat;
 
 pub(super) fn format(format: LogFormat, event: &tracing::Event<'_>) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let level = *event.metadata().level();
     let mut message = Message::default();
     event.record(&mut message);
@@ -21,19 +19,12 @@ pub(super) fn format(format: LogFormat, event: &tracing::Event<'_>) -> String {
         LogFormat::Text => {
             let mut fields = TextFields(String::new());
             event.record(&mut fields);
-            put(
-                &mut line,
-                format_args!("{} {level} {}{}\n", TimeOfDay(now), message.0, fields.0),
-            );
+            put(&mut line, format_args!("{} {level} {}{}\n", TimeOfDay(now), message.0, fields.0));
         }
         LogFormat::Json => {
             put(
                 &mut line,
-                format_args!(
-                    "{{\"ts\":{}.{:03},\"level\":\"{level}\",\"event\":",
-                    now.as_secs(),
-                    now.subsec_millis()
-                ),
+                format_args!("{{\"ts\":{}.{:03},\"level\":\"{level}\",\"event\":", now.as_secs(), now.subsec_millis()),
             );
             quote(&mut line, &message.0);
             let mut fields = JsonFields(line);
@@ -62,12 +53,11 @@ struct TextFields(String);
 impl Visit for TextFields {
     fn record_str(&mut self, field: &Field, value: &str) {
         put(&mut self.0, format_args!(" {}=", field.name()));
-        let plain = !value.is_empty()
-            && !value.contains(|c: char| c.is_whitespace() || c.is_control() || "\"=".contains(c));
+        let plain = !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || c.is_control() || "\"=".contains(c));
         if plain {
-            self.0.push_str(value)
+            self.0.push_str(value);
         } else {
-            quote(&mut self.0, value)
+            quote(&mut self.0, value);
         }
     }
 
@@ -132,8 +122,7 @@ fn quote(out: &mut String, text: &str) {
 }
 
 fn put(out: &mut String, text: fmt::Arguments<'_>) {
-    out.write_fmt(text)
-        .expect("a String takes all that fits memory");
+    out.write_fmt(text).expect("a String takes all that fits memory");
 }
 
 /// The time of day in UTC.
@@ -142,14 +131,7 @@ struct TimeOfDay(Duration);
 impl fmt::Display for TimeOfDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs() % 86_400;
-        write!(
-            f,
-            "{:02}:{:02}:{:02}.{:03}",
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60,
-            self.0.subsec_millis()
-        )
+        write!(f, "{:02}:{:02}:{:02}.{:03}", seconds / 3600, seconds / 60 % 60, seconds % 60, self.0.subsec_millis())
     }
 }
 

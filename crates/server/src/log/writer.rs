@@ -29,26 +29,17 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start() -> Self {
         let (queue, orders) = mpsc::sync_channel(QUEUE_MAX);
-        let thread = thread::Builder::new()
-            .name("log".into())
-            .spawn(move || write_all(&orders));
+        let thread = thread::Builder::new().name("log".into()).spawn(move || write_all(&orders));
         if let Err(error) = thread {
             // No thread, no log: the queue's other end is gone and lines are dropped.
             writeln!(io::stderr(), "cannot start the log: {error}").unwrap_or_default();
         }
-        Self {
-            queue,
-            dropped: AtomicU64::new(0),
-        }
+        Self { queue, dropped: AtomicU64::new(0) }
     }
 
     pub(super) fn write(&self, line: String) {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
-        let line = if dropped == 0 {
-            line
-        } else {
-            format!("{line}({dropped} lines before this one were dropped)\n")
-        };
+        let line = if dropped == 0 { line } else { format!("{line}({dropped} lines before this one were dropped)\n") };
         if self.queue.try_send(Order::Line(line)).is_err() {
             self.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
         }

@@ -1,0 +1,106 @@
+//! What `columba serve` says when it is up.
+
+use std::{
+    env,
+    fmt::{self, Display},
+    net::SocketAddr,
+    path::Path,
+    time::Duration,
+};
+
+use crate::config::{Access, Data};
+
+/// The figures of a start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Recovered {
+    /// Sessions that are there again.
+    pub sessions: usize,
+    /// Retained messages that are there again.
+    pub retained: usize,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Three or four lines: what runs where, who may come in, what to try.
+#[derive(Clone, Debug)]
+pub struct Banner {
+    pub(crate) data: Data,
+    pub(crate) access: Access,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) recovered: Recovered,
+}
+
+impl Display for Banner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "columba {}  ", env!("CARGO_PKG_VERSION"))?;
+        match &self.data {
+            Data::Directory(path) => {
+                let Recovered { sessions, retained, took } = self.recovered;
+                let path = short(path);
+                writeln!(f, "data {path} ({sessions} sessions, {retained} retained, recovered in {} ms)", took.as_millis())?;
+            }
+            Data::Ephemeral => writeln!(f, "ephemeral: a restart forgets everything")?,
+        }
+        write!(f, "  mqtt")?;
+        for address in &self.addresses {
+            write!(f, "   mqtt://{address}")?;
+        }
+        let reachable = self.addresses.iter().any(|address| !address.ip().is_loopback());
+        match (self.access, reachable) {
+            (Access::Anyone, true) => {
+                writeln!(f, "       no password: anyone who reaches it may connect")?;
+            }
+            (Access::Anyone, false) | (Access::ThisMachine, _) => {
+                writeln!(f, "       no password: this machine only")?;
+            }
+        }
+        let port = self.addresses.first().map_or(1883, SocketAddr::port);
+        let port = if port == 1883 { String::new() } else { format!(" -p {port}") };
+        write!(f, "Try:  columba sub{port} -t 'hello/#' -v      columba pub{port} -t hello/world -m hi")
+    }
+}
+
+/// With `~` for the home directory.
+fn short(path: &Path) -> String {
+    let home = env::var_os("HOME").filter(|home| !home.is_empty());
+    match home.and_then(|home| path.strip_prefix(home).ok()) {
+        Some(rest) => format!("~/{}", rest.display()),
+        None => path.display().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_banner_names_data_addresses_and_what_to_try() {
+        let banner = Banner {
+            data: Data::Directory("/srv/columba".into()),
+            access: Access::ThisMachine,
+            addresses: vec!["127.0.0.1:1883".parse().unwrap(), "[::1]:1883".parse().unwrap()],
+            recovered: Recovered { sessions: 2, retained: 14, took: Duration::from_millis(3) },
+        };
+
+        let mut expected =
+            format!("columba {}  data /srv/columba (2 sessions, 14 retained, recovered in 3 ms)\n", env!("CARGO_PKG_VERSION"));
+        expected += "  mqtt   mqtt://127.0.0.1:1883   mqtt://[::1]:1883       no password: this machine only\n";
+        expected += "Try:  columba sub -t 'hello/#' -v      columba pub -t hello/world -m hi";
+        assert_eq!(banner.to_string(), expected);
+    }
+
+    #[test]
+    fn an_open_and_forgetful_broker_says_so() {
+        let banner = Banner {
+            data: Data::Ephemeral,
+            access: Access::Anyone,
+            addresses: vec!["0.0.0.0:1884".parse().unwrap()],
+            recovered: Recovered::default(),
+        };
+
+        let text = banner.to_string();
+        assert!(text.contains("ephemeral: a restart forgets everything"), "{text}");
+        assert!(text.contains("anyone who reaches it may connect"), "{text}");
+        assert!(text.contains("columba sub -p 1884 "), "{text}");
+    }
+}

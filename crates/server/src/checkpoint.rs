@@ -1,0 +1,159 @@
+//! The journal's follower: moves what lives longer into the cold store, beside the traffic, and frees the journal behind it.
+//!
+//! It reads what is durable, folds it, and writes the changes with the journal position in one batch. A crash at any moment leaves the store at a
+//! position from which the journal goes on.
+
+use std::{
+    io,
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use columba_broker::durable::{ColdError, Fold, RecordError};
+use columba_store::{Cold, FjallCold, LogError, Position, Reader, RealDisk, log::LogHandle};
+use thiserror::Error;
+
+use crate::{
+    cold::{ColdKeys, batch},
+    replay::records,
+};
+
+/// Changes that are gathered before they are written: a bound on memory.
+const CHANGES_BYTES_MAX: usize = 8 << 20;
+
+/// Journal that is read before the position is written, also when nothing else is: a bound on the journal and on the next start.
+const JOURNAL_BYTES_MAX: usize = 16 << 20;
+
+/// The oldest change that is not yet written.
+const AGE_MAX: Duration = Duration::from_secs(30);
+
+/// How soon the follower looks again: while there is traffic, while there is none, and after a failure.
+const BUSY_WAIT: Duration = Duration::from_millis(50);
+const IDLE_WAIT: Duration = Duration::from_secs(1);
+const FAILED_WAIT: Duration = Duration::from_secs(5);
+
+/// The running thread.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    /// Dropped to stop it.
+    running: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Why a checkpoint fails.
+#[derive(Debug, Error)]
+enum CheckpointError {
+    #[error(transparent)]
+    Journal(#[from] LogError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Fold(#[from] ColdError),
+    #[error(transparent)]
+    Cold(#[from] columba_store::ColdError),
+}
+
+impl Follower {
+    /// Follows the journal from where the cold store stands, `from`.
+    pub(crate) fn start(log: LogHandle<RealDisk>, cold: FjallCold, from: Position) -> io::Result<Self> {
+        let (running, orders) = mpsc::channel();
+        let body = move || {
+            Following { log, cold, from, read: 0, since: None }.run(&orders);
+        };
+        let thread = thread::Builder::new().name("checkpoint".into()).spawn(body)?;
+        Ok(Self { running, thread })
+    }
+
+    /// Writes a last checkpoint and ends.
+    pub(crate) fn stop(self) {
+        drop(self.running);
+        if self.thread.join().is_err() {
+            tracing::error!("the checkpoint thread has ended by itself");
+        }
+    }
+}
+
+struct Following {
+    log: LogHandle<RealDisk>,
+    cold: FjallCold,
+    /// Up to here everything is in the cold store.
+    from: Position,
+    /// Bytes of journal read since then.
+    read: usize,
+    /// When the first of them was read.
+    since: Option<Instant>,
+}
+
+impl Following {
+    fn run(mut self, orders: &Receiver<()>) {
+        loop {
+            match self.follow(orders) {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::error!(%error, "checkpoint failed: the journal grows until one succeeds");
+                }
+            }
+            // Everything since the last checkpoint is read again.
+            if orders.recv_timeout(FAILED_WAIT) == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
+        }
+    }
+
+    fn follow(&mut self, orders: &Receiver<()>) -> Result<(), CheckpointError> {
+        let mut reader = self.log.reader(self.from);
+        let mut fold = Fold::new(&ColdKeys(&self.cold))?;
+        (self.read, self.since) = (0, None);
+        let mut is_last = false;
+        loop {
+            let before = self.read;
+            while self.take_in(&mut reader, &mut fold)? {
+                if self.is_due(&fold) {
+                    self.write(&reader, &mut fold)?;
+                }
+            }
+            if is_last {
+                return self.write(&reader, &mut fold);
+            }
+            if self.is_due(&fold) {
+                self.write(&reader, &mut fold)?;
+            }
+            let wait = if self.read == before { IDLE_WAIT } else { BUSY_WAIT };
+            is_last = orders.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected);
+        }
+    }
+
+    /// Folds one commit, if there is one.
+    fn take_in(&mut self, reader: &mut Reader<RealDisk>, fold: &mut Fold) -> Result<bool, CheckpointError> {
+        let Some(frame) = reader.next_frame()? else {
+            return Ok(false);
+        };
+        let cold = ColdKeys(&self.cold);
+        records(&frame, |record| fold.record(record, &cold).map_err(CheckpointError::from))?;
+        fold.end_of_commit();
+        self.read += frame.parts().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        self.since.get_or_insert_with(Instant::now);
+        Ok(true)
+    }
+
+    fn is_due(&self, fold: &Fold) -> bool {
+        fold.bytes() >= CHANGES_BYTES_MAX
+            || self.read >= JOURNAL_BYTES_MAX
+            || self.since.is_some_and(|since| since.elapsed() >= AGE_MAX)
+    }
+
+    fn write(&mut self, reader: &Reader<RealDisk>, fold: &mut Fold) -> Result<(), CheckpointError> {
+        let position = reader.position();
+        if self.since.is_none() {
+            return Ok(());
+        }
+        let changes = batch(fold.take_changes());
+        tracing::debug!(changes = changes.len(), bytes = changes.bytes(), journal_bytes = self.read, "checkpoint");
+        self.cold.write(changes, position)?;
+        self.from = position;
+        (self.read, self.since) = (0, None);
+        self.log.recycle(position)?;
+        Ok(())
+    }
+}

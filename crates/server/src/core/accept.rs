@@ -1,0 +1,145 @@
+//! A shard's share of the listening sockets.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use mio::net::{TcpListener, TcpStream};
+
+/// Connections taken at most in one turn from one socket; a storm of them must not starve those who are there.
+const ACCEPTED_MAX: usize = 64;
+
+/// How long no connection is accepted after the system refused one (it has no descriptor or no memory left).
+const BACK_OFF: Duration = Duration::from_millis(200);
+
+/// Counts connections against the bounds of the configuration.
+#[derive(Debug)]
+pub(crate) struct Doorkeeper {
+    all: Count,
+    listeners: Vec<Count>,
+}
+
+#[derive(Debug)]
+struct Count {
+    now: AtomicU32,
+    max: u32,
+}
+
+impl Count {
+    fn up_to(max: Option<u32>) -> Self {
+        Self { now: AtomicU32::new(0), max: max.unwrap_or(u32::MAX) }
+    }
+
+    fn enter(&self) -> bool {
+        let entered = self.now.fetch_add(1, Ordering::Relaxed) < self.max;
+        if !entered {
+            self.leave();
+        }
+        entered
+    }
+
+    fn leave(&self) {
+        self.now.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Doorkeeper {
+    pub(crate) fn new(max: Option<u32>, listeners: impl Iterator<Item = Option<u32>>) -> Self {
+        Self { all: Count::up_to(max), listeners: listeners.map(Count::up_to).collect() }
+    }
+
+    /// Whether one more fits.
+    pub(super) fn enter(&self, listener: u16) -> bool {
+        let listener = &self.listeners[usize::from(listener)];
+        if !self.all.enter() {
+            return false;
+        }
+        let entered = listener.enter();
+        if !entered {
+            self.all.leave();
+        }
+        entered
+    }
+
+    pub(super) fn leave(&self, listener: u16) {
+        self.listeners[usize::from(listener)].leave();
+        self.all.leave();
+    }
+}
+
+/// One listening socket of one shard.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    pub(super) socket: TcpListener,
+    /// Index of the listener in the configuration.
+    pub(super) listener: u16,
+    /// There may be more to accept.
+    ready: bool,
+    /// Not before this time, after the system refused.
+    pause: Option<Instant>,
+    /// The refusal is in the log.
+    told: bool,
+}
+
+/// What came of an attempt to accept.
+pub(super) enum Accepted {
+    /// A connection.
+    One(TcpStream, SocketAddr),
+    /// Nothing now.
+    Nothing,
+}
+
+impl Acceptor {
+    pub(super) fn new(socket: TcpListener, listener: u16) -> Self {
+        Self { socket, listener, ready: true, pause: None, told: false }
+    }
+
+    pub(super) fn is_readable(&mut self) {
+        self.ready = true;
+    }
+
+    /// Whether an attempt makes sense before anything else happens.
+    pub(super) fn has_work(&self) -> bool {
+        self.ready && self.pause.is_none()
+    }
+
+    /// When an attempt makes sense again.
+    pub(super) fn pause_ends(&self) -> Option<Instant> {
+        self.pause
+    }
+
+    /// How many to accept in this turn.
+    pub(super) fn share(&mut self, now: Instant) -> usize {
+        if self.pause.is_some_and(|until| until <= now) {
+            self.pause = None;
+        }
+        if self.has_work() { ACCEPTED_MAX } else { 0 }
+    }
+
+    pub(super) fn accept(&mut self, now: Instant) -> Accepted {
+        loop {
+            match self.socket.accept() {
+                Ok((stream, peer)) => {
+                    self.told = false;
+                    return Accepted::One(stream, peer);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.ready = false;
+                    return Accepted::Nothing;
+                }
+                // The other end is gone already: the next one.
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut self.told, true) {
+                        tracing::error!(%error, "cannot accept connections; trying on");
+                    }
+                    self.pause = Some(now + BACK_OFF);
+                    return Accepted::Nothing;
+                }
+            }
+        }
+    }
+}

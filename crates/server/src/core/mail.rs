@@ -1,0 +1,44 @@
+//! What shards, the loader and the server say to a shard.
+
+use std::net::SocketAddr;
+
+use columba_broker::seam::{Loaded, Parcel};
+use mio::net::TcpStream;
+
+use super::mesh::Weighed;
+
+/// A letter to a shard.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// A connection whose client lives with the addressee.
+    Connection(Arrival),
+    /// From another brain.
+    Parcel(Parcel),
+    /// A window of a queue from the cold store.
+    Loaded(Loaded),
+    /// Everyone is sent away, nobody new is let in.
+    Shutdown,
+}
+
+/// A connection on its way from the shard that accepted it.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) listener: u16,
+    /// What was read already, from the first byte on.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Weighed for Mail {
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Connection(arrival) => arrival.bytes.len(),
+                Self::Parcel(Parcel::Deliver { message, targets, .. }) => message.size() + size_of_val(targets.as_slice()),
+                Self::Parcel(Parcel::Moved { delivery, .. }) => delivery.message.size(),
+                Self::Loaded(loaded) => loaded.entries.iter().map(|entry| entry.message.size()).sum(),
+                Self::Shutdown => 0,
+            }
+    }
+}

@@ -1,0 +1,40 @@
+//! The data plane: shards with their sockets, and the threads that drive them.
+
+mod accept;
+mod commits;
+mod linger;
+mod mail;
+mod mesh;
+mod shell;
+mod sockets;
+mod worker;
+
+use std::{io, sync::mpsc::Sender};
+
+use mio::{Poll, Waker};
+
+pub(crate) use self::{accept::Doorkeeper, commits::Ledger, mail::Mail, mesh::Mesh, shell::Shell, worker::Worker};
+use crate::{clock::ProcessClock, commons::Common, loader::Loader, server::Word};
+
+/// What all shards of one broker share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clock: ProcessClock,
+    pub(crate) commons: Common,
+    pub(crate) mesh: Mesh<Mail>,
+    pub(crate) doorkeeper: Doorkeeper,
+    pub(crate) loader: Loader,
+    /// To whoever waits for the end.
+    pub(crate) words: Sender<Word>,
+}
+
+/// The polls of all shards, and how to wake them.
+pub(crate) fn polls(shards: u16) -> io::Result<(Vec<Poll>, Vec<Waker>)> {
+    let one = |_| {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), sockets::WAKER)?;
+        Ok((poll, waker))
+    };
+    let pairs: io::Result<Vec<_>> = (0..shards).map(one).collect();
+    Ok(pairs?.into_iter().unzip())
+}

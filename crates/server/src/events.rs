@@ -1,0 +1,31 @@
+//! What the brain tells, as log lines.
+
+use columba_broker::event::{DropReason, Event};
+
+/// Writes one line; payloads never.
+pub(crate) fn tell(event: &Event) {
+    match event {
+        Event::Connected { client_id, peer, version, resumed } => {
+            let session = if *resumed { "resumed" } else { "new" };
+            tracing::info!(%client_id, %peer, v = version.level(), session, "client connected");
+        }
+        Event::Refused { peer, client_id, why, reason } => {
+            let client_id = client_id.as_deref().unwrap_or_default();
+            tracing::info!(client_id, %peer, reason = &**why, reason_code = reason.get(), "connection refused");
+        }
+        Event::Disconnected { client_id, peer, why, reason, after_ms } => {
+            tracing::info!(%client_id, %peer, reason = &**why, reason_code = reason.get(), duration_ms = *after_ms, "client disconnected");
+        }
+        Event::Dropped { client_id, reason, count } => {
+            let reason = match reason {
+                DropReason::SlowConsumer => "the client does not read",
+                DropReason::Expired => "the message expired",
+                DropReason::TooLarge => "larger than the client's maximum packet size",
+                DropReason::Refused => "the client refused it",
+                DropReason::SessionEnded => "its session ended",
+            };
+            tracing::debug!(%client_id, reason, count = *count, "messages dropped");
+        }
+        Event::Expired { client_id } => tracing::info!(%client_id, "session expired"),
+    }
+}

@@ -1,0 +1,90 @@
+//! The thread that reads windows of queues from the cold store, because a shard never touches the disk.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use columba_broker::{
+    durable::load_window,
+    id::{MessageId, SessionNo},
+};
+use columba_store::ColdRead;
+
+use crate::{
+    cold::ColdKeys,
+    core::{Mail, Shared},
+};
+
+/// How long a window that cannot be read waits for the next attempt.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A window of a session's queue that a shard wants to have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) shard: usize,
+    pub(crate) session: SessionNo,
+    pub(crate) after: MessageId,
+    pub(crate) count: u16,
+}
+
+/// Where shards ask.
+#[derive(Debug)]
+pub(crate) struct Loader(Sender<Order>);
+
+#[derive(Debug)]
+pub(crate) enum Order {
+    Load(Load),
+    Stop,
+}
+
+/// A loader, and what its thread listens to.
+pub(crate) fn channel() -> (Loader, Receiver<Order>) {
+    let (sender, orders) = mpsc::channel();
+    (Loader(sender), orders)
+}
+
+impl Loader {
+    pub(crate) fn ask(&self, load: Load) {
+        // Without a cold store nobody listens, and no brain has a queue there to ask for.
+        self.0.send(Order::Load(load)).unwrap_or_default();
+    }
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub(crate) struct Thread(JoinHandle<()>);
+
+impl Thread {
+    pub(crate) fn start(orders: Receiver<Order>, cold: Arc<dyn ColdRead>, shared: Arc<Shared>) -> io::Result<Self> {
+        let read = move || {
+            while let Ok(Order::Load(load)) = orders.recv() {
+                answer(load, &*cold, &shared);
+            }
+        };
+        Ok(Self(thread::Builder::new().name("loader".into()).spawn(read)?))
+    }
+
+    pub(crate) fn stop(self, loader: &Loader) {
+        loader.0.send(Order::Stop).unwrap_or_default();
+        if self.0.join().is_err() {
+            tracing::error!("the thread that reads the cold store has ended by itself");
+        }
+    }
+}
+
+fn answer(load: Load, cold: &dyn ColdRead, shared: &Shared) {
+    match load_window(&ColdKeys(cold), load.session, load.after, usize::from(load.count)) {
+        Ok(loaded) => shared.mesh.post_one(load.shard, Mail::Loaded(loaded)),
+        Err(error) => {
+            tracing::error!(%error, "cannot read queued messages; trying on");
+            thread::sleep(RETRY);
+            shared.loader.ask(load);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Start and stop: everything in its order.
+
+use std::{
+    collections::hash_map::RandomState,
+    fmt,
+    hash::{BuildHasher, Hasher},
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
+    time::Instant,
+};
+
+use columba_broker::{
+    Shard,
+    durable::State,
+    id::{Clock, ShardId},
+    placement::Placement,
+    retained::RetainedStore,
+    seam::Cx,
+};
+use thiserror::Error;
+
+use crate::{
+    banner::{Banner, Recovered},
+    clock::ProcessClock,
+    commons::Common,
+    config::{Config, Data, OnFailure},
+    core::{Doorkeeper, Ledger, Mail, Mesh, Shared, Shell, Worker, polls},
+    error::StartError,
+    listen, loader, nofile, signals,
+    store::{Opened, Store},
+};
+
+/// A broker that can be started.
+#[derive(Clone, Copy, Debug)]
+pub struct Server;
+
+/// A broker that runs, until it is stopped or dropped.
+pub struct Running {
+    banner: Banner,
+    on_failure: OnFailure,
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    loader: Option<loader::Thread>,
+    store: Option<Store>,
+    words: Receiver<Word>,
+    speaker: Sender<Word>,
+}
+
+/// What reaches the thread that waits for the end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Word {
+    /// A signal asks for a stop.
+    Stop,
+    /// A worker ended by itself.
+    Broken,
+    /// The journal cannot be written any more.
+    JournalFailed,
+}
+
+/// Why a broker ended by itself.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub enum Failure {
+    /// A bug or the system ended an event loop; what is on disk is safe.
+    #[error("an event loop ended; see the log")]
+    Broken,
+    /// The journal cannot be written any more, and the configuration says to leave then.
+    #[error("the journal failed; see the log")]
+    JournalFailed,
+}
+
+impl Server {
+    /// Starts a broker: the addresses are taken, the data is recovered, and only then does it listen.
+    pub fn start(config: Config) -> Result<Running, StartError> {
+        nofile::raise();
+        listen::check_reach(&config.listeners, config.access)?;
+        let reserved = listen::reserve(&config.listeners)?;
+        let clock = ProcessClock::start();
+        let began = Instant::now();
+        let Opened { placement_key, lanes, state, store } = match &config.data {
+            Data::Directory(path) => Opened::directory(path)?,
+            Data::Ephemeral => Opened::ephemeral(random_bytes()),
+        };
+
+        let shards = config.runtime.shards.clamp(1, lanes);
+        let system = |what| move |error: io::Error| StartError::System { what, error };
+        let (polls, wakers) = polls(shards).map_err(system("an event loop"))?;
+        let (speaker, words) = mpsc::channel();
+        let (loader, load_orders) = loader::channel();
+        let placement = Placement::new(placement_key, lanes, shards);
+        let figures = (state.sessions.len(), state.retained.len());
+        let (common, state) = share(placement, state);
+        let shared = Arc::new(Shared {
+            clock,
+            commons: common,
+            mesh: Mesh::new(wakers),
+            doorkeeper: Doorkeeper::new(config.max_connections, config.listeners.iter().map(|listener| listener.max_connections)),
+            loader,
+            words: speaker.clone(),
+        });
+        let store = store.map(|store| store.start(&shared, config.durability.release)).transpose()?;
+        let loader = match &store {
+            Some(store) => {
+                Some(loader::Thread::start(load_orders, store.cold(), Arc::clone(&shared)).map_err(system("a thread"))?)
+            }
+            None => None,
+        };
+
+        let brain_config = Arc::new(config.limits.clone());
+        let mut shells = Vec::new();
+        for (index, poll) in polls.into_iter().enumerate() {
+            let id = ShardId(u16::try_from(index).unwrap_or(u16::MAX));
+            let brain = Shard::new(id, Arc::clone(&brain_config), random());
+            let ledger = store.as_ref().map_or(Ledger::Ephemeral, |store| Ledger::Journal(store.appender(id.0)));
+            shells.push(Shell::new(Arc::clone(&shared), poll, brain, index, ledger));
+        }
+        restore(&mut shells, &shared, state);
+        let took = began.elapsed();
+
+        let mut addresses = Vec::new();
+        for address in reserved {
+            addresses.push(address.address);
+            let listener = address.listener;
+            for (shell, socket) in shells.iter_mut().zip(address.open(shards)?) {
+                shell.listen(socket, listener).map_err(system("a listener"))?;
+            }
+        }
+        let workers = spread(shells, config.runtime.workers, &speaker).map_err(system("a thread"))?;
+        let (sessions, retained) = figures;
+        let banner =
+            Banner { data: config.data, access: config.access, addresses, recovered: Recovered { sessions, retained, took } };
+        Ok(Running { banner, on_failure: config.durability.on_failure, shared, workers, loader, store, words, speaker })
+    }
+}
+
+impl Running {
+    /// Where it listens, with real ports.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.banner.addresses
+    }
+
+    /// What came back from disk, and how fast.
+    pub fn recovered(&self) -> Recovered {
+        self.banner.recovered
+    }
+
+    /// What to say to whoever started it.
+    pub fn banner(&self) -> &Banner {
+        &self.banner
+    }
+
+    /// Runs until SIGTERM or SIGINT, then stops. A second signal ends the process at once.
+    pub fn until_signalled(self) -> Result<(), Failure> {
+        if let Err(error) = signals::listen(self.speaker.clone()) {
+            tracing::error!(%error, "cannot listen to signals; they end the process at once");
+        }
+        let failure = loop {
+            match self.words.recv() {
+                Ok(Word::Stop) => break None,
+                Ok(Word::Broken) | Err(_) => break Some(Failure::Broken),
+                Ok(Word::JournalFailed) if self.on_failure == OnFailure::Exit => {
+                    break Some(Failure::JournalFailed);
+                }
+                Ok(Word::JournalFailed) => {}
+            }
+        };
+        tracing::info!("stopping");
+        match failure {
+            // What the other shards promise would still hold, but the clients of the broken one hang: let them come back.
+            Some(Failure::Broken) => {
+                std::mem::forget(self);
+                Err(Failure::Broken)
+            }
+            Some(Failure::JournalFailed) => {
+                self.stop();
+                Err(Failure::JournalFailed)
+            }
+            None => {
+                self.stop();
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends everyone away, writes what is to be written, and gives ports and directory free.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if self.workers.is_empty() {
+            return;
+        }
+        for shard in 0..self.shared.mesh.len() {
+            self.shared.mesh.post_one(shard, Mail::Shutdown);
+        }
+        for worker in self.workers.drain(..) {
+            worker.join();
+        }
+        if let Some(loader) = self.loader.take() {
+            loader.stop(&self.shared.loader);
+        }
+        if let Some(store) = self.store.take() {
+            store.stop();
+        }
+        tracing::info!("stopped");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("banner", &self.banner).finish_non_exhaustive()
+    }
+}
+
+/// The part of the recovered state that all shards share, and the rest.
+fn share(placement: Placement, mut state: State) -> (Common, State) {
+    let clock = Clock::default();
+    clock.seen(state.highest);
+    let mut retained = RetainedStore::default();
+    for (id, message) in std::mem::take(&mut state.retained).into_values() {
+        retained.set(id, message);
+    }
+    (Common::new(clock, placement, retained, random()), state)
+}
+
+/// Gives every session to the shard that owns its client. The filter index fills on the way.
+fn restore(shells: &mut [Shell], shared: &Shared, state: State) {
+    let cx = Cx { now: shared.clock.now(), commons: &shared.commons };
+    let owner = |client_id: &str| {
+        let placement = cx.commons.placement();
+        usize::from(placement.shard(placement.lane(client_id)).0)
+    };
+    for session in state.sessions.into_values() {
+        shells[owner(&session.client_id)].brain().restore(&cx, session);
+    }
+    for will in state.wills.into_values() {
+        shells[owner(&will.client_id)].brain().restore_will(&cx, will);
+    }
+}
+
+/// Deals the shards out to the workers.
+fn spread(shells: Vec<Shell>, workers: u16, speaker: &Sender<Word>) -> io::Result<Vec<Worker>> {
+    let count = usize::from(workers).clamp(1, shells.len());
+    let mut hands: Vec<Vec<Shell>> = (0..count).map(|_| Vec::new()).collect();
+    for (index, shell) in shells.into_iter().enumerate() {
+        hands[index % count].push(shell);
+    }
+    hands.into_iter().enumerate().map(|(index, hand)| Worker::start(index, hand, speaker.clone())).collect()
+}
+
+/// Chance from the system, without a file: what the standard library seeds its maps with.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+fn random_bytes() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&random().to_ne_bytes());
+    bytes[8..].copy_from_slice(&random().to_ne_bytes());
+    bytes
+}

@@ -1,0 +1,38 @@
+//! SIGTERM and SIGINT: the first asks for a stop, the second is obeyed at once.
+
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicBool, mpsc::Sender},
+    thread,
+};
+
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+    iterator::Signals,
+};
+
+use crate::server::Word;
+
+/// The exit code of a process that was told twice.
+const IMPATIENT: i32 = 1;
+
+/// Sends [`Word::Stop`] at the first signal.
+pub(crate) fn listen(words: Sender<Word>) -> io::Result<()> {
+    let asked = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // In this order: the first signal finds the flag down and raises it, the second finds it up.
+        flag::register_conditional_shutdown(signal, IMPATIENT, Arc::clone(&asked))?;
+        flag::register(signal, Arc::clone(&asked))?;
+    }
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let wait = move || {
+        for _ in signals.forever() {
+            if words.send(Word::Stop).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("signals".into()).stack_size(64 << 10).spawn(wait)?;
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! What survives: opened and replayed at start, followed while the broker runs, closed at the end.
+
+use std::{path::Path, sync::Arc};
+
+use columba_broker::durable::{State, recover};
+use columba_store::{Appender, Cold, ColdRead, FjallCold, Journal, JournalOptions, Log, Position, RealDisk, StoreDir};
+
+use crate::{
+    checkpoint::Follower,
+    cold::ColdKeys,
+    config::Release,
+    core::Shared,
+    error::{RecoverError, StartError},
+    replay::records,
+};
+
+/// Lanes of a broker that keeps nothing.
+const EPHEMERAL_LANES: u16 = 64;
+
+/// What a broker begins with.
+pub(crate) struct Opened {
+    /// The key of the hash that places clients.
+    pub(crate) placement_key: [u8; 16],
+    pub(crate) lanes: u16,
+    pub(crate) state: State,
+    /// `None`: nothing is kept.
+    pub(crate) store: Option<Idle>,
+}
+
+/// A store that is recovered and not yet written to.
+pub(crate) struct Idle {
+    dir: StoreDir,
+    cold: FjallCold,
+    log: Log<RealDisk>,
+    from: Position,
+}
+
+/// A store in use.
+pub(crate) struct Store {
+    journal: Journal,
+    follower: Follower,
+    cold: Arc<dyn ColdRead>,
+    /// Locked for as long as this lives.
+    _dir: StoreDir,
+}
+
+impl Opened {
+    /// A broker without a memory.
+    pub(crate) fn ephemeral(placement_key: [u8; 16]) -> Self {
+        Self { placement_key, lanes: EPHEMERAL_LANES, state: State::default(), store: None }
+    }
+
+    /// Locks the directory, loads the cold store and replays the journal behind it.
+    pub(crate) fn directory(path: &Path) -> Result<Self, StartError> {
+        let dir = StoreDir::open(path)?;
+        let (placement_key, lanes) = (dir.identity().hash_key, dir.identity().lanes);
+        let cold = dir.open_cold().map_err(RecoverError::from)?;
+        let (log, recovered) = dir.open_journal(cold.position()).map_err(RecoverError::from)?;
+        if let Some(torn) = &recovered.torn {
+            tracing::info!(
+                file = torn.file,
+                offset = torn.offset,
+                "the end of the journal was cut off by a crash; nothing acknowledged was in it"
+            );
+        }
+        let state = replay(&cold, &log, recovered.from)?;
+        let store = Some(Idle { dir, cold, log, from: recovered.from });
+        Ok(Self { placement_key, lanes, state, store })
+    }
+}
+
+fn replay(cold: &FjallCold, log: &Log<RealDisk>, from: Position) -> Result<State, RecoverError> {
+    let mut state = recover(&ColdKeys(cold))?;
+    let mut reader = log.handle().reader(from);
+    while let Some(frame) = reader.next_frame()? {
+        records(&frame, |record| state.apply(record).map_err(RecoverError::from))?;
+        state.end_of_commit();
+    }
+    state.finish(&ColdKeys(cold))?;
+    Ok(state)
+}
+
+impl Idle {
+    /// Starts the commit thread and the follower.
+    pub(crate) fn start(self, shared: &Arc<Shared>, release: Release) -> Result<Store, StartError> {
+        let Self { dir, cold, log, from } = self;
+        let system = |error| StartError::System { what: "the journal", error };
+        let options = JournalOptions { release_before_write: release == Release::BeforeWrite, ..JournalOptions::default() };
+        if options.release_before_write {
+            tracing::warn!("acknowledgements leave before they are true: this broker loses messages in a crash");
+        }
+        let wake = |shard| -> Box<dyn Fn() + Send> {
+            let shared = Arc::clone(shared);
+            Box::new(move || shared.mesh.wake(shard))
+        };
+        let wakes = (0..shared.mesh.len()).map(wake).collect();
+        let handle = log.handle();
+        let journal = Journal::start(log, &options, wakes).map_err(system)?;
+        let reader = cold.reader();
+        let follower = Follower::start(handle, cold, from).map_err(system)?;
+        Ok(Store { journal, follower, cold: reader, _dir: dir })
+    }
+}
+
+impl Store {
+    pub(crate) fn appender(&self, shard: u16) -> Appender {
+        self.journal.appender(shard)
+    }
+
+    /// The cold store, for readers.
+    pub(crate) fn cold(&self) -> Arc<dyn ColdRead> {
+        Arc::clone(&self.cold)
+    }
+
+    /// Writes what is to be written, takes a last checkpoint, and gives the directory free.
+    pub(crate) fn stop(self) {
+        if let Err(error) = self.journal.stop() {
+            tracing::error!(%error, "the journal had failed; the next start recovers from it");
+        }
+        self.follower.stop();
+    }
+}
