@@ -1,0 +1,81 @@
+//! `columba serve`: the broker, from its command line to its exit code.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use columba_server::{
+    Config, Server, StartError,
+    config::{ConfigError, Sources},
+    log,
+};
+
+/// The exit code of a command line or a configuration that makes no sense.
+const USAGE: u8 = 2;
+
+/// Runs the broker in the foreground until SIGTERM or SIGINT
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Configuration file
+    #[arg(short = 'c', long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen, as HOST:PORT or mqtt://HOST:PORT; `*` is all interfaces (repeatable) [default: localhost:1883]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+    /// Where to keep what must survive a restart [default: ~/.local/state/columba]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Keep nothing on disk
+    #[arg(long, conflicts_with = "data_dir")]
+    ephemeral: bool,
+    /// Let anyone connect who can reach a listener
+    #[arg(long)]
+    allow_anonymous: bool,
+    /// Set one key of the configuration, like limits.max_connections=1000 (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Runs the broker until it is told to stop.
+pub(crate) fn run(args: Args) -> ExitCode {
+    let code = match load(args).map_err(StartError::from).and_then(serve) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            if error.is_usage() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+        }
+    };
+    log::flush();
+    code
+}
+
+fn load(args: Args) -> Result<Config, ConfigError> {
+    let Args { config, listen, data_dir, ephemeral, allow_anonymous, set } = args;
+    Config::load(&Sources { file: config, env: Sources::process_env(), set, listen, data_dir, ephemeral, allow_anonymous })
+}
+
+fn serve(config: Config) -> Result<ExitCode, StartError> {
+    log::start(&config.log);
+    let running = Server::start(config)?;
+    // Whoever closed our standard output still wants a broker.
+    writeln!(io::stdout(), "{}", running.banner()).unwrap_or_default();
+    match running.until_signalled() {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(failure) => {
+            writeln!(io::stderr(), "error: {failure}").unwrap_or_default();
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn complain(error: &StartError) {
+    let mut text = format!("error: {error}\n");
+    for (number, step) in error.tries().iter().enumerate() {
+        text += if number == 0 { "try:   " } else { "or:    " };
+        text += step;
+        text.push('\n');
+    }
+    io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+}
