@@ -53,11 +53,7 @@ impl RetainedStore {
     /// calls. Says whether anything changed.
     pub fn set(&mut self, id: MessageId, message: Arc<Message>) -> bool {
         let topic = &message.topic;
-        let known = self
-            .topics
-            .get(topic)
-            .map(|version| version.id)
-            .max(self.cleared.get(topic).copied());
+        let known = self.topics.get(topic).map(|version| version.id).max(self.cleared.get(topic).copied());
         if known.is_some_and(|known| known >= id) {
             return false;
         }
@@ -70,8 +66,7 @@ impl RetainedStore {
         if let Some(at) = message.expires {
             self.expiring.insert((at, Arc::clone(topic)));
         }
-        self.topics
-            .insert(Arc::clone(topic), Version { id, message });
+        self.topics.insert(Arc::clone(topic), Version { id, message });
         true
     }
 
@@ -98,9 +93,7 @@ impl RetainedStore {
 
     /// All of them, in topic order.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, MessageId, &Arc<Message>)> {
-        self.topics
-            .iter()
-            .map(|(topic, version)| (topic, version.id, &version.message))
+        self.topics.iter().map(|(topic, version)| (topic, version.id, &version.message))
     }
 
     /// When the next one expires. Nobody has to be in a hurry: expired ones are not shown.
@@ -144,10 +137,7 @@ impl RetainedStore {
             return Page::Done;
         }
         let full = out.len() + max;
-        let mut range = self.topics.range::<str, _>((
-            after.map_or(Bound::Unbounded, Bound::Excluded),
-            Bound::Unbounded,
-        ));
+        let mut range = self.topics.range::<str, _>((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
         let mut last = None;
         for _ in 0..LOOKED_AT_MAX {
             let Some((topic, version)) = range.next() else {
@@ -162,9 +152,7 @@ impl RetainedStore {
                     }
                 }
                 Look::SkipTo(target) => {
-                    range = self
-                        .topics
-                        .range::<str, _>((Bound::Included(&*target), Bound::Unbounded));
+                    range = self.topics.range::<str, _>((Bound::Included(&*target), Bound::Unbounded));
                 }
                 Look::PastAll => return Page::Done,
             }
@@ -196,13 +184,7 @@ impl RetainedStore {
 }
 
 impl Version {
-    fn show(
-        &self,
-        topic: &Arc<str>,
-        newest: MessageId,
-        now: Time,
-        out: &mut Vec<(Arc<str>, MessageId, Arc<Message>)>,
-    ) {
+    fn show(&self, topic: &Arc<str>, newest: MessageId, now: Time, out: &mut Vec<(Arc<str>, MessageId, Arc<Message>)>) {
         if self.id <= newest && !self.message.is_expired(now) {
             out.push((Arc::clone(topic), self.id, Arc::clone(&self.message)));
         }
@@ -228,9 +210,7 @@ fn look(levels: &[Level<'_>], topic: &str) -> Look {
     let mut start = 0;
     let mut any_until = None;
     for (depth, level) in levels.iter().enumerate() {
-        let end = topic[start..]
-            .find('/')
-            .map_or(topic.len(), |slash| start + slash);
+        let end = topic[start..].find('/').map_or(topic.len(), |slash| start + slash);
         let ends_here = end == topic.len();
         let last = depth + 1 == levels.len();
         // `#` matches the level above it too.
@@ -256,11 +236,7 @@ fn look(levels: &[Level<'_>], topic: &str) -> Look {
             }
         };
         if fits && ends_here {
-            return if may_end {
-                Look::Matches
-            } else {
-                Look::SkipTo([topic, "/"].concat())
-            };
+            return if may_end { Look::Matches } else { Look::SkipTo([topic, "/"].concat()) };
         }
         if last || !fits {
             break;
@@ -268,7 +244,5 @@ fn look(levels: &[Level<'_>], topic: &str) -> Look {
         start = end + 1;
     }
     // Nothing more under the text that the last `+` stands for here.
-    any_until.map_or(Look::PastAll, |end| {
-        Look::SkipTo([&topic[..end], "0"].concat())
-    })
+    any_until.map_or(Look::PastAll, |end| Look::SkipTo([&topic[..end], "0"].concat()))
 }

@@ -55,11 +55,7 @@ impl TopicCache {
     pub fn route(&mut self, cx: &Cx<'_>, topic: &str) -> Arc<Route> {
         let hash = self.hasher.hash_one(topic);
         let slots = &mut self.slots;
-        let found = self.table.find(hash, |&at| {
-            slots[at as usize]
-                .as_ref()
-                .is_some_and(|entry| *entry.topic == *topic)
-        });
+        let found = self.table.find(hash, |&at| slots[at as usize].as_ref().is_some_and(|entry| *entry.topic == *topic));
         let Some(&at) = found else {
             return self.miss(cx, topic, hash);
         };
@@ -100,8 +96,7 @@ impl TopicCache {
         // Before the index is read: a change in between makes the new route stale, never a stale one valid.
         let stamp = versions.stamp(place);
         let mut route = None;
-        cx.commons
-            .read_index(&mut |index| route = Some(index.route(Arc::clone(&topic))));
+        cx.commons.read_index(&mut |index| route = Some(index.route(Arc::clone(&topic))));
         let route = Arc::new(route.expect("read_index reads the index"));
 
         let weight = route.weight();
@@ -111,15 +106,7 @@ impl TopicCache {
         while self.weight + weight > self.weight_max {
             self.evict();
         }
-        let entry = Entry {
-            topic,
-            hash,
-            place,
-            stamp,
-            used: false,
-            weight,
-            route: Arc::clone(&route),
-        };
+        let entry = Entry { topic, hash, place, stamp, used: false, weight, route: Arc::clone(&route) };
         self.weight += weight;
         let at = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -127,20 +114,14 @@ impl TopicCache {
         });
         self.slots[at as usize] = Some(entry);
         let Self { table, slots, .. } = self;
-        table.insert_unique(hash, at, |&at| {
-            slots[at as usize].as_ref().map_or(0, |entry| entry.hash)
-        });
+        table.insert_unique(hash, at, |&at| slots[at as usize].as_ref().map_or(0, |entry| entry.hash));
         route
     }
 
     /// Removes one entry. Called only while there is one.
     fn evict(&mut self) {
         loop {
-            self.hand = if self.hand + 1 < self.slots.len() {
-                self.hand + 1
-            } else {
-                0
-            };
+            self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
             match &mut self.slots[self.hand] {
                 Some(entry) if entry.used => entry.used = false,
                 Some(_) => {
@@ -167,11 +148,7 @@ impl TopicCache {
 impl Route {
     /// What it counts in a cache: 1 for a short topic with a few receivers, about one more per 400 bytes.
     fn weight(&self) -> usize {
-        let members: usize = self
-            .groups
-            .iter()
-            .map(|group| 1 + group.members.len())
-            .sum();
+        let members: usize = self.groups.iter().map(|group| 1 + group.members.len()).sum();
         1 + (self.targets.len() + members) / 4 + self.topic.len() / 256
     }
 }

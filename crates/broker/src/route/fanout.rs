@@ -4,9 +4,118 @@ use columba_proto::QoS;
 use smallvec::SmallVec;
 
 use super::{Member, Merged, Route, SessionRef, Target};
-use crate::{id::SessionNo, seam::SubscriptionIds};
+use crate::{
+    id::SessionNo,
+    seam::{ParcelTarget, SubscriptionIds},
+};
+
+/// One session that gets a publication, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Receiver<'r> {
+    /// The session.
+    pub session: &'r SessionRef,
+    /// min(publication, subscription) [MQTT-3.8.4-8].
+    pub qos: QoS,
+    /// RETAIN to deliver with.
+    pub retain: bool,
+    /// A shared subscription has part in it.
+    pub shared: bool,
+    /// Identifiers of its matching subscriptions.
+    pub ids: &'r SubscriptionIds,
+}
+
+/// All receivers of one publication. They can be gone through more than once; the turn of a shared subscription is taken once.
+#[derive(Debug)]
+pub enum Audience<'r> {
+    /// Only ordinary subscriptions: read from the route as often as needed.
+    Plain {
+        /// Where they stand.
+        route: &'r Route,
+        /// Whose own publications No Local keeps away.
+        publisher: Option<SessionNo>,
+        /// Of the publication.
+        qos: QoS,
+        /// Of the publication.
+        retain: bool,
+    },
+    /// With shared subscriptions: chosen and kept.
+    Chosen(SmallVec<[ParcelTarget; 4]>),
+}
+
+impl Audience<'_> {
+    /// Calls `each` once for every receiver, in order of session numbers.
+    #[inline]
+    pub fn each(&self, mut each: impl FnMut(Receiver<'_>)) {
+        match self {
+            Self::Plain { route, publisher, qos, retain } => {
+                for target in &route.targets {
+                    if let Some(grant) = target.for_publisher(*publisher) {
+                        each(target.receiver(grant, *qos, *retain));
+                    }
+                }
+            }
+            Self::Chosen(targets) => targets.iter().for_each(|target| each(Receiver::from(target))),
+        }
+    }
+
+    /// Whether a receiver fits.
+    pub fn any(&self, fits: impl Fn(Receiver<'_>) -> bool) -> bool {
+        let mut any = false;
+        self.each(|receiver| any |= fits(receiver));
+        any
+    }
+
+    /// Whether nobody gets it.
+    pub fn is_empty(&self) -> bool {
+        !self.any(|_| true)
+    }
+
+    /// All receivers, to be kept.
+    pub fn to_targets(&self) -> alloc::vec::Vec<ParcelTarget> {
+        let mut targets = alloc::vec::Vec::new();
+        self.each(|receiver| targets.push(receiver.to_target()));
+        targets
+    }
+}
+
+impl Receiver<'_> {
+    /// To be kept.
+    pub fn to_target(&self) -> ParcelTarget {
+        ParcelTarget {
+            session: self.session.clone(),
+            qos: self.qos,
+            retain: self.retain,
+            shared: self.shared,
+            ids: SubscriptionIds::from_slice(self.ids),
+        }
+    }
+
+    /// Whether it gets a promise that outlives its connection.
+    pub fn is_durable(&self) -> bool {
+        self.qos > QoS::AtMostOnce && self.session.presence.is_durable()
+    }
+}
+
+impl<'r> From<&'r ParcelTarget> for Receiver<'r> {
+    fn from(target: &'r ParcelTarget) -> Self {
+        Self { session: &target.session, qos: target.qos, retain: target.retain, shared: target.shared, ids: &target.ids }
+    }
+}
 
 impl Route {
+    /// Who gets a publication.
+    #[inline]
+    pub fn audience(&self, publisher: Option<SessionNo>, qos: QoS, retain: bool) -> Audience<'_> {
+        if self.groups.is_empty() {
+            return Audience::Plain { route: self, publisher, qos, retain };
+        }
+        let mut chosen = SmallVec::new();
+        self.receivers(publisher, qos, retain, |session, qos, retain, ids, shared| {
+            chosen.push(ParcelTarget { session: session.clone(), qos, retain, shared, ids: ids.clone() });
+        });
+        Audience::Chosen(chosen)
+    }
+
     /// Calls `each` once for every session that gets the publication, in order of session numbers: the session, the QoS to deliver with, the RETAIN flag,
     /// the subscription identifiers, and whether a shared subscription has part in it.
     ///
@@ -21,33 +130,18 @@ impl Route {
     ) {
         let mut deliver = |session: &SessionRef, grant: &Merged, shared: bool| {
             // Downgraded to what was granted, never raised [MQTT-3.8.4-8]; RETAIN only as published where asked for [MQTT-3.3.1-12] [MQTT-3.3.1-13].
-            each(
-                session,
-                publish_qos.min(grant.qos),
-                publish_retain && grant.retain_as_published,
-                &grant.ids,
-                shared,
-            );
+            each(session, publish_qos.min(grant.qos), publish_retain && grant.retain_as_published, &grant.ids, shared);
         };
-        let mut chosen: SmallVec<[&Member; 4]> = self
-            .groups
-            .iter()
-            .filter_map(|group| group.choose(publisher))
-            .collect();
+        let mut chosen: SmallVec<[&Member; 4]> = self.groups.iter().filter_map(|group| group.choose(publisher)).collect();
         chosen.sort_by_key(|member| member.session.no);
-        let mut chosen = chosen
-            .chunk_by(|a, b| a.session.no == b.session.no)
-            .peekable();
+        let mut chosen = chosen.chunk_by(|a, b| a.session.no == b.session.no).peekable();
 
         for target in &self.targets {
             while let Some(before) = chosen.next_if(|run| run[0].session.no < target.session.no) {
                 deliver(&before[0].session, &through_groups(before), true);
             }
             let plain = target.for_publisher(publisher);
-            match (
-                plain,
-                chosen.next_if(|run| run[0].session.no == target.session.no),
-            ) {
+            match (plain, chosen.next_if(|run| run[0].session.no == target.session.no)) {
                 (Some(grant), None) => deliver(&target.session, grant, false),
                 (None, None) => {}
                 (plain, Some(run)) => {
@@ -66,13 +160,21 @@ impl Route {
 }
 
 impl Target {
+    // Downgraded to what was granted, never raised [MQTT-3.8.4-8]; RETAIN only as published where asked for [MQTT-3.3.1-12] [MQTT-3.3.1-13].
+    #[inline]
+    fn receiver<'r>(&'r self, grant: &'r Merged, qos: QoS, retain: bool) -> Receiver<'r> {
+        Receiver {
+            session: &self.session,
+            qos: qos.min(grant.qos),
+            retain: retain && grant.retain_as_published,
+            shared: false,
+            ids: &grant.ids,
+        }
+    }
+
     /// No Local keeps a client's own publications from it [MQTT-3.8.3-3].
     fn for_publisher(&self, publisher: Option<SessionNo>) -> Option<&Merged> {
-        if publisher == Some(self.session.no) {
-            self.own.as_ref()
-        } else {
-            Some(&self.grant)
-        }
+        if publisher == Some(self.session.no) { self.own.as_ref() } else { Some(&self.grant) }
     }
 }
 

@@ -67,11 +67,7 @@ impl Holders {
         if let Some(group) = crowd.groups.get_mut(share.as_str()) {
             return group.members.insert(member);
         }
-        let mut group = Share {
-            filter: filter.to_string().into(),
-            turn: Arc::default(),
-            members: Members::default(),
-        };
+        let mut group = Share { filter: filter.to_string().into(), turn: Arc::default(), members: Members::default() };
         let inserted = group.members.insert(member);
         crowd.groups.insert(share.as_str().into(), group);
         inserted
@@ -119,9 +115,7 @@ impl Holders {
             }
             *self = Self::Crowd(crowd);
         }
-        let Self::Crowd(crowd) = self else {
-            unreachable!("it was made one above")
-        };
+        let Self::Crowd(crowd) = self else { unreachable!("it was made one above") };
         crowd
     }
 }
@@ -146,11 +140,7 @@ impl Share {
     fn group(&self) -> Group {
         let mut members = Vec::with_capacity(self.members.len());
         self.members.each(|member| members.push(member.clone()));
-        Group {
-            filter: Arc::clone(&self.filter),
-            members: members.into_boxed_slice(),
-            turn: Arc::clone(&self.turn),
-        }
+        Group { filter: Arc::clone(&self.filter), members: members.into_boxed_slice(), turn: Arc::clone(&self.turn) }
     }
 }
 
@@ -170,34 +160,25 @@ impl Members {
 
     fn insert(&mut self, member: Member) -> Inserted {
         let replaced = match self {
-            Self::Few(few) => {
-                match few.binary_search_by_key(&member.session.no, |member| member.session.no) {
-                    Ok(at) => {
-                        few[at] = member;
-                        true
-                    }
-                    Err(at) if few.len() < FEW_MAX => {
-                        few.insert(at, member);
-                        false
-                    }
-                    Err(_) => {
-                        let mut many: BTreeMap<_, _> = few
-                            .drain(..)
-                            .map(|member| (member.session.no, member))
-                            .collect();
-                        many.insert(member.session.no, member);
-                        *self = Self::Many(many);
-                        false
-                    }
+            Self::Few(few) => match few.binary_search_by_key(&member.session.no, |member| member.session.no) {
+                Ok(at) => {
+                    few[at] = member;
+                    true
                 }
-            }
+                Err(at) if few.len() < FEW_MAX => {
+                    few.insert(at, member);
+                    false
+                }
+                Err(_) => {
+                    let mut many: BTreeMap<_, _> = few.drain(..).map(|member| (member.session.no, member)).collect();
+                    many.insert(member.session.no, member);
+                    *self = Self::Many(many);
+                    false
+                }
+            },
             Self::Many(many) => many.insert(member.session.no, member).is_some(),
         };
-        if replaced {
-            Inserted::Replaced
-        } else {
-            Inserted::New
-        }
+        if replaced { Inserted::Replaced } else { Inserted::New }
     }
 
     fn remove(&mut self, session: SessionNo) -> bool {

@@ -70,13 +70,7 @@ impl FilterIndex {
         let hasher = FixedState::with_seed(seed);
         let mut nodes = Slab::new();
         nodes.insert(Node::new(NONE, Step::Root));
-        Self {
-            levels: Levels::new(hasher.clone()),
-            hasher,
-            nodes,
-            edges: HashTable::new(),
-            subscriptions: 0,
-        }
+        Self { levels: Levels::new(hasher.clone()), hasher, nodes, edges: HashTable::new(), subscriptions: 0 }
     }
 
     /// How many subscriptions there are.
@@ -90,20 +84,12 @@ impl FilterIndex {
     }
 
     /// Adds a subscription or replaces the session's one with the same filter, then raises the filter's version.
-    pub fn insert(
-        &mut self,
-        filter: &SubscriptionFilter,
-        session: SessionRef,
-        grant: Grant,
-        versions: &Versions,
-    ) -> Inserted {
+    pub fn insert(&mut self, filter: &SubscriptionFilter, session: SessionRef, grant: Grant, versions: &Versions) -> Inserted {
         let mut node = ROOT;
         for level in filter.filter().levels() {
             node = self.child_or_new(node, level);
         }
-        let inserted = self.nodes[node as usize]
-            .holders
-            .insert(filter, Member { session, grant });
+        let inserted = self.nodes[node as usize].holders.insert(filter, Member { session, grant });
         if inserted == Inserted::New {
             self.subscriptions += 1;
         }
@@ -112,12 +98,7 @@ impl FilterIndex {
     }
 
     /// Removes a subscription; `false` where there was none. Raises the filter's version.
-    pub fn remove(
-        &mut self,
-        filter: &SubscriptionFilter,
-        session: SessionNo,
-        versions: &Versions,
-    ) -> bool {
+    pub fn remove(&mut self, filter: &SubscriptionFilter, session: SessionNo, versions: &Versions) -> bool {
         let Some(node) = self.find(filter.filter()) else {
             return false;
         };
@@ -140,10 +121,7 @@ impl FilterIndex {
 
     /// Walks all branches that match. The work is bounded by the number of nodes that match a prefix of the topic.
     fn each_match<'a>(&'a self, topic: &str, mut visit: impl FnMut(&'a Holders)) {
-        let names: SmallVec<[Option<LevelId>; 16]> = topic
-            .split('/')
-            .map(|name| self.levels.find(name))
-            .collect();
+        let names: SmallVec<[Option<LevelId>; 16]> = topic.split('/').map(|name| self.levels.find(name)).collect();
         // A filter that begins with a wildcard does not match a topic that begins with `$` [MQTT-4.7.2-1].
         let hidden = topic.starts_with('$');
         let mut open: SmallVec<[(u32, usize); 32]> = SmallVec::new();
@@ -172,9 +150,7 @@ impl FilterIndex {
     }
 
     fn find(&self, filter: &TopicFilter) -> Option<u32> {
-        filter
-            .levels()
-            .try_fold(ROOT, |node, level| self.child(node, level))
+        filter.levels().try_fold(ROOT, |node, level| self.child(node, level))
     }
 
     fn child(&self, parent: u32, level: Level<'_>) -> Option<u32> {
@@ -195,8 +171,7 @@ impl FilterIndex {
             Level::One => Step::One,
             Level::Rest => Step::Rest,
         };
-        let child = u32::try_from(self.nodes.insert(Node::new(parent, step)))
-            .expect("memory ends before 2^32 nodes");
+        let child = u32::try_from(self.nodes.insert(Node::new(parent, step))).expect("memory ends before 2^32 nodes");
         let node = &mut self.nodes[parent as usize];
         match step {
             Step::Root => {}
@@ -204,15 +179,8 @@ impl FilterIndex {
             Step::Rest => node.rest = child,
             Step::Name(name) => {
                 node.named += 1;
-                let Self {
-                    hasher,
-                    nodes,
-                    edges,
-                    ..
-                } = self;
-                edges.insert_unique(hasher.hash_one((parent, name.0)), child, |&child| {
-                    nodes[child as usize].hash(hasher)
-                });
+                let Self { hasher, nodes, edges, .. } = self;
+                edges.insert_unique(hasher.hash_one((parent, name.0)), child, |&child| nodes[child as usize].hash(hasher));
             }
         }
         child
@@ -238,10 +206,7 @@ impl FilterIndex {
                 Step::Rest => parent.rest = NONE,
                 Step::Name(name) => {
                     parent.named -= 1;
-                    if let Ok(entry) = self
-                        .edges
-                        .find_entry(node.hash(&self.hasher), |&child| child == at)
-                    {
+                    if let Ok(entry) = self.edges.find_entry(node.hash(&self.hasher), |&child| child == at) {
                         entry.remove();
                     }
                     self.levels.release(name);
@@ -258,14 +223,7 @@ impl FilterIndex {
 
 impl Node {
     fn new(parent: u32, step: Step) -> Self {
-        Self {
-            parent,
-            step,
-            one: NONE,
-            rest: NONE,
-            named: 0,
-            holders: Holders::Nobody,
-        }
+        Self { parent, step, one: NONE, rest: NONE, named: 0, holders: Holders::Nobody }
     }
 
     fn is_unused(&self) -> bool {

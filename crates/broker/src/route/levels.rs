@@ -27,19 +27,13 @@ struct Level {
 
 impl Levels {
     pub(super) fn new(hasher: FixedState) -> Self {
-        Self {
-            hasher,
-            table: HashTable::new(),
-            slots: Slab::new(),
-        }
+        Self { hasher, table: HashTable::new(), slots: Slab::new() }
     }
 
     /// `None`: no filter has such a level.
     pub(super) fn find(&self, text: &str) -> Option<LevelId> {
         let hash = self.hasher.hash_one(text);
-        self.table
-            .find(hash, |&at| &*self.slots[at as usize].text == text)
-            .map(|&at| LevelId(at))
+        self.table.find(hash, |&at| &*self.slots[at as usize].text == text).map(|&at| LevelId(at))
     }
 
     /// Counts one more use.
@@ -48,19 +42,10 @@ impl Levels {
             self.slots[id.0 as usize].uses += 1;
             return id;
         }
-        let at = u32::try_from(self.slots.insert(Level {
-            text: text.into(),
-            uses: 1,
-        }))
-        .expect("memory ends before 2^32 level texts");
-        let Self {
-            hasher,
-            table,
-            slots,
-        } = self;
-        table.insert_unique(hasher.hash_one(text), at, |&at| {
-            hasher.hash_one(&*slots[at as usize].text)
-        });
+        let at =
+            u32::try_from(self.slots.insert(Level { text: text.into(), uses: 1 })).expect("memory ends before 2^32 level texts");
+        let Self { hasher, table, slots } = self;
+        table.insert_unique(hasher.hash_one(text), at, |&at| hasher.hash_one(&*slots[at as usize].text));
         LevelId(at)
     }
 

@@ -13,6 +13,7 @@ mod target;
 mod versions;
 
 pub use cache::TopicCache;
+pub use fanout::{Audience, Receiver};
 pub use index::{FilterIndex, Inserted};
 pub use shared::{Group, Member};
 pub use target::{Merged, Route, Target};
@@ -87,11 +88,7 @@ impl Presence {
 
     fn set(&self, flag: u8, on: bool) {
         // Nobody else writes; the result says only what was there before.
-        let _before = if on {
-            self.0.fetch_or(flag, Ordering::Relaxed)
-        } else {
-            self.0.fetch_and(!flag, Ordering::Relaxed)
-        };
+        let _before = if on { self.0.fetch_or(flag, Ordering::Relaxed) } else { self.0.fetch_and(!flag, Ordering::Relaxed) };
     }
 }
 

@@ -31,11 +31,8 @@ impl Group {
     ///
     /// `publisher` is skipped by a member with No Local; the standard forbids it to shared subscriptions [MQTT-3.8.3-4], so it only guards.
     pub fn choose(&self, publisher: Option<SessionNo>) -> Option<&Member> {
-        let fits: [fn(&Presence) -> bool; 3] = [
-            |it| it.is_online() && !it.is_full(),
-            Presence::is_online,
-            |it| !it.is_online() && it.is_durable(),
-        ];
+        let fits: [fn(&Presence) -> bool; 3] =
+            [|it| it.is_online() && !it.is_full(), Presence::is_online, |it| !it.is_online() && it.is_durable()];
         fits.into_iter().find_map(|fits| self.next(publisher, fits))
     }
 
@@ -48,15 +45,11 @@ impl Group {
         }
         let start = self.turn.load(Ordering::Relaxed) as usize % count;
         let (behind, ahead) = self.members.split_at(start);
-        let (at, member) = (start..)
-            .zip(ahead)
-            .chain((0..).zip(behind))
-            .find(|(_, member)| {
-                let own = member.grant.no_local && publisher == Some(member.session.no);
-                !own && fits(&member.session.presence)
-            })?;
-        self.turn
-            .store(u32::try_from(at + 1).unwrap_or(0), Ordering::Relaxed);
+        let (at, member) = (start..).zip(ahead).chain((0..).zip(behind)).find(|(_, member)| {
+            let own = member.grant.no_local && publisher == Some(member.session.no);
+            !own && fits(&member.session.presence)
+        })?;
+        self.turn.store(u32::try_from(at + 1).unwrap_or(0), Ordering::Relaxed);
         Some(member)
     }
 }

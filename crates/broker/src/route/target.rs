@@ -46,15 +46,8 @@ impl Route {
             plain.sort_by_key(|member| member.session.no);
         }
         groups.sort_by(|a, b| a.filter.cmp(&b.filter));
-        let targets = plain
-            .chunk_by(|a, b| a.session.no == b.session.no)
-            .map(Target::new)
-            .collect();
-        Self {
-            topic,
-            targets,
-            groups: groups.into_boxed_slice(),
-        }
+        let targets = plain.chunk_by(|a, b| a.session.no == b.session.no).map(Target::new).collect();
+        Self { topic, targets, groups: groups.into_boxed_slice() }
     }
 
     /// Whether nobody subscribes (reason code 0x10).
@@ -69,11 +62,7 @@ impl Target {
         let all = members.iter().map(|member| &member.grant);
         let own = all.clone().filter(|grant| !grant.no_local);
         let grant = Merged::of(all).expect("a chunk has at least one member");
-        Self {
-            session: members[0].session.clone(),
-            grant,
-            own: Merged::of(own),
-        }
+        Self { session: members[0].session.clone(), grant, own: Merged::of(own) }
     }
 }
 
@@ -100,11 +89,7 @@ impl From<&Grant> for Merged {
         Self {
             qos: grant.qos,
             retain_as_published: grant.retain_as_published,
-            ids: grant
-                .id
-                .map(core::num::NonZeroU32::get)
-                .into_iter()
-                .collect(),
+            ids: grant.id.map(core::num::NonZeroU32::get).into_iter().collect(),
         }
     }
 }

@@ -66,10 +66,7 @@ impl Versions {
 
     pub(super) fn place(&self, topic: &str) -> Place {
         let first = topic.split('/').next().unwrap_or(topic);
-        Place {
-            whole: self.slot(topic, WHOLE),
-            first: self.slot(first, FIRST),
-        }
+        Place { whole: self.slot(topic, WHOLE), first: self.slot(first, FIRST) }
     }
 
     pub(super) fn stamp(&self, place: Place) -> Stamp {

@@ -21,8 +21,8 @@ use crate::{
     limits::{COLD_WINDOW, RETAINED_PAGE},
     message::Message,
     retained::Page,
-    route::{Grant, SessionRef},
-    seam::{Cx, Delivery, Output, ParcelTarget, SubscriptionIds},
+    route::{Grant, Receiver, SessionRef},
+    seam::{Cx, Delivery, Output, SubscriptionIds},
     session::queue::Front,
     timers::Timer,
 };
@@ -30,14 +30,14 @@ use crate::{
 /// Into sessions.
 impl Shard {
     /// QoS 0: written at once, or never.
-    pub(super) fn deliver_at_most_once(&mut self, cx: &Cx<'_>, receiver: &ParcelTarget, publication: &mut Publication<'_>) {
+    pub(super) fn deliver_at_most_once(&mut self, cx: &Cx<'_>, receiver: Receiver<'_>, publication: &mut Publication<'_>) {
         let slot = receiver.session.slot as usize;
         let Some(session) = self.sessions.get(slot).filter(|session| session.no == receiver.session.no) else { return };
         let Some(id) = session.connection() else { return };
         let Some(connection) = self.connections.get_mut(id) else { return };
         let pending = connection.out.len();
         let Some(open) = connection.open() else { return };
-        let ids = on_the_wire(&receiver.ids);
+        let ids = on_the_wire(receiver.ids);
         let head = PublishHead {
             dup: false,
             qos: QoS::AtMostOnce,
@@ -230,8 +230,8 @@ impl Shard {
         let ids: SubscriptionIds = grant.id.map(NonZero::get).into_iter().collect();
         if qos == QoS::AtMostOnce {
             let session = self.sessions[slot as usize].reference(slot);
-            let receiver = ParcelTarget { session, qos, retain: true, ids, shared: false };
-            self.deliver_at_most_once(cx, &receiver, &mut Publication::of(&message));
+            let receiver = Receiver { session: &session, qos, retain: true, ids: &ids, shared: false };
+            self.deliver_at_most_once(cx, receiver, &mut Publication::of(&message));
             return;
         }
         let message_id = cx.commons.clock().message(no.lane());

@@ -476,12 +476,13 @@ impl Shard {
 
     /// Tells the world to stop or to go on reading, by what this connection leaves unread and unanswered.
     fn check_reading(&mut self, cx: &Cx<'_>, id: ConnectionId) {
-        let config = Arc::clone(&self.config);
+        let (unread_max, held_max) = (self.config.unread_answers_max, self.config.held_frames_max);
         let Some(connection) = self.connections.get_mut(id) else { return };
         let unread = connection.out.len();
         let Phase::Open(open) = &connection.phase else { return };
-        let too_much = unread > config.unread_answers_max || open.ring.len() > config.held_frames_max;
-        let little = unread <= config.unread_answers_max / 2 && open.ring.len() <= config.held_frames_max / 2;
+        let held = open.ring.len();
+        let too_much = unread > unread_max || held > held_max;
+        let little = unread <= unread_max / 2 && held <= held_max / 2;
         if too_much && !connection.is_paused {
             connection.is_paused = true;
             // What the client says while we do not read, we cannot hear.

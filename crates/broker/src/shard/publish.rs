@@ -3,7 +3,7 @@
 //! A publication is one record: the message with all its durable targets. What it promises waits for that record; what a QoS 2
 //! publication hands on waits for it too, to all its targets alike, or a crash in between would deliver twice.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec, vec::Vec};
 
 use columba_proto::{
     AckKind, PacketId, QoS, ReasonCode, Time, Violation,
@@ -19,8 +19,8 @@ use crate::{
     id::{ChangeSeq, ConnectionId, Lane, MessageId, SessionNo, ShardId},
     limits::WITHHELD_CHECK_MS,
     message::Message,
-    route::{Presence, Route},
-    seam::{Cx, Delivery, Output, Parcel, ParcelTarget},
+    route::{Audience, Presence, Receiver, Route},
+    seam::{Cx, Delivery, Output, Parcel, ParcelTarget, SubscriptionIds},
     timers::Timer,
 };
 
@@ -224,7 +224,7 @@ impl Shard {
         session.receiver_bytes += publication.message().size();
         let before = session.receiver.store(packet_id, publication.message());
         debug_assert!(before.is_none(), "a new identifier has nothing stored");
-        let found = !collect(route, source.publisher, publication).is_empty();
+        let found = !route.is_empty();
         let reason = if found { ReasonCode::SUCCESS } else { ReasonCode::NO_MATCHING_SUBSCRIBERS };
         self.send(cx, id, until, Frame::Ack { kind: AckKind::Pubrec, id: packet_id, reason });
     }
@@ -355,14 +355,16 @@ impl Shard {
         publication: &mut Publication<'_>,
         will_of: Option<SessionNo>,
     ) -> Result<Accepted, Unstorable> {
-        let receivers = collect(route, source.publisher, publication);
-        let is_durable = will_of.is_some() || publication.retain || receivers.iter().any(is_durable);
+        let audience = route.audience(source.publisher, publication.qos, publication.retain);
+        let is_promised = publication.qos > QoS::AtMostOnce && audience.any(|receiver| receiver.is_durable());
+        let is_durable = will_of.is_some() || publication.retain || is_promised;
         if is_durable && self.journal_failed && publication.qos > QoS::AtMostOnce {
             return Err(Unstorable);
         }
-        let id = Self::identify(cx, source.lane, publication, !receivers.is_empty());
+        let found = !audience.is_empty();
+        let id = Self::identify(cx, source.lane, publication, found);
         let until = if is_durable {
-            let targets = targets(&receivers);
+            let targets = targets(&audience);
             self.record(&Record::Published {
                 id,
                 message: publication.record(),
@@ -373,8 +375,8 @@ impl Shard {
         } else {
             ChangeSeq(0)
         };
-        let full = self.hand_on(cx, id, &receivers, publication);
-        Ok(Accepted { until, found: !receivers.is_empty(), full })
+        let full = self.hand_on(cx, id, &audience, publication);
+        Ok(Accepted { until, found, full })
     }
 
     /// Takes a QoS 2 publication over; where it has a record, it is handed on when that is on disk.
@@ -387,24 +389,23 @@ impl Shard {
         released: Option<(SessionNo, PacketId)>,
         will_of: Option<SessionNo>,
     ) -> Result<Release, Unstorable> {
-        let receivers = collect(route, source.publisher, publication);
-        let is_durable = released.is_some() || will_of.is_some() || publication.retain || receivers.iter().any(is_durable);
+        let audience = route.audience(source.publisher, publication.qos, publication.retain);
+        let is_promised = audience.any(|receiver| receiver.is_durable());
+        let is_durable = released.is_some() || will_of.is_some() || publication.retain || is_promised;
         if is_durable && self.journal_failed {
             return Err(Unstorable);
         }
         let id = Self::identify(cx, source.lane, publication, true);
         if !is_durable {
-            return Ok(Release::AtOnce(self.hand_on(cx, id, &receivers, publication)));
+            return Ok(Release::AtOnce(self.hand_on(cx, id, &audience, publication)));
         }
         let sets_retained = publication.retain;
         let record = match released {
-            Some((session, packet_id)) => {
-                Record::Released { session, packet_id, id, targets: targets(&receivers), sets_retained }
-            }
-            None => Record::Published { id, message: publication.record(), targets: targets(&receivers), sets_retained, will_of },
+            Some((session, packet_id)) => Record::Released { session, packet_id, id, targets: targets(&audience), sets_retained },
+            None => Record::Published { id, message: publication.record(), targets: targets(&audience), sets_retained, will_of },
         };
         let until = self.record(&record);
-        let targets = receivers.to_vec();
+        let targets = audience.to_targets();
         self.deferred.push_back(Deferred { until, id, message: publication.message(), targets, answer: None });
         Ok(Release::Deferred(until))
     }
@@ -453,22 +454,25 @@ impl Shard {
         &mut self,
         cx: &Cx<'_>,
         id: MessageId,
-        receivers: &[ParcelTarget],
+        audience: &Audience<'_>,
         publication: &mut Publication<'_>,
     ) -> SmallVec<[Arc<Presence>; 2]> {
         let mut full = SmallVec::new();
-        let mut elsewhere: BTreeMap<ShardId, Vec<ParcelTarget>> = BTreeMap::new();
-        for receiver in receivers {
+        let mut elsewhere: SmallVec<[(ShardId, Vec<ParcelTarget>); 1]> = SmallVec::new();
+        audience.each(|receiver| {
             let shard = cx.commons.placement().shard(receiver.session.no.lane());
             if shard == self.id {
                 self.deliver_here(cx, id, receiver, publication);
             } else {
-                elsewhere.entry(shard).or_default().push(receiver.clone());
+                match elsewhere.iter_mut().find(|(to, _)| *to == shard) {
+                    Some((_, targets)) => targets.push(receiver.to_target()),
+                    None => elsewhere.push((shard, vec![receiver.to_target()])),
+                }
             }
             if receiver.qos > QoS::AtMostOnce && receiver.session.presence.is_full() {
                 full.push(Arc::clone(&receiver.session.presence));
             }
-        }
+        });
         for (to, targets) in elsewhere {
             let message = publication.message();
             self.outputs.push_back(Output::ToShard { to, parcel: Parcel::Deliver { id, message, targets } });
@@ -480,7 +484,8 @@ impl Shard {
     pub(super) fn hand_on_deferred(&mut self, cx: &Cx<'_>) {
         while self.deferred.front().is_some_and(|deferred| deferred.until <= self.batch.synced()) {
             let Some(deferred) = self.deferred.pop_front() else { return };
-            let full = self.hand_on(cx, deferred.id, &deferred.targets, &mut Publication::of(&deferred.message));
+            let audience = Audience::Chosen(deferred.targets.into());
+            let full = self.hand_on(cx, deferred.id, &audience, &mut Publication::of(&deferred.message));
             if let Some((connection, frame)) = deferred.answer
                 && !full.is_empty()
                 && let Some(open) = self.connections.get_mut(connection).and_then(|connection| connection.open())
@@ -495,49 +500,39 @@ impl Shard {
     pub(super) fn deliver_parcel(&mut self, cx: &Cx<'_>, id: MessageId, message: &Arc<Message>, targets: &[ParcelTarget]) {
         let mut publication = Publication::of(message);
         for target in targets {
-            self.deliver_here(cx, id, target, &mut publication);
+            self.deliver_here(cx, id, Receiver::from(target), &mut publication);
         }
     }
 
-    fn deliver_here(&mut self, cx: &Cx<'_>, id: MessageId, target: &ParcelTarget, publication: &mut Publication<'_>) {
-        if target.qos == QoS::AtMostOnce {
-            self.deliver_at_most_once(cx, target, publication);
+    fn deliver_here(&mut self, cx: &Cx<'_>, id: MessageId, receiver: Receiver<'_>, publication: &mut Publication<'_>) {
+        if receiver.qos == QoS::AtMostOnce {
+            self.deliver_at_most_once(cx, receiver, publication);
             return;
         }
         let delivery = Delivery {
             id,
             message: publication.message(),
-            qos: target.qos,
-            retain: target.retain,
-            shared: target.shared,
-            ids: target.ids.clone(),
+            qos: receiver.qos,
+            retain: receiver.retain,
+            shared: receiver.shared,
+            ids: SubscriptionIds::from_slice(receiver.ids),
         };
-        self.deliver(cx, target.session.slot, target.session.no, delivery);
+        self.deliver(cx, receiver.session.slot, receiver.session.no, delivery);
     }
 }
 
-/// Who gets it. Decided once: a shared subscription's turn must not be taken twice.
-fn collect(route: &Route, publisher: Option<SessionNo>, publication: &Publication<'_>) -> SmallVec<[ParcelTarget; 4]> {
-    let mut receivers = SmallVec::new();
-    route.receivers(publisher, publication.qos, publication.retain, |session, qos, retain, ids, shared| {
-        receivers.push(ParcelTarget { session: session.clone(), qos, retain, shared, ids: ids.clone() });
+fn targets(audience: &Audience<'_>) -> Vec<TargetRecord> {
+    let mut targets = Vec::new();
+    audience.each(|receiver| {
+        if receiver.is_durable() {
+            targets.push(TargetRecord {
+                session: receiver.session.no,
+                qos: receiver.qos,
+                retain: receiver.retain,
+                subscription_ids: receiver.ids.to_vec(),
+                shared: receiver.shared,
+            });
+        }
     });
-    receivers
-}
-
-fn is_durable(receiver: &ParcelTarget) -> bool {
-    receiver.qos > QoS::AtMostOnce && receiver.session.presence.is_durable()
-}
-
-fn targets(receivers: &[ParcelTarget]) -> Vec<TargetRecord> {
-    let durable = receivers.iter().filter(|receiver| is_durable(receiver));
-    durable
-        .map(|receiver| TargetRecord {
-            session: receiver.session.no,
-            qos: receiver.qos,
-            retain: receiver.retain,
-            subscription_ids: receiver.ids.to_vec(),
-            shared: receiver.shared,
-        })
-        .collect()
+    targets
 }
