@@ -59,7 +59,8 @@ impl AliasesIn {
     }
 }
 
-/// The aliases that we give to the peer. Never above its Topic Alias Maximum [MQTT-3.1.2-26] [MQTT-3.3.2-11].
+/// The aliases that we give to the peer: none above its Topic Alias Maximum [MQTT-3.1.2-26] [MQTT-3.3.2-11], and none at all
+/// without one [MQTT-3.1.2-27].
 ///
 /// When all are given away, a topic that has not been sent since the last search gives up its alias to a new one.
 #[derive(Debug)]

@@ -8,6 +8,28 @@
 //! * [`qos::Sender`] and [`qos::Receiver`] are the two halves of delivery (§4.3), written once for both roles.
 //! * [`connection`] knows which packet may come when.
 //!
+//! ```
+//! use columba_proto::packet::{Ack, Packet};
+//! use columba_proto::qos::{Acked, Outcome, Sender};
+//! use columba_proto::wire::{Split, split};
+//! use columba_proto::{AckKind, Peer, QoS, ReasonCode, Version, decode};
+//!
+//! // A broker has sent a QoS 1 message to a subscriber.
+//! let mut sender = Sender::new(20);
+//! let id = sender.begin(QoS::AtLeastOnce, "open the gate");
+//!
+//! // The subscriber answers PUBACK.
+//! let mut bytes = Vec::new();
+//! Ack::new(AckKind::Puback, id, ReasonCode::SUCCESS).encode(Version::V5, &mut bytes);
+//!
+//! // The broker reads it: the message is no longer its own.
+//! let Split::Frame { first, body, .. } = split(&bytes, 1_024)? else { panic!("a whole frame") };
+//! let Packet::Ack(ack) = decode(Version::V5, Peer::Client, first, body)? else { panic!("a PUBACK") };
+//! let acked = sender.on_ack(ack.kind, ack.id, ack.reason);
+//! assert_eq!(acked, Ok(Acked::Finished { message: Some("open the gate"), outcome: Outcome::Delivered }));
+//! # Ok::<(), columba_proto::PeerError>(())
+//! ```
+//!
 //! Inside there is only the shape of MQTT 5. The older versions are the same values with empty properties; what differs is
 //! a named question on [`Version`]. "§" and `[MQTT-…]` mean the MQTT 5.0 standard unless a text says otherwise.
 #![no_std]

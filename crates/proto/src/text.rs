@@ -41,7 +41,7 @@ pub fn check_text(text: &str) -> Result<(), TextError> {
 }
 
 /// Reads bytes as a string of the standard: well-formed UTF-8 [MQTT-1.5.4-1] (which leaves no room for surrogates)
-/// without U+0000 [MQTT-1.5.4-2]. A byte order mark is an ordinary character [MQTT-1.5.4-3].
+/// without U+0000 [MQTT-1.5.4-2], in string pairs too [MQTT-1.5.7-1]. A byte order mark is an ordinary character [MQTT-1.5.4-3].
 #[inline]
 pub(crate) fn from_wire(bytes: &[u8]) -> Result<&str, Malformed> {
     if has_nul(bytes) {

@@ -34,11 +34,11 @@ pub struct Connect<'a> {
     pub clean_start: bool,
     /// Seconds; 0 turns it off (§3.1.2.10).
     pub keep_alive: u16,
-    /// May be empty: then the server is asked to make one up (§3.1.3.1).
+    /// A string [MQTT-3.1.3-4] that may be empty: then the server is asked to make one up (§3.1.3.1).
     pub client_id: &'a str,
     /// What to publish when the connection is gone (§3.1.2.5).
     pub will: Option<Will<'a>>,
-    /// §3.1.3.5
+    /// A string [MQTT-3.1.3-12].
     pub username: Option<&'a str>,
     /// §3.1.3.6
     pub password: Option<&'a [u8]>,
@@ -107,7 +107,8 @@ impl<'a> Connect<'a> {
         let keep_alive = reader.u16()?;
         let properties =
             if version.has_properties() { ConnectProperties::read(&mut reader)? } else { ConnectProperties::default() };
-        // The order of the payload [MQTT-3.1.3-1].
+        // The order of the payload [MQTT-3.1.3-1]; the client identifier is always there [MQTT-3.1.3-3]. What a flag does
+        // not announce is not there either [MQTT-3.1.2-16] [MQTT-3.1.2-18]: it would be left over at the end.
         let client_id = reader.text()?;
         let will = if flags & WILL != 0 { Some(Will::read(version, flags, &mut reader)?) } else { None };
         let user_name_is_there = flags & USER_NAME != 0 && !(version.allows_missing_user_name() && reader.is_empty());

@@ -24,6 +24,7 @@ pub use subscribe::{RetainHandling, Subscribe, SubscribeEntries, SubscribeEntry,
 pub use unsubscribe::{Unsubscribe, UnsubscribeFilters};
 
 use crate::error::{Malformed, PeerError, Violation};
+use crate::property::UserProperties;
 use crate::version::Version;
 use crate::wire::FrameError;
 
@@ -268,5 +269,82 @@ impl Packet<'_> {
             Self::Auth(auth) => auth.encode(version, out),
         }
         Ok(())
+    }
+
+    /// Appends the whole frame if the receiver takes one of that size. What is only meant for people is left out where it
+    /// makes the difference: User Properties first, then the Reason String [MQTT-3.2.2-19] [MQTT-3.2.2-20] [MQTT-3.4.2-2]
+    /// [MQTT-3.4.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.6.2-2] [MQTT-3.6.2-3] [MQTT-3.7.2-2] [MQTT-3.7.2-3]
+    /// [MQTT-3.9.2-1] [MQTT-3.9.2-2] [MQTT-3.11.2-1] [MQTT-3.11.2-2] [MQTT-3.14.2-3] [MQTT-3.14.2-4] [MQTT-3.15.2-2]
+    /// [MQTT-3.15.2-3]. If it is still too large, nothing is appended.
+    ///
+    /// # Panics
+    ///
+    /// As [`Packet::encode`].
+    pub fn encode_within(&self, version: Version, maximum_packet_size: u32, out: &mut Vec<u8>) -> Result<(), FrameError> {
+        let start = out.len();
+        let mut packet = self.clone();
+        let mut spare = [Spare::UserProperties, Spare::ReasonString].into_iter();
+        loop {
+            packet.encode(version, out)?;
+            let size = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
+            if size <= maximum_packet_size {
+                return Ok(());
+            }
+            out.truncate(start);
+            match spare.next() {
+                Some(spare) => packet.leave_out(spare),
+                None => return Err(FrameError::TooLarge { size }),
+            }
+        }
+    }
+
+    fn leave_out(&mut self, spare: Spare) {
+        let (reason_string, user_properties) = match self {
+            Self::Connack(Connack { properties, .. }) => (&mut properties.reason_string, &mut properties.user_properties),
+            Self::Ack(Ack { properties, .. })
+            | Self::Suback(Suback { properties, .. })
+            | Self::Unsuback(Unsuback { properties, .. }) => (&mut properties.reason_string, &mut properties.user_properties),
+            Self::Disconnect(disconnect) => (&mut disconnect.reason_string, &mut disconnect.user_properties),
+            Self::Auth(auth) => (&mut auth.reason_string, &mut auth.user_properties),
+            Self::Connect(_) | Self::Publish(_) | Self::Subscribe(_) | Self::Unsubscribe(_) | Self::Pingreq | Self::Pingresp => {
+                return;
+            }
+        };
+        match spare {
+            Spare::UserProperties => *user_properties = UserProperties::EMPTY,
+            Spare::ReasonString => *reason_string = None,
+        }
+    }
+}
+
+/// What a packet can do without when it would be too large.
+#[derive(Clone, Copy)]
+enum Spare {
+    UserProperties,
+    ReasonString,
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::packet_id::PacketId;
+    use crate::reason::ReasonCode;
+
+    #[test]
+    fn what_is_for_people_gives_way_to_the_maximum_packet_size() {
+        let pairs = [("name", "value")];
+        let mut ack = Ack::new(AckKind::Puback, PacketId::FIRST, ReasonCode::QUOTA_EXCEEDED);
+        ack.properties = AckProperties { reason_string: Some("why"), user_properties: pairs[..].into() };
+        let encode = |maximum_packet_size| {
+            let mut out = vec![];
+            Packet::Ack(ack).encode_within(Version::V5, maximum_packet_size, &mut out).map(|()| out.len())
+        };
+
+        assert_eq!(encode(26), Ok(26));
+        assert_eq!(encode(25), Ok(12));
+        assert_eq!(encode(11), Ok(5));
+        assert_eq!(encode(4), Err(FrameError::TooLarge { size: 5 }));
     }
 }

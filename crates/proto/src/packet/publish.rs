@@ -59,7 +59,7 @@ pub struct PublishProperties<'a> {
 }
 
 impl<'a> Publish<'a> {
-    /// Reads flags and body (§3.3.1, §3.3.2).
+    /// Reads flags and body (§3.3.1, §3.3.2); the topic name comes first [MQTT-3.3.2-1].
     #[inline]
     pub fn decode(version: Version, from: Peer, flags: u8, body: &'a [u8]) -> Result<Self, PeerError> {
         let qos = QoS::try_from((flags & QOS) >> 1)?;

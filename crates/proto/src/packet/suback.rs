@@ -15,7 +15,7 @@ use crate::wire::{Reader, Writer};
 /// SUBACK (§3.9).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Suback<'a> {
-    /// That of the SUBSCRIBE [MQTT-3.8.4-2].
+    /// That of the SUBSCRIBE [MQTT-3.8.4-2] [MQTT-2.2.1-6].
     pub id: PacketId,
     /// Granted QoS or failure, one per filter [MQTT-3.8.4-6].
     pub reasons: Reasons<'a>,
@@ -26,7 +26,7 @@ pub struct Suback<'a> {
 /// UNSUBACK (§3.11).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Unsuback<'a> {
-    /// That of the UNSUBSCRIBE [MQTT-3.10.4-5].
+    /// That of the UNSUBSCRIBE [MQTT-3.10.4-5] [MQTT-2.2.1-6].
     pub id: PacketId,
     /// One per filter [MQTT-3.11.3-2]; none where the version has none.
     pub reasons: Reasons<'a>,

@@ -45,7 +45,7 @@ impl<'a> UnsubscribeFilters<'a> {
         Ok(Self(Filters::Payload(payload)))
     }
 
-    /// Text by text; each is compared with what was subscribed, character by character [MQTT-3.10.4-1].
+    /// String by string [MQTT-3.10.3-1]; each is compared with what was subscribed, character by character [MQTT-3.10.4-1].
     pub fn iter(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
         let (payload, slice): (&[u8], &[_]) = match self.0 {
             Filters::Payload(payload) => (payload, &[]),

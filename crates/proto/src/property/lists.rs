@@ -6,7 +6,7 @@ use core::num::NonZeroU32;
 use super::{Properties, Property, PropertyPlace};
 use crate::wire::{VARINT_MAX, Writer};
 
-/// User Properties in their order (§3.1.2.11.8): read from a packet, or put together by us.
+/// User Properties in their order (§3.1.2.11.8) [MQTT-3.1.3-10] [MQTT-3.3.2-18]: read from a packet, or put together by us.
 #[derive(Clone, Copy, Default)]
 pub struct UserProperties<'a>(Pairs<'a>);
 

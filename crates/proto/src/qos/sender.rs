@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::QoS;
 use super::packet_ids::PacketIds;
+use crate::error::Violation;
 use crate::packet::AckKind;
 use crate::packet_id::PacketId;
 use crate::reason::ReasonCode;
@@ -90,7 +91,7 @@ pub enum Acked<M> {
     Released(M),
     /// A repeated PUBREC: answer PUBREL again.
     ReleasedAgain,
-    /// The exchange is over. `message` is there unless it was handed back at PUBREC.
+    /// The exchange is over and its identifier free [MQTT-4.3.3-12]. `message` is there unless it was handed back at PUBREC.
     Finished {
         /// What was sent, if it was still ours.
         message: Option<M>,
@@ -119,7 +120,7 @@ pub enum AckError {
         /// Its identifier.
         id: PacketId,
     },
-    /// The exchange waits for another kind: a Protocol Error, [`crate::Violation::WrongAck`].
+    /// The exchange waits for another kind: a Protocol Error.
     #[error("{kind:?} does not answer what was sent as {id}")]
     Wrong {
         /// The acknowledgement.
@@ -127,6 +128,16 @@ pub enum AckError {
         /// Its identifier.
         id: PacketId,
     },
+}
+
+impl AckError {
+    /// The breach that it is, if it is one.
+    pub const fn violation(self) -> Option<Violation> {
+        match self {
+            Self::Wrong { kind, id } => Some(Violation::WrongAck { kind, id }),
+            Self::Unknown { .. } | Self::NotSent { .. } => None,
+        }
+    }
 }
 
 /// The open exchanges of one direction of a Session, in the order in which they were first sent.
@@ -154,7 +165,7 @@ struct Exchange<M> {
 }
 
 impl<M> Sender<M> {
-    /// Nothing open; owns no memory. `window` is the other side's Receive Maximum (§4.9), for 3.x a limit of our own.
+    /// Nothing open; owns no memory. `window` is the other side's Receive Maximum [MQTT-4.9.0-1], for 3.x a limit of our own.
     pub const fn new(window: u16) -> Self {
         Self { exchanges: VecDeque::new(), requests: Vec::new(), ids: PacketIds::new(), window, waiting: 0 }
     }
@@ -177,7 +188,7 @@ impl<M> Sender<M> {
     }
 
     /// Opens an exchange under an identifier that is not in use [MQTT-4.3.2-1] [MQTT-4.3.3-1]: the caller sends PUBLISH
-    /// with it, DUP 0.
+    /// with it, DUP 0 [MQTT-4.3.2-2] [MQTT-4.3.3-2].
     ///
     /// # Panics
     ///

@@ -11,6 +11,15 @@ use super::TopicName;
 use crate::text::TEXT_LEN_MAX;
 
 /// What a subscription matches topics with. One that exists is valid.
+///
+/// ```
+/// use columba_proto::{TopicFilter, TopicName};
+///
+/// let filter: TopicFilter = "home/+/lamp/#".parse()?;
+/// assert!(filter.matches(TopicName::new("home/kitchen/lamp")?));
+/// assert!("home/lamp#".parse::<TopicFilter>().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TopicFilter(Box<str>);
 

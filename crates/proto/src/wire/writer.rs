@@ -106,7 +106,8 @@ impl<'a> Writer<'a> {
         writer.measured(write);
     }
 
-    /// What `write` appends, behind its length as a variable byte integer: a frame's body, a property block.
+    /// What `write` appends, behind its length as a variable byte integer: a frame's body, a property block. No properties
+    /// have length zero [MQTT-2.2.2-1].
     ///
     /// One byte is kept free for the length. The few bodies that need more are moved; PUBLISH, which may be long,
     /// knows its length beforehand and does not come here.
