@@ -184,12 +184,13 @@ impl<F: DiskFile> Scan<F> {
                 }
                 Found::Strange(_) => return Err(corrupt(at, Damage::Parts)),
                 // Where the frames end. In all but the newest segment the next header says whether that is right.
-                Found::Frame(_) | Found::HeadOnly(_) | Found::Nothing if !is_newest => break,
-                bad => {
-                    let found = self.end_of_journal(file, &header, at, bad);
-                    let found = found.map_err(LogError::io("read", disk.display(name)))?;
-                    if let Some(found) = found {
-                        return Err(corrupt(at, Damage::Frame { expected: self.next, found }));
+                bad @ (Found::Frame(_) | Found::HeadOnly(_) | Found::Nothing) => {
+                    if is_newest {
+                        let found = self.end_of_journal(file, &header, at, bad);
+                        let found = found.map_err(LogError::io("read", disk.display(name)))?;
+                        if let Some(found) = found {
+                            return Err(corrupt(at, Damage::Frame { expected: self.next, found }));
+                        }
                     }
                     break;
                 }
