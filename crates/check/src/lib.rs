@@ -3,11 +3,14 @@
 //! - [`script`] knows the conversations of the standard;
 //! - [`load`] sends traffic and measures;
 //! - [`crash`] kills a broker under load and judges what clients saw;
+//! - [`sim`] lets a broker live through a bad life on a simulated disk and network, and [`model`] judges what clients saw of it;
 //! - [`broker`] and [`program`] start what a test talks to, [`outside`] finds the programs of others.
 
 pub mod broker;
 pub mod crash;
 pub mod load;
+pub mod model;
 pub mod outside;
 pub mod program;
 pub mod script;
+pub mod sim;

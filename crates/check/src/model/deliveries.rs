@@ -1,0 +1,158 @@
+//! How often a message reached a client, and how often it had to.
+
+use super::{
+    history::{ClientNo, Fact, History, MessageInfo, MessageNo, Step},
+    publications::Publication,
+    sessions::{Segment, Timeline},
+    verdict::{Violation, Wrong},
+};
+
+/// What one client got of one message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Got {
+    /// Copies with RETAIN 0, by QoS.
+    pub(crate) live: [u16; 3],
+    /// Those of them without DUP.
+    pub(crate) fresh: u16,
+    /// Copies with RETAIN 1 ...
+    pub(crate) retained: u16,
+    /// ... that cannot be repetitions.
+    pub(crate) retained_fresh: u16,
+    /// The first of all.
+    pub(crate) first: Step,
+    /// The last with RETAIN 1.
+    pub(crate) last_retained: Step,
+    /// The highest and lowest QoS.
+    pub(crate) highest: u8,
+    pub(crate) lowest: u8,
+}
+
+impl Got {
+    pub(crate) fn live_total(&self) -> u16 {
+        self.live.iter().sum()
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.live_total() + self.retained > 0
+    }
+}
+
+/// All copies, by client and message.
+pub(crate) struct Copies {
+    messages: usize,
+    got: Vec<Got>,
+    pub(crate) crashes: u16,
+}
+
+impl Copies {
+    pub(crate) fn count(history: &History) -> Self {
+        let messages = history.messages.len();
+        let mut all = Self { messages, got: vec![Got { lowest: u8::MAX, ..Got::default() }; messages * history.clients.len()], crashes: 0 };
+        for (step, &(_, fact)) in history.facts.iter().enumerate() {
+            if let Fact::HandedOver { client, message, qos, retain, dup } = fact {
+                let got = &mut all.got[usize::from(client.0) * messages + message.0 as usize];
+                if !got.any() {
+                    got.first = step;
+                }
+                got.highest = got.highest.max(qos);
+                got.lowest = got.lowest.min(qos);
+                if retain {
+                    got.retained += 1;
+                    got.retained_fresh += u16::from(!dup || qos == 2);
+                    got.last_retained = step;
+                } else {
+                    got.live[usize::from(qos.min(2))] += 1;
+                    got.fresh += u16::from(!dup);
+                }
+            } else if fact == Fact::Crashed {
+                all.crashes += 1;
+            }
+        }
+        all
+    }
+
+    pub(crate) fn of(&self, client: ClientNo, message: MessageNo) -> &Got {
+        &self.got[usize::from(client.0) * self.messages + message.0 as usize]
+    }
+}
+
+/// Every pair of a client and a message, in a fixed order.
+pub(crate) fn pairs(history: &History) -> impl Iterator<Item = (ClientNo, MessageNo)> + use<> {
+    let (clients, messages) = (history.clients.len(), history.messages.len());
+    (0_u16..).take(clients).flat_map(move |client| (0_u32..).take(messages).map(move |message| (ClientNo(client), MessageNo(message))))
+}
+
+/// Judges every pair.
+pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[Publication], copies: &Copies, wrong: &mut Vec<Violation>) {
+    for (client, message) in pairs(history) {
+        let (info, publication) = (history.message(message), &publications[message.0 as usize]);
+        if info.empty {
+            continue;
+        }
+        let got = copies.of(client, message);
+        let timeline = &timelines[usize::from(client.0)];
+        let matching = || timeline.segments.iter().filter(|segment| history.vocabulary.matches(segment.filter, info.topic));
+        let mut say = |what: Wrong| wrong.push(Violation::of_message(what, message, client));
+        if got.any() {
+            if let Some(what) = too_much(history, info, publication, copies, got, matching) {
+                say(what);
+            }
+        }
+        let due = matching()
+            .filter(|segment| !history.vocabulary.is_shared(segment.filter) && timeline.lives(segment) && must(segment, client, info, publication))
+            .map(|segment| segment.qos_low.min(info.qos))
+            .max();
+        match due {
+            Some(qos) if qos > 0 && !got.any() => say(Wrong::Lost),
+            Some(qos) if got.live_total() > 0 && got.lowest < qos => say(Wrong::QosLowered),
+            Some(_) | None => {}
+        }
+    }
+}
+
+/// Whether the publication was certainly accepted while the subscription was certainly in force.
+pub(crate) fn must(segment: &Segment, subscriber: ClientNo, info: &MessageInfo, publication: &Publication) -> bool {
+    let (Some(sure_from), Some(by)) = (segment.sure_from, publication.by) else { return false };
+    sure_from <= publication.early && by <= segment.sure_to && !info.expires && !(segment.no_local && info.publisher == subscriber)
+}
+
+fn too_much<'a, I: Iterator<Item = &'a Segment>>(
+    history: &History,
+    info: &MessageInfo,
+    publication: &Publication,
+    copies: &Copies,
+    got: &Got,
+    matching: impl Fn() -> I,
+) -> Option<Wrong> {
+    let live = got.live_total();
+    if publication.taken_back {
+        return Some(Wrong::WillAfterDisconnect);
+    }
+    // A member may inherit what was published before it came.
+    let overlaps = |segment: &Segment| {
+        history.vocabulary.is_shared(segment.filter)
+            || (publication.from.is_some_and(|from| from <= segment.maybe_to) && segment.asked <= publication.latest())
+    };
+    if live > 0 && !matching().any(|segment| segment.asked < got.first && overlaps(segment)) {
+        return Some(Wrong::NotAskedFor);
+    }
+    if matching().map(|segment| history.subscription(segment.subscription).qos).max().is_none_or(|asked| got.highest > asked) {
+        return Some(Wrong::QosAboveGrant);
+    }
+    if info.qos != 1 && live > 1 && live != got.live[1] {
+        return Some(Wrong::Twice);
+    }
+    if u32::from(got.fresh) > publication.sends + u32::from(copies.crashes) {
+        return Some(Wrong::TooOften);
+    }
+    if got.retained > 0 && !info.retain {
+        return Some(Wrong::RetainFlag);
+    }
+    let asked_for_retained = matching().filter(|segment| history.subscription(segment.subscription).wants_retained).count();
+    let live_with_flag = matching().filter(|segment| history.subscription(segment.subscription).retain_as_published).count().min(1);
+    let repeats = if got.lowest == 2 { 0 } else { usize::from(copies.crashes) + publication.sends as usize };
+    if usize::from(got.retained_fresh) > asked_for_retained + live_with_flag + repeats {
+        return Some(Wrong::TooOften);
+    }
+    None
+}

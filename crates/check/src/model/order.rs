@@ -1,0 +1,54 @@
+//! The order of one publisher's messages on one topic at one QoS (§4.6) [MQTT-4.6.0-6].
+
+use super::{
+    history::{Fact, History, MessageNo, Step},
+    publications::Publication,
+    sessions::Timeline,
+    topics::TopicNo,
+    verdict::{Violation, Wrong},
+};
+
+/// One ordered stream, as one subscriber sees it.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+struct Stream {
+    client: u16,
+    publisher: u16,
+    topic: TopicNo,
+    published: u8,
+    delivered: u8,
+}
+
+/// Judges all streams of plain subscriptions. Copies with RETAIN belong to no stream: retained messages come whenever a subscription begins.
+pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[Publication], wrong: &mut Vec<Violation>) {
+    let mut firsts: Vec<(Stream, u32, Step, MessageNo)> = Vec::new();
+    for (step, &(_, fact)) in history.facts.iter().enumerate() {
+        let Fact::HandedOver { client, message, qos, retain: false, .. } = fact else { continue };
+        let info = history.message(message);
+        let shared = timelines[usize::from(client.0)]
+            .segments
+            .iter()
+            .any(|segment| history.vocabulary.is_shared(segment.filter) && history.vocabulary.matches(segment.filter, info.topic));
+        if !shared && info.will.is_none() && !info.empty {
+            let stream = Stream { client: client.0, publisher: info.publisher.0, topic: info.topic, published: info.qos, delivered: qos };
+            firsts.push((stream, info.sequence, step, message));
+        }
+    }
+    firsts.sort_unstable_by_key(|&(stream, sequence, step, _)| (stream, sequence, step));
+    firsts.dedup_by_key(|&mut (stream, sequence, ..)| (stream, sequence));
+    for pair in firsts.windows(2) {
+        let [(stream, _, earlier_first, earlier), (other, _, later_first, _)] = pair else { continue };
+        if stream == other && later_first < earlier_first && !excused(history, timelines, publications, *stream, *earlier) {
+            wrong.push(Violation::of_message(Wrong::OutOfOrder, *earlier, super::ClientNo(stream.client)));
+        }
+    }
+}
+
+/// A message published again after a lost connection comes behind later ones, where the subscription began between the two.
+fn excused(history: &History, timelines: &[Timeline], publications: &[Publication], stream: Stream, earlier: MessageNo) -> bool {
+    let publication = &publications[earlier.0 as usize];
+    let had_subscribed = timelines[usize::from(stream.client)].segments.iter().any(|segment| {
+        history.vocabulary.matches(segment.filter, stream.topic)
+            && publication.from.is_some_and(|from| segment.sure_from.is_some_and(|sure| sure <= from) && segment.sure_to > from)
+    });
+    stream.published == 1 && publication.sends > 1 && !had_subscribed
+}

@@ -1,0 +1,78 @@
+//! Shared subscriptions: one member gets a message (§4.8.2).
+
+use super::{
+    deliveries::Copies,
+    history::{ClientNo, Fact, History, MessageNo, Step},
+    publications::Publication,
+    sessions::{NEVER, Segment, Timeline},
+    topics::FilterNo,
+    verdict::{Violation, Wrong},
+};
+
+/// Judges every group. A client is a member of at most one group, and has no other subscription on the group's topics.
+pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[Publication], copies: &Copies, wrong: &mut Vec<Violation>) {
+    let mut groups: Vec<FilterNo> = history.subscriptions.iter().map(|asked| asked.filter).filter(|&filter| history.vocabulary.is_shared(filter)).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let last_crash = history.facts.iter().rposition(|&(_, fact)| fact == Fact::Crashed).unwrap_or(0);
+    for filter in groups {
+        let group = Group { history, timelines, filter, last_crash };
+        for (message, info) in (0_u32..).map(MessageNo).zip(&history.messages) {
+            if !history.vocabulary.matches(filter, info.topic) || info.empty {
+                continue;
+            }
+            let publication = &publications[message.0 as usize];
+            let all: Vec<_> = group.members().map(|(client, _)| copies.of(client, message)).collect();
+            let other_than_1: u16 = all.iter().map(|got| got.live[0] + got.live[2]).sum();
+            let holder = group.members().map(|(client, _)| client).find(|&client| copies.of(client, message).any());
+            let someone = holder.or_else(|| group.members().next().map(|(client, _)| client));
+            let mut say = |what| wrong.push(Violation { wrong: what, message: Some(message), client: someone, step: None });
+            if info.qos != 1 && other_than_1 > 1 {
+                say(Wrong::Twice);
+            }
+            if holder.is_none() && group.must(info.qos, info.expires, publication) {
+                say(Wrong::Lost);
+            }
+        }
+    }
+}
+
+struct Group<'a> {
+    history: &'a History,
+    timelines: &'a [Timeline],
+    filter: FilterNo,
+    last_crash: Step,
+}
+
+impl Group<'_> {
+    /// All that ever asked to be members, once each.
+    fn members(&self) -> impl Iterator<Item = (ClientNo, &Timeline)> + '_ {
+        let is_member = |timeline: &Timeline| timeline.segments.iter().any(|segment| segment.filter == self.filter);
+        (0_u16..).map(ClientNo).zip(self.timelines).filter(move |(_, timeline)| is_member(timeline))
+    }
+
+    fn segments(&self) -> impl Iterator<Item = (&Timeline, ClientNo, &Segment)> + '_ {
+        self.members().flat_map(|(client, timeline)| {
+            timeline.segments.iter().filter(|segment| segment.filter == self.filter).map(move |segment| (timeline, client, segment))
+        })
+    }
+
+    /// Whether some member had to get it, whoever was chosen.
+    fn must(&self, qos: u8, expires: bool, publication: &Publication) -> bool {
+        let (Some(by), Some(from)) = (publication.by, publication.from) else { return false };
+        if qos == 0 || expires {
+            return false;
+        }
+        let served = self.segments().any(|(timeline, _, segment)| {
+            timeline.lives(segment) && segment.sure_to == NEVER && segment.sure_from.is_some_and(|sure| sure <= publication.early)
+        });
+        // Whoever may have been chosen must have been able to keep it, or to pass it on.
+        let safe = self.segments().filter(|(_, _, segment)| segment.maybe_to >= from && segment.asked <= by).all(|(timeline, client, segment)| {
+            let ephemeral = self.history.client(client).expiry == 0;
+            let asked_qos = self.history.subscription(segment.subscription).qos;
+            let lived = timeline.lives(segment);
+            asked_qos > 0 && (lived || (qos.min(asked_qos) < 2 && !(ephemeral && self.last_crash > from)))
+        });
+        served && safe
+    }
+}

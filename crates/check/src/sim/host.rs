@@ -1,0 +1,334 @@
+//! A simulated server: shards in one thread, driven in the turn order of the real one.
+//!
+//! Inputs; then the records to the journal; then outputs and parcels; then bytes. The world decides when each of these happens, and how much of it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use columba_broker::{
+    Config, Shard, SessionSnapshot,
+    commons::LocalCommons,
+    durable::State,
+    id::{ChangeSeq, ConnectionId, MessageId, SessionNo, ShardId},
+    seam::{Commons as _, Cx, Gone, Loaded, Origin, Output, Parcel},
+};
+use columba_proto::Time;
+
+use super::{
+    faults::{PlantedFault, Tamper},
+    journal::Journal,
+    rng::Rng,
+};
+use crate::model::LinkNo;
+
+/// What the host asks of the world.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// Bytes for a client.
+    Bytes { link: LinkNo, bytes: Vec<u8> },
+    /// The broker has closed this connection.
+    Closed { link: LinkNo },
+    /// There is mail for a shard: deliver it some time.
+    Mail { shard: usize },
+    /// Read from the cold store, and say it some time.
+    Load { shard: usize, session: SessionNo, after: MessageId, count: u16 },
+}
+
+/// From one shard to another.
+enum Mail {
+    Parcel(Parcel),
+    Connection { link: LinkNo, bytes: Vec<u8> },
+}
+
+/// One shard and what its thread would have around it.
+struct Brain {
+    shard: Shard,
+    links: BTreeMap<ConnectionId, LinkNo>,
+    mail: VecDeque<Mail>,
+    scratch: Vec<u8>,
+}
+
+/// The broker's end of a connection.
+struct Door {
+    shard: usize,
+    /// `None` while it is on its way to another shard.
+    connection: Option<ConnectionId>,
+    /// Bytes that the socket still takes.
+    room: usize,
+    blocked: bool,
+    /// Close when everything is written.
+    lingers: bool,
+    tamper: Tamper,
+}
+
+/// The whole server.
+pub(crate) struct Host {
+    shared: LocalCommons,
+    brains: Vec<Brain>,
+    doors: BTreeMap<LinkNo, Door>,
+    pub(crate) journal: Journal,
+    pub(crate) wishes: VecDeque<Wish>,
+    fault: Option<PlantedFault>,
+    rng: Rng,
+    now: Time,
+}
+
+impl Host {
+    /// A server around a journal that was recovered; its shards are still empty.
+    pub(crate) fn new(config: &Arc<Config>, shared: LocalCommons, journal: Journal, fault: Option<PlantedFault>, rng: &mut Rng, now: Time) -> Self {
+        let shards = shared.placement().shards();
+        let seed = rng.next_u64();
+        let brains = (0..shards)
+            .map(|id| Brain {
+                shard: Shard::new(ShardId(id), Arc::clone(config), seed),
+                links: BTreeMap::new(),
+                mail: VecDeque::new(),
+                scratch: Vec::new(),
+            })
+            .collect();
+        Self { shared, brains, doors: BTreeMap::new(), journal, wishes: VecDeque::new(), fault, rng: rng.fork(), now }
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.brains.len()
+    }
+
+    /// Gives the shards what recovery found, as a starting server does.
+    pub(crate) fn restore(&mut self, state: State) {
+        self.shared.clock().seen(state.highest);
+        for (id, message) in state.retained.into_values() {
+            self.shared.write_retained(&mut |store| {
+                store.set(id, Arc::clone(&message));
+            });
+        }
+        for session in state.sessions.into_values() {
+            let shard = self.owner(&session.client_id);
+            self.with(shard, |shard, cx| shard.restore(cx, session));
+        }
+        for will in state.wills.into_values() {
+            let shard = self.owner(&will.client_id);
+            self.with(shard, |shard, cx| shard.restore_will(cx, will));
+        }
+    }
+
+    fn owner(&self, client_id: &str) -> usize {
+        let placement = self.shared.placement();
+        usize::from(placement.shard(placement.lane(client_id)).0)
+    }
+
+    /// Whether the shards hold anything else than this state.
+    pub(crate) fn differs(&self, state: &State) -> bool {
+        let mut live: BTreeMap<_, SessionSnapshot> = self.brains.iter().flat_map(|brain| brain.shard.snapshot().sessions).collect();
+        let mut stored: BTreeMap<_, SessionSnapshot> = state.sessions.iter().map(|(no, session)| (*no, session.into())).collect();
+        // Where a message of a queue stands is not part of what must survive.
+        live.values_mut().chain(stored.values_mut()).for_each(|session| session.has_cold = false);
+        let mut retained = BTreeMap::new();
+        self.shared.read_retained(&mut |store| {
+            retained = store.iter().map(|(topic, id, message)| (Arc::clone(topic), (id, Arc::clone(message)))).collect();
+        });
+        live != stored || retained != state.retained
+    }
+
+        /// Time goes on; never back.
+    pub(crate) fn set_now(&mut self, now: Time) {
+        self.now = self.now.max(now);
+    }
+
+    /// Lets a shard do something with what it is given at every call.
+    pub(crate) fn with<T>(&mut self, shard: usize, act: impl FnOnce(&mut Shard, &Cx<'_>) -> T) -> T {
+        let cx = Cx { now: self.now, commons: &self.shared };
+        act(&mut self.brains[shard].shard, &cx)
+    }
+
+    /// A client's connection arrives at some shard.
+    pub(crate) fn open(&mut self, link: LinkNo, room: usize) -> usize {
+        let shard = self.rng.index(self.brains.len());
+        let door = Door { shard, connection: None, room, blocked: false, lingers: false, tamper: Tamper::default() };
+        self.doors.insert(link, door);
+        self.enter(link, shard);
+        shard
+    }
+
+    fn enter(&mut self, link: LinkNo, shard: usize) {
+        let origin = Origin { peer: format!("link {}", link.0).into(), listener: 0 };
+        let connection = self.with(shard, |shard, cx| shard.opened(cx, origin));
+        self.brains[shard].links.insert(connection, link);
+        if let Some(door) = self.doors.get_mut(&link) {
+            (door.shard, door.connection) = (shard, Some(connection));
+        }
+    }
+
+    /// Which shard has this connection now, if any.
+    pub(crate) fn shard_of(&self, link: LinkNo) -> Option<usize> {
+        self.doors.get(&link).map(|door| door.shard)
+    }
+
+    /// Whether bytes may be given to this connection now.
+    pub(crate) fn wants_reading(&self, link: LinkNo) -> bool {
+        self.doors.get(&link).is_some_and(|door| door.connection.is_some_and(|connection| self.brains[door.shard].shard.wants_reading(connection)))
+    }
+
+    /// Bytes from a client; false where nobody listens any more.
+    pub(crate) fn receive(&mut self, link: LinkNo, bytes: &[u8]) -> bool {
+        let Some(door) = self.doors.get(&link) else { return false };
+        let (shard, Some(connection)) = (door.shard, door.connection) else { return false };
+        self.with(shard, |shard, cx| shard.received(cx, connection, bytes));
+        true
+    }
+
+    /// A client's end is gone.
+    pub(crate) fn closed(&mut self, link: LinkNo, gone: Gone) {
+        let Some(door) = self.doors.remove(&link) else { return };
+        if let Some(connection) = door.connection {
+            self.brains[door.shard].links.remove(&connection);
+            self.with(door.shard, |shard, cx| shard.closed(cx, connection, gone));
+        }
+    }
+
+    /// The network has taken `count` bytes more.
+    pub(crate) fn drained(&mut self, link: LinkNo, count: usize) {
+        let Some(door) = self.doors.get_mut(&link) else { return };
+        door.room += count;
+        if std::mem::take(&mut door.blocked) {
+            let shard = door.shard;
+            self.write(link);
+            self.end_turn(shard);
+        }
+    }
+
+    /// Everything after the inputs: records, outputs, bytes.
+    pub(crate) fn end_turn(&mut self, shard: usize) {
+        loop {
+            let had_records = self.cut(shard);
+            let had_outputs = self.outputs(shard);
+            let had_bytes = self.bytes(shard);
+            if !(had_records || had_outputs || had_bytes) {
+                return;
+            }
+        }
+    }
+
+    fn cut(&mut self, shard: usize) -> bool {
+        let brain = &mut self.brains[shard];
+        brain.scratch.clear();
+        let Some(seq) = brain.shard.cut(&mut brain.scratch) else { return false };
+        self.journal.append(shard, seq, &brain.scratch);
+        if self.fault == Some(PlantedFault::AckBeforeSync) {
+            self.with(shard, |shard, cx| shard.synced(cx, seq));
+        }
+        true
+    }
+
+    fn outputs(&mut self, shard: usize) -> bool {
+        let mut had_any = false;
+        while let Some(output) = self.brains[shard].shard.pop_output() {
+            had_any = true;
+            self.output(shard, output);
+        }
+        had_any
+    }
+
+    fn output(&mut self, shard: usize, output: Output) {
+        match output {
+            Output::ToShard { to, parcel } => self.post(usize::from(to.0), Mail::Parcel(parcel)),
+            Output::HandOver { connection, to, bytes } => {
+                let Some(link) = self.brains[shard].links.remove(&connection) else { return };
+                if let Some(door) = self.doors.get_mut(&link) {
+                    (door.shard, door.connection) = (usize::from(to.0), None);
+                    self.post(usize::from(to.0), Mail::Connection { link, bytes });
+                }
+            }
+            Output::Close { connection, linger } => {
+                let Some(&link) = self.brains[shard].links.get(&connection) else { return };
+                if linger {
+                    if let Some(door) = self.doors.get_mut(&link) {
+                        door.lingers = true;
+                    }
+                    self.write(link);
+                } else {
+                    self.brains[shard].links.remove(&connection);
+                    self.doors.remove(&link);
+                    self.wishes.push_back(Wish::Closed { link });
+                }
+            }
+            Output::Load { session, after, count } => self.wishes.push_back(Wish::Load { shard, session, after, count }),
+            Output::Event(_) => {}
+        }
+    }
+
+    fn post(&mut self, to: usize, mail: Mail) {
+        self.brains[to].mail.push_back(mail);
+        self.wishes.push_back(Wish::Mail { shard: to });
+    }
+
+    /// Gives a shard the first letter in its mailbox.
+    pub(crate) fn deliver_mail(&mut self, shard: usize) {
+        match self.brains[shard].mail.pop_front() {
+            Some(Mail::Parcel(parcel)) => self.with(shard, |shard, cx| shard.parcel(cx, parcel)),
+            Some(Mail::Connection { link, bytes }) => {
+                if self.doors.contains_key(&link) {
+                    self.enter(link, shard);
+                    self.receive(link, &bytes);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn bytes(&mut self, shard: usize) -> bool {
+        let mut had_any = false;
+        while let Some(connection) = self.brains[shard].shard.pop_dirty() {
+            if let Some(&link) = self.brains[shard].links.get(&connection) {
+                had_any |= self.write(link);
+            }
+        }
+        had_any
+    }
+
+    /// Writes what the socket takes; true where that was something.
+    fn write(&mut self, link: LinkNo) -> bool {
+        let Some(door) = self.doors.get_mut(&link) else { return false };
+        let Some(connection) = door.connection else { return false };
+        let brain = &mut self.brains[door.shard];
+        let Some(out) = brain.shard.out(connection) else { return false };
+        let count = out.pending().len().min(door.room);
+        let bytes = match self.fault {
+            Some(fault) => door.tamper.pass(fault, &out.pending()[..count], &mut self.rng),
+            None => out.pending()[..count].to_vec(),
+        };
+        out.consume(count);
+        door.room -= count;
+        door.blocked = !out.is_empty();
+        let (shard, is_done) = (door.shard, door.lingers && out.is_empty());
+        if !bytes.is_empty() {
+            self.wishes.push_back(Wish::Bytes { link, bytes });
+        }
+        if count > 0 {
+            self.with(shard, |shard, cx| shard.flushed(cx, connection));
+        }
+        if is_done {
+            self.closed(link, Gone::ByPeer);
+            self.wishes.push_back(Wish::Closed { link });
+        }
+        count > 0
+    }
+
+    /// Tells a shard what is on disk.
+    pub(crate) fn synced(&mut self, shard: usize, up_to: ChangeSeq) {
+        if self.fault != Some(PlantedFault::AckBeforeSync) {
+            self.with(shard, |shard, cx| shard.synced(cx, up_to));
+        }
+    }
+
+    /// A window of a queue was read.
+    pub(crate) fn loaded(&mut self, shard: usize, loaded: Loaded) {
+        self.with(shard, |shard, cx| shard.loaded(cx, loaded));
+    }
+
+    /// When a shard wants to look at its timers.
+    pub(crate) fn next_wake(&self, shard: usize) -> Option<Time> {
+        self.brains[shard].shard.next_wake()
+    }
+}

@@ -1,0 +1,253 @@
+//! The journal, the cold store and the checkpoint in a simulated world: the real code on a simulated disk, with every wait made visible.
+
+use std::ops::ControlFlow;
+
+use columba_broker::{
+    durable::{self, ColdError, ColdRead, Fold, Record, State},
+    id::{ChangeSeq, MessageId, SessionNo},
+    seam::Loaded,
+};
+use columba_store::{
+    Batch, Cold as _, Commit, Log, LogError, LogOptions, MemCold, Position, SimDisk, Space, StoreId,
+    cold::{ColdRead as _, MemFault},
+    log::WhenEmpty,
+};
+
+use super::rng::Rng;
+
+/// What outlives a crash.
+#[derive(Clone)]
+pub(crate) struct Medium {
+    pub(crate) disk: SimDisk,
+    pub(crate) cold: MemCold,
+    options: LogOptions,
+}
+
+impl Medium {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        let mut options = LogOptions::new(StoreId(*b"simulated store!"), rng.next_u64());
+        // Small enough that a run sees segments end, go and come back.
+        options.segment_bytes_min = rng.pick(&[8 << 10, 16 << 10]);
+        options.segment_bytes_max = 32 << 10;
+        options.spares = rng.index(2);
+        options.when_empty = WhenEmpty::Create;
+        Self { disk: SimDisk::new(rng.next_u64()), cold: MemCold::new(), options }
+    }
+}
+
+/// Why a start failed.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// The power failed again: try again.
+    Power,
+    /// What is on disk was refused.
+    Refused(String),
+}
+
+/// One shard's part of the next commit.
+#[derive(Default)]
+struct Part {
+    bytes: Vec<u8>,
+    last: Option<ChangeSeq>,
+}
+
+/// The commit thread and the checkpoint thread of one life of the process, by hand.
+pub(crate) struct Journal {
+    medium: Medium,
+    log: Log<SimDisk>,
+    open: Vec<Part>,
+    /// What was written and is not synced: its number, and how far it goes for each shard.
+    written: Option<(Commit, Vec<Option<ChangeSeq>>)>,
+    /// What is synced and not yet told.
+    synced: Vec<Option<ChangeSeq>>,
+    fold: Fold,
+    folded: Position,
+    folded_commit: Commit,
+    /// The world has planned the next commit.
+    pub(crate) commit_is_planned: bool,
+    /// A sync or write failed: what is acknowledged from here on would be a lie.
+    pub(crate) failed: Option<String>,
+}
+
+/// The cold store as durable state reads it.
+struct Reading<'a>(&'a MemCold);
+
+impl ColdRead for Reading<'_> {
+    fn get(&self, space: u8, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError> {
+        self.0.get(Space(space), key).map_err(|error| ColdError::Store(Box::new(error)))
+    }
+
+    fn visit(
+        &self,
+        space: u8,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ColdError> {
+        self.0.visit(Space(space), from, to, visit).map_err(|error| ColdError::Store(Box::new(error)))
+    }
+}
+
+impl Journal {
+    /// Opens what is on the disk, as a starting server does.
+    pub(crate) fn start(medium: Medium, shards: usize) -> Result<(Self, State), StartError> {
+        let from = medium.cold.position();
+        let (log, recovered) = Log::open(medium.disk.clone(), medium.options.clone(), from).map_err(|error| unreadable(&error))?;
+        let state = replay(&log, recovered.from, &medium.cold)?;
+        let fold = Fold::new(&Reading(&medium.cold)).map_err(|error| refused(&error))?;
+        let journal = Self {
+            log,
+            open: (0..shards).map(|_| Part::default()).collect(),
+            written: None,
+            synced: vec![None; shards],
+            fold,
+            folded: recovered.from,
+            folded_commit: Commit::NONE,
+            medium,
+            commit_is_planned: false,
+            failed: None,
+        };
+        Ok((journal, state))
+    }
+
+    /// A shard's records of one turn; the answer is whether the commit thread has to be woken.
+    pub(crate) fn append(&mut self, shard: usize, seq: ChangeSeq, bytes: &[u8]) {
+        self.open[shard].bytes.extend_from_slice(bytes);
+        self.open[shard].last = Some(seq);
+    }
+
+    /// Whether there is something to commit, and no commit is under way.
+    pub(crate) fn can_commit(&self) -> bool {
+        self.failed.is_none() && self.written.is_none() && self.open.iter().any(|part| part.last.is_some())
+    }
+
+    /// Cuts all shards at this point and writes one frame.
+    pub(crate) fn write(&mut self) -> Option<Commit> {
+        let parts: Vec<(u16, &[u8])> =
+            (0_u16..).zip(&self.open).filter(|(_, part)| part.last.is_some()).map(|(shard, part)| (shard, part.bytes.as_slice())).collect();
+        let commit = self.log.write(&parts);
+        let lasts = self.open.iter_mut().map(|part| {
+            part.bytes.clear();
+            part.last.take()
+        });
+        let lasts: Vec<_> = lasts.collect();
+        match commit {
+            Ok(commit) => {
+                self.written = Some((commit, lasts));
+                Some(commit)
+            }
+            Err(error) => {
+                self.failed = Some(error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Syncs what was written; it may be told from now on.
+    pub(crate) fn sync(&mut self) -> Option<Commit> {
+        let (commit, lasts) = self.written.take()?;
+        if let Err(error) = self.log.sync() {
+            self.failed = Some(error.to_string());
+            return None;
+        }
+        for (synced, last) in self.synced.iter_mut().zip(lasts) {
+            *synced = last.or(*synced);
+        }
+        Some(commit)
+    }
+
+    /// How far a shard's records are on disk, where it does not know yet.
+    pub(crate) fn take_synced(&mut self, shard: usize) -> Option<ChangeSeq> {
+        self.synced[shard].take()
+    }
+
+    /// Whether a shard has something to be told.
+    pub(crate) fn has_news(&self, shard: usize) -> bool {
+        self.synced[shard].is_some()
+    }
+
+    /// Takes up to `most` commits into the fold, then perhaps writes the checkpoint and recycles.
+    pub(crate) fn checkpoint(&mut self, most: usize, at_once: bool, rng: &mut Rng) -> Result<Commit, String> {
+        self.follow(most).map_err(|error| format!("{error:?}"))?;
+        if !at_once && rng.chance(1, 2) {
+            return Ok(self.folded_commit);
+        }
+        let mut batch = Batch::new();
+        for change in self.fold.take_changes() {
+            match change.value {
+                Some(value) => batch.put(Space(change.space), change.key, value),
+                None => batch.remove(Space(change.space), change.key),
+            }
+        }
+        self.medium.cold.write(batch, self.folded).map_err(|error| error.to_string())?;
+        if rng.chance(1, 2) {
+            self.log.recycle(self.folded).map_err(|error| error.to_string())?;
+        }
+        Ok(self.folded_commit)
+    }
+
+    fn follow(&mut self, most: usize) -> Result<(), StartError> {
+        let mut reader = self.log.reader(self.folded);
+        let cold = Reading(&self.medium.cold);
+        for _ in 0..most {
+            let Some(frame) = reader.next_frame().map_err(|error| unreadable(&error))? else { break };
+            for (_, part) in frame.parts() {
+                let mut rest = part;
+                while !rest.is_empty() {
+                    let record = Record::decode(&mut rest).map_err(|error| refused(&error))?;
+                    self.fold.record(&record, &cold).map_err(|error| refused(&error))?;
+                }
+            }
+            self.fold.end_of_commit();
+            self.folded = frame.next;
+            self.folded_commit = frame.commit;
+        }
+        Ok(())
+    }
+
+    /// Reads a window of a queue.
+    pub(crate) fn load(&self, session: SessionNo, after: MessageId, count: u16) -> Option<Loaded> {
+        durable::load_window(&Reading(&self.medium.cold), session, after, usize::from(count)).ok()
+    }
+
+    /// All durable state, as a restart would find it now.
+    pub(crate) fn state(&self) -> Option<State> {
+        let cold = &self.medium.cold;
+        let from = cold.position().unwrap_or(Position::START);
+        let mut state = replay(&self.log, from, cold).ok()?;
+        state.load_queues(&Reading(cold)).ok()?;
+        Some(state)
+    }
+}
+
+/// The fold of the cold store and the journal behind it.
+fn replay(log: &Log<SimDisk>, from: Position, cold: &MemCold) -> Result<State, StartError> {
+    let mut state = durable::recover(&Reading(cold)).map_err(|error| refused(&error))?;
+    let mut reader = log.reader(from);
+    while let Some(frame) = reader.next_frame().map_err(|error| unreadable(&error))? {
+        for (_, part) in frame.parts() {
+            let mut rest = part;
+            while !rest.is_empty() {
+                let record = Record::decode(&mut rest).map_err(|error| refused(&error))?;
+                state.apply(&record).map_err(|error| refused(&error))?;
+            }
+        }
+        state.end_of_commit();
+    }
+    state.finish(&Reading(cold)).map_err(|error| refused(&error))?;
+    Ok(state)
+}
+
+/// The disk itself does nothing wrong but to lose its power.
+fn unreadable(error: &LogError) -> StartError {
+    if matches!(error, LogError::Io { .. } | LogError::NoSpace { .. }) { StartError::Power } else { refused(error) }
+}
+
+fn refused(error: &dyn core::error::Error) -> StartError {
+    StartError::Refused(error.to_string())
+}
+
+/// A crash between two steps of a checkpoint.
+pub(crate) fn interrupt_checkpoint(medium: &Medium, rng: &mut Rng) {
+    medium.cold.fail_next(rng.pick(&[MemFault::BeforeWrite, MemFault::AfterWrite]));
+}

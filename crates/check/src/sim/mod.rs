@@ -1,0 +1,64 @@
+//! Deterministic simulation: a broker lives through a bad life in one thread, on a simulated disk and network, and is judged by what its clients saw.
+//!
+//! | file | is |
+//! |---|---|
+//! | `world` | picks the next due thing, lets it happen, drains what follows; brings everybody to rest at the end |
+//! | `host` | shards in the turn order of the server |
+//! | `journal` | the real journal, cold store and checkpoint on a simulated disk, every wait made visible |
+//! | `network` | connections as pipes of small fault nodes |
+//! | `client` | a correct client, written on `proto`'s sender and receiver, and witness to all it sees |
+//! | `plan` | what clients do, drawn from the seed |
+//! | `faults` | faults planted around the broker, to show that the judge finds them |
+//!
+//! Same seed, same history. The judge is [`crate::model`].
+
+mod agenda;
+mod client;
+mod faults;
+mod host;
+mod journal;
+mod network;
+mod payload;
+mod plan;
+mod rng;
+mod world;
+
+pub use faults::PlantedFault;
+
+use crate::model::{History, Violation, judge};
+
+/// What came of one simulated life.
+pub struct Outcome {
+    /// Which.
+    pub seed: u64,
+    /// All that happened.
+    pub history: History,
+    /// All promises that were broken.
+    pub violations: Vec<Violation>,
+}
+
+impl Outcome {
+    /// Why the life was bad, for people: every broken promise, and the story of the first one. `None` where none was broken.
+    pub fn complaint(&self) -> Option<String> {
+        let first = self.violations.first()?;
+        let others: Vec<String> = self.violations[1..].iter().take(9).map(|violation| format!("also: {:?} {:?} {:?}", violation.wrong, violation.message, violation.client)).collect();
+        let notes = self.history.notes.join("\n");
+        Some(format!("seed {}\n{}\n{}\n{notes}", self.seed, first.told(&self.history), others.join("\n")))
+    }
+}
+
+/// Lives one life. With a planted fault the verdict should be bad.
+pub fn run(seed: u64, fault: Option<PlantedFault>) -> Outcome {
+    let mut world = world::World::new(seed, fault);
+    world.run();
+    let history = std::mem::take(&mut world.history);
+    let violations = judge(&history);
+    Outcome { seed, history, violations }
+}
+
+/// The seeds of a series: `count` of them, drawn from `base`.
+pub fn seeds(base: u64, count: usize) -> impl Iterator<Item = u64> {
+    let mut rng = rng::Rng::new(base);
+    // Small enough to be typed.
+    (0..count).map(move |_| rng.next_u64() >> 24)
+}

@@ -1,0 +1,766 @@
+//! The simulated world: picks the next due thing, lets it happen, drains what follows.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use columba_broker::{
+    Config,
+    commons::LocalCommons,
+    durable::State,
+    placement::Placement,
+    seam::Gone,
+};
+use columba_proto::Time;
+
+use super::{
+    agenda::{Agenda, Due},
+    client::{Client, PublishPlan, Scene, WillPlan},
+    faults::PlantedFault,
+    host::{Host, Wish},
+    journal::{Journal, Medium, StartError, interrupt_checkpoint},
+    network::{Pipe, random_pipe},
+    plan::{Odds, Operation, vocabulary},
+    rng::Rng,
+};
+use crate::model::{ClientInfo, ClientNo, Difference, Fact, FilterNo, History, LinkNo, Micros, SubscriptionInfo};
+
+/// Simulated clocks begin here: a Tuesday in November 2026.
+const EPOCH_MS: u64 = 1_795_000_000_000;
+
+/// The longest a drained run may take.
+const DRAIN_MOST: Micros = 300_000_000;
+
+/// One connection.
+struct Link {
+    client: ClientNo,
+    up: Pipe,
+    down: Pipe,
+    /// The client still uses it.
+    in_use: bool,
+    /// The network has lost it: nothing more gets through.
+    broken: bool,
+    /// What follows the client's last byte.
+    after: After,
+    /// A DISCONNECT is among what the client has written.
+    said_goodbye: bool,
+}
+
+/// What the broker's end sees behind the last byte of the client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum After {
+    /// More may come.
+    More,
+    /// The end of the stream.
+    End,
+    /// Nothing, not even that: the client has vanished.
+    Silence,
+}
+
+/// A world from its birth to its verdict.
+pub(crate) struct World {
+    pub(crate) history: History,
+    rng: Rng,
+    odds: Odds,
+    config: Arc<Config>,
+    medium: Medium,
+    host: Option<Host>,
+    clients: Vec<Client>,
+    links: BTreeMap<LinkNo, Link>,
+    /// Whose a connection is, by its number.
+    owners: Vec<ClientNo>,
+    agenda: Agenda,
+    now: Micros,
+    ticks: Vec<Option<Micros>>,
+    turns: Vec<bool>,
+    checkpoint_is_planned: bool,
+    operations: usize,
+    draining: Option<Micros>,
+    fault: Option<PlantedFault>,
+    key: [u8; 16],
+    refused: bool,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, fault: Option<PlantedFault>) -> Self {
+        let mut rng = Rng::new(seed);
+        let odds = Odds::draw(&mut rng);
+        let medium = Medium::new(&mut rng);
+        medium.disk.ignore_syncs(fault == Some(PlantedFault::LostSync));
+        let mut config = Config::default();
+        config.receive_maximum = rng.pick(&[2, 20, 1024]);
+        config.inflight = rng.pick(&[1, 5, 100]);
+        config.deliver_ahead_max = rng.pick(&[200, 2_000, 256 * 1024]);
+        let key = u128::from(rng.next_u64()).to_le_bytes();
+        let shards = usize::from(odds.shards);
+        let mut world = Self {
+            history: History { vocabulary: vocabulary(), ..History::default() },
+            odds,
+            config: Arc::new(config),
+            medium,
+            host: None,
+            clients: Vec::new(),
+            links: BTreeMap::new(),
+            owners: Vec::new(),
+            agenda: Agenda::default(),
+            now: 0,
+            ticks: vec![None; shards],
+            turns: vec![false; shards],
+            checkpoint_is_planned: false,
+            operations: 0,
+            draining: None,
+            fault,
+            key,
+            refused: false,
+            rng,
+        };
+        for number in 0..world.odds.clients + world.odds.workers {
+            let is_worker = number >= world.odds.clients;
+            let habits = Odds::habits(&mut world.rng, is_worker);
+            world.add_client(if is_worker { format!("worker-{number}") } else { format!("client-{number}") }, habits);
+        }
+        world
+    }
+
+    fn add_client(&mut self, id: String, habits: super::client::Habits) -> ClientNo {
+        let no = ClientNo(u16::try_from(self.clients.len()).expect("few clients"));
+        let hears_session_present = habits.version.has_session_present();
+        self.history.clients.push(ClientInfo { id: id.clone(), expiry: habits.expiry, hears_session_present });
+        self.clients.push(Client::new(no, id, habits));
+        let at = self.now + self.rng.below(self.odds.pace);
+        self.agenda.add(at, Due::Operation(no));
+        no
+    }
+
+    /// Runs to the end; what happened is in the history.
+    pub(crate) fn run(&mut self) {
+        self.start();
+        self.run_until_quiet();
+        if !self.refused && self.rng.chance(1, 3) {
+            self.crash();
+            self.look_again();
+            self.run_until_quiet();
+        }
+        self.probe();
+        self.run_until_quiet();
+        self.last_look();
+    }
+
+    fn fact(&mut self, fact: Fact) {
+        self.history.add(self.now, fact);
+    }
+
+    fn run_until_quiet(&mut self) {
+        while !self.refused {
+            let Some((at, due)) = self.agenda.pop() else { return };
+            self.now = self.now.max(at);
+            if let Some(host) = &mut self.host {
+                host.set_now(Time(EPOCH_MS + self.now / 1_000));
+            }
+            if due == Due::Drain {
+                if self.drain_step() {
+                    return;
+                }
+            } else {
+                self.happen(due);
+            }
+            self.grant();
+            if self.draining.is_some_and(|since| self.now > since + DRAIN_MOST) {
+                self.fact(Fact::Differs { what: Difference::NeverQuiet });
+                self.refused = true;
+            }
+        }
+    }
+
+    fn happen(&mut self, due: Due) {
+        match due {
+            Due::Operation(client) => self.operation(client),
+            Due::Answer(client, link) => self.answer(client, link),
+            Due::Up(link) => self.up(link),
+            Due::Down(link) => self.down(link),
+            Due::ClientHears(link) => self.client_hears(link),
+            Due::BrokerHears(link, gone) => self.broker_hears(link, gone),
+            Due::TurnEnd(shard) => {
+                self.turns[shard] = false;
+                self.end_turn(shard);
+            }
+            Due::Mail(shard) => self.on_shard(shard, |host| host.deliver_mail(shard)),
+            Due::Loaded { shard, session, after, count } => {
+                let loaded = self.host.as_ref().and_then(|host| host.journal.load(session, after, count));
+                if let Some(loaded) = loaded {
+                    self.on_shard(shard, |host| host.loaded(shard, loaded));
+                }
+            }
+            Due::Tick(shard) => {
+                self.ticks[shard] = None;
+                self.on_shard(shard, |host| host.with(shard, |shard, cx| shard.tick(cx)));
+            }
+            Due::Commit => self.commit(),
+            Due::SyncEnd => self.sync_end(),
+            Due::TellSynced(shard) => {
+                let news = self.host.as_mut().and_then(|host| host.journal.take_synced(shard));
+                if let Some(seq) = news {
+                    self.on_shard(shard, |host| host.synced(shard, seq));
+                }
+            }
+            Due::Checkpoint => self.checkpoint(),
+            Due::Crash => self.crash(),
+            Due::Start => self.start(),
+            Due::Drain => {}
+        }
+    }
+}
+
+/// The server process.
+impl World {
+    /// Gives a shard something, and ends its turn now or a little later.
+    fn on_shard(&mut self, shard: usize, act: impl FnOnce(&mut Host)) {
+        let Some(host) = &mut self.host else { return };
+        act(host);
+        if self.turns[shard] {
+            return;
+        }
+        if self.rng.chance(1, self.odds.lazy_turns) {
+            self.turns[shard] = true;
+            let at = self.now + self.rng.below(400);
+            self.agenda.add(at, Due::TurnEnd(shard));
+        } else {
+            self.end_turn(shard);
+        }
+    }
+
+    fn end_turn(&mut self, shard: usize) {
+        if let Some(host) = &mut self.host {
+            host.end_turn(shard);
+        }
+    }
+
+    /// Does what the host wishes, and plans what it needs.
+    fn grant(&mut self) {
+        while let Some(wish) = self.host.as_mut().and_then(|host| host.wishes.pop_front()) {
+            match wish {
+                Wish::Bytes { link, bytes } => self.send_down(link, bytes),
+                Wish::Closed { link } => self.broker_closed(link),
+                Wish::Mail { shard } => {
+                    let at = self.now + self.rng.below(200);
+                    self.agenda.add(at, Due::Mail(shard));
+                }
+                Wish::Load { shard, session, after, count } => {
+                    let at = self.now + self.rng.below(2_000);
+                    self.agenda.add(at, Due::Loaded { shard, session, after, count });
+                }
+            }
+        }
+        let Some(host) = &mut self.host else { return };
+        for shard in 0..host.shards() {
+            let wake = host.next_wake(shard).map(|at| at.0.saturating_sub(EPOCH_MS) * 1_000);
+            if let Some(wake) = wake.filter(|wake| self.ticks[shard].is_none_or(|planned| *wake < planned)) {
+                self.ticks[shard] = Some(wake);
+                self.agenda.add(wake.max(self.now), Due::Tick(shard));
+            }
+        }
+        if host.journal.can_commit() && !host.journal.commit_is_planned {
+            host.journal.commit_is_planned = true;
+            let at = self.now + self.rng.below(150);
+            self.agenda.add(at, Due::Commit);
+        }
+    }
+
+    fn commit(&mut self) {
+        let Some(host) = &mut self.host else { return };
+        host.journal.commit_is_planned = false;
+        if !host.journal.can_commit() {
+            return;
+        }
+        match host.journal.write() {
+            Some(commit) => {
+                self.fact(Fact::Written { commit: commit.0 });
+                let at = self.now + 30 + self.rng.below(self.odds.sync);
+                self.agenda.add(at, Due::SyncEnd);
+            }
+            None => self.journal_failed(),
+        }
+    }
+
+    fn sync_end(&mut self) {
+        let Some(host) = &mut self.host else { return };
+        match host.journal.sync() {
+            Some(commit) => {
+                let told: Vec<usize> = (0..host.shards()).filter(|&shard| host.journal.has_news(shard)).collect();
+                self.fact(Fact::Synced { commit: commit.0 });
+                self.plan_checkpoint();
+                for shard in told {
+                    let at = self.now + self.rng.below(100);
+                    self.agenda.add(at, Due::TellSynced(shard));
+                }
+            }
+            None => self.journal_failed(),
+        }
+    }
+
+    /// No fault of the disk is planted outside crashes, so this is one of the store.
+    fn journal_failed(&mut self) {
+        let why = self.host.as_mut().and_then(|host| host.journal.failed.take());
+        self.history.notes.extend(why);
+        self.fact(Fact::Differs { what: Difference::JournalFailed });
+        self.refused = true;
+    }
+
+    /// A checkpoint follows some time behind the commits that it takes in.
+    fn plan_checkpoint(&mut self) {
+        if let Some(most) = self.odds.checkpoint.filter(|_| !self.checkpoint_is_planned) {
+            self.checkpoint_is_planned = true;
+            let at = self.now + self.rng.between(100, most);
+            self.agenda.add(at, Due::Checkpoint);
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        self.checkpoint_is_planned = false;
+        let Some(host) = &mut self.host else { return };
+        let dies = self.draining.is_none() && self.rng.chance(1, 40);
+        if dies {
+            interrupt_checkpoint(&self.medium, &mut self.rng);
+        }
+        let most = self.rng.pick(&[1, 5, 1_000]);
+        match host.journal.checkpoint(most, dies, &mut self.rng) {
+            Ok(commit) => self.fact(Fact::Checkpoint { commit: commit.0 }),
+            Err(_) if dies => {}
+            Err(why) => {
+                self.history.notes.push(why);
+                self.journal_failed();
+            }
+        }
+        if dies {
+            self.crash();
+        }
+    }
+
+    /// The process ends at once. Whether the power goes too is drawn: then unsynced bytes are kept, lost or torn.
+    fn crash(&mut self) {
+        if self.host.take().is_none() {
+            return;
+        }
+        self.fact(Fact::Crashed);
+        self.agenda.end_process();
+        if self.rng.chance(1, 4) && self.fault != Some(PlantedFault::LostSync) {
+            self.medium.disk.kill();
+        } else {
+            self.medium.disk.crash(self.rng.next_u64());
+        }
+        self.ticks.fill(None);
+        self.turns.fill(false);
+        let links: Vec<LinkNo> = self.links.keys().copied().collect();
+        for link in links {
+            self.sever(link);
+        }
+        let at = self.now + self.rng.pick(&[100, 5_000, 700_000]);
+        self.agenda.add(at, Due::Start);
+    }
+
+    /// The broker's end is gone; what is in the network may still arrive.
+    fn sever(&mut self, no: LinkNo) {
+        let Some(link) = self.links.get_mut(&no) else { return };
+        link.up.clear();
+        link.down.break_off(&mut self.rng);
+        if link.in_use {
+            let at = self.now.max(link.down.next_due().unwrap_or(0)) + self.rng.below(20_000);
+            self.agenda.add(at, Due::ClientHears(no));
+        } else {
+            self.links.remove(&no);
+        }
+    }
+
+    /// Starts the server on what is on the disk.
+    fn start(&mut self) {
+        if self.host.is_some() {
+            return;
+        }
+        if self.history.facts.len() > 10 && self.rng.chance(1, 5) {
+            self.medium.disk.cut_power_after(self.rng.below(6));
+        }
+        let (journal, state) = match Journal::start(self.medium.clone(), self.turns.len()) {
+            Ok(started) => started,
+            Err(StartError::Power) => {
+                self.medium.disk.crash(self.rng.next_u64());
+                let at = self.now + 1_000;
+                self.agenda.add(at, Due::Start);
+                return;
+            }
+            Err(StartError::Refused(why)) => {
+                self.history.notes.push(why);
+                self.fact(Fact::Differs { what: Difference::RecoveryRefused });
+                self.refused = true;
+                return;
+            }
+        };
+        // The power holds from here on, whatever was left of the countdown.
+        self.medium.disk.cut_power_after(u64::MAX / 2);
+        let shared = LocalCommons::new(Placement::new(self.key, self.odds.lanes, self.odds.shards), self.rng.next_u64());
+        let now = Time(EPOCH_MS + self.now / 1_000);
+        let mut host = Host::new(&self.config, shared, journal, self.fault, &mut self.rng, now);
+        host.restore(state);
+        self.host = Some(host);
+        if !self.history.facts.is_empty() {
+            self.fact(Fact::Recovered);
+        }
+        for shard in 0..self.turns.len() {
+            self.end_turn(shard);
+        }
+        self.checkpoint_is_planned = false;
+        self.plan_checkpoint();
+    }
+}
+
+/// The network.
+impl World {
+    fn send_down(&mut self, no: LinkNo, bytes: Vec<u8>) {
+        let Some(link) = self.links.get_mut(&no) else { return };
+        if link.in_use && !link.broken {
+            if let Some(due) = link.down.push(self.now, bytes, &mut self.rng) {
+                self.agenda.add(due, Due::Down(no));
+            }
+        } else if let Some(host) = &mut self.host {
+            // Nobody reads there any more; the kernel swallows it.
+            host.drained(no, bytes.len());
+        }
+    }
+
+    fn up(&mut self, no: LinkNo) {
+        let Some(link) = self.links.get_mut(&no) else { return };
+        let Some(host) = &mut self.host else { return };
+        let Some(shard) = host.shard_of(no) else { return };
+        if !host.wants_reading(no) {
+            let at = self.now + 500;
+            self.agenda.add(at, Due::Up(no));
+            return;
+        }
+        let Some(bytes) = link.up.pop(self.now) else { return };
+        let (is_last, said_goodbye, client) = (link.up.is_empty(), link.said_goodbye, link.client);
+        if let Some(due) = link.up.next_due() {
+            self.agenda.add(due, Due::Up(no));
+        } else if link.after == After::End {
+            let at = self.now + self.rng.below(300);
+            self.agenda.add(at, Due::BrokerHears(no, Gone::ByPeer));
+        }
+        if is_last && said_goodbye {
+            self.fact(Fact::DisconnectRead { client, link: no });
+        }
+        self.on_shard(shard, |host| {
+            host.receive(no, &bytes);
+        });
+    }
+
+    fn down(&mut self, no: LinkNo) {
+        let Some(link) = self.links.get_mut(&no) else { return };
+        let Some(bytes) = link.down.pop(self.now) else { return };
+        if let Some(due) = link.down.next_due() {
+            self.agenda.add(due, Due::Down(no));
+        }
+        let client = link.client;
+        if let Some(host) = &mut self.host {
+            host.drained(no, bytes.len());
+        }
+        self.with_client(client, |client, scene| {
+            if client.link() == Some(no) {
+                client.received(scene, &bytes);
+            }
+        });
+    }
+
+    /// The broker has closed its end.
+    fn broker_closed(&mut self, no: LinkNo) {
+        self.fact(Fact::BrokerLost { client: self.owners[no.0 as usize], link: no });
+        let Some(link) = self.links.get_mut(&no) else { return };
+        link.up.clear();
+        let last = link.down.last_due().unwrap_or(self.now);
+        let at = last.max(self.now) + self.rng.below(2_000);
+        self.agenda.add(at, Due::ClientHears(no));
+    }
+
+    fn client_hears(&mut self, no: LinkNo) {
+        let Some(link) = self.links.remove(&no) else { return };
+        self.with_client(link.client, |client, scene| {
+            if client.link() == Some(no) {
+                client.lost(scene);
+            }
+        });
+    }
+
+    fn broker_hears(&mut self, no: LinkNo, gone: Gone) {
+        let Some(host) = &mut self.host else { return };
+        let Some(shard) = host.shard_of(no) else { return };
+        self.on_shard(shard, |host| host.closed(no, gone));
+        self.fact(Fact::BrokerLost { client: self.owners[no.0 as usize], link: no });
+        if self.links.get(&no).is_some_and(|link| !link.in_use) {
+            self.links.remove(&no);
+        }
+    }
+
+    /// The client's end is closed or lost.
+    fn let_go(&mut self, client: ClientNo, after: After) {
+        let Some(no) = self.clients[usize::from(client.0)].link() else { return };
+        self.with_client(client, |client, scene| client.lost(scene));
+        let Some(link) = self.links.get_mut(&no) else { return };
+        link.in_use = false;
+        link.after = after;
+        let unread = link.down.len();
+        link.down.clear();
+        let idle = link.up.is_empty();
+        let Some(host) = &mut self.host else {
+            self.links.remove(&no);
+            return;
+        };
+        host.drained(no, unread);
+        if after == After::End && idle {
+            let at = self.now + self.rng.below(1_000);
+            self.agenda.add(at, Due::BrokerHears(no, Gone::ByPeer));
+        }
+    }
+
+    /// The network loses the connection; each side learns it in its own time.
+    fn cut(&mut self, no: LinkNo) {
+        let Some(link) = self.links.get_mut(&no) else { return };
+        link.broken = true;
+        link.up.break_off(&mut self.rng);
+        link.down.break_off(&mut self.rng);
+        let (one, other) = (self.now + self.rng.below(30_000), self.now + self.rng.below(30_000));
+        self.agenda.add(one, Due::ClientHears(no));
+        self.agenda.add(other, Due::BrokerHears(no, Gone::Failed));
+    }
+
+    /// Lets a client act, and sends what it says.
+    fn with_client(&mut self, no: ClientNo, act: impl FnOnce(&mut Client, &mut Scene<'_>)) {
+        let client = &mut self.clients[usize::from(no.0)];
+        let owed = client.owes_answers();
+        let mut scene = Scene { now: self.now, history: &mut self.history };
+        act(client, &mut scene);
+        let out = client.take_out();
+        let Some(link) = client.link() else { return };
+        if let Some(slow) = client.habits.slow.filter(|_| !owed && client.owes_answers()) {
+            let at = self.now + self.rng.below(slow);
+            self.agenda.add(at, Due::Answer(no, link));
+        }
+        if out.is_empty() {
+            return;
+        }
+        let Some(there) = self.links.get_mut(&link) else { return };
+        if there.broken {
+            return;
+        }
+        if let Some(due) = there.up.push(self.now, out, &mut self.rng) {
+            self.agenda.add(due, Due::Up(link));
+        }
+    }
+
+    fn answer(&mut self, no: ClientNo, link: LinkNo) {
+        if self.clients[usize::from(no.0)].link() != Some(link) {
+            return;
+        }
+        let count = 1 + self.rng.index(4);
+        self.with_client(no, |client, _| client.answer(count));
+        let client = &self.clients[usize::from(no.0)];
+        if let Some(slow) = client.habits.slow.filter(|_| client.owes_answers()) {
+            let at = self.now + self.rng.below(slow);
+            self.agenda.add(at, Due::Answer(no, link));
+        }
+    }
+}
+
+/// What clients do.
+impl World {
+    fn operation(&mut self, no: ClientNo) {
+        if self.draining.is_some() {
+            return;
+        }
+        if self.operations >= self.odds.operations {
+            self.begin_to_drain();
+            return;
+        }
+        let client = &self.clients[usize::from(no.0)];
+        let operation = match client.link() {
+            None if self.host.is_none() => Operation::Rest,
+            None => Operation::Connect,
+            Some(_) if client.is_open() => self.odds.operation(&mut self.rng),
+            Some(_) if self.rng.chance(1, 20) => Operation::Cut,
+            Some(_) => Operation::Rest,
+        };
+        let rests = operation == Operation::Rest;
+        if !rests {
+            self.operations += 1;
+            self.act(no, operation);
+            if self.rng.chance(self.odds.crash, 1_000) {
+                let at = self.now + self.rng.below(2_000);
+                self.agenda.add(at, Due::Crash);
+            }
+        }
+        let pause = if rests {
+            10 * self.odds.pace
+        } else if self.rng.chance(1, 60) { self.rng.pick(&[1_000_000, 8_000_000, 40_000_000]) } else { self.odds.pace };
+        let at = self.now + 1 + self.rng.below(pause);
+        self.agenda.add(at, Due::Operation(no));
+    }
+
+    fn act(&mut self, no: ClientNo, operation: Operation) {
+        let habits = self.clients[usize::from(no.0)].habits;
+        match operation {
+            Operation::Connect => {
+                let clean = self.rng.chance(1, 25) && habits.version.has_properties();
+                self.connect(no, clean);
+            }
+            Operation::Publish => {
+                for _ in 0..self.rng.pick(&[1, 1, 1, 2, 5]) {
+                    let plan = self.odds.publish(&mut self.rng);
+                    self.with_client(no, |client, scene| client.publish(scene, plan));
+                }
+            }
+            Operation::Subscribe => {
+                let asked = Odds::subscribe(&mut self.rng, &habits);
+                self.with_client(no, |client, scene| client.subscribe(scene, &asked));
+            }
+            Operation::Unsubscribe => {
+                let filters = self.clients[usize::from(no.0)].filters.clone();
+                if !filters.is_empty() {
+                    let filter: FilterNo = self.rng.pick(&filters);
+                    self.with_client(no, |client, scene| client.unsubscribe(scene, &[filter]));
+                }
+            }
+            Operation::Disconnect => {
+                let keeps_will = self.rng.chance(1, 4);
+                let link = self.clients[usize::from(no.0)].link();
+                self.with_client(no, |client, scene| client.disconnect(scene, keeps_will));
+                if let Some(link) = link.and_then(|link| self.links.get_mut(&link)) {
+                    link.said_goodbye = true;
+                }
+                self.let_go(no, After::End);
+            }
+            Operation::Cut => {
+                if let Some(link) = self.clients[usize::from(no.0)].link() {
+                    self.cut(link);
+                }
+            }
+            Operation::Vanish => self.let_go(no, After::Silence),
+            Operation::TakeOver => {
+                self.let_go(no, After::Silence);
+                self.connect(no, false);
+            }
+            Operation::Ping => self.with_client(no, |client, _| client.ping()),
+            Operation::Rest => {}
+        }
+    }
+
+    fn connect(&mut self, no: ClientNo, clean: bool) {
+        let Some(host) = &mut self.host else { return };
+        let link = LinkNo(u32::try_from(self.owners.len()).expect("few connections"));
+        self.owners.push(no);
+        let room = self.rng.pick(&[64, 2_000, 65_536]);
+        host.open(link, room);
+        self.links.insert(
+            link,
+            Link {
+                client: no,
+                up: random_pipe(&mut self.rng),
+                down: random_pipe(&mut self.rng),
+                in_use: true,
+                broken: false,
+                after: After::More,
+                said_goodbye: false,
+            },
+        );
+        let will = if self.draining.is_none() && self.rng.chance(1, 3) { Some(self.plan_will(no)) } else { None };
+        self.with_client(no, |client, scene| client.connect(scene, link, clean, will));
+    }
+
+    fn plan_will(&mut self, no: ClientNo) -> WillPlan {
+        let plan = PublishPlan { expires: false, empty: false, ..self.odds.publish(&mut self.rng) };
+        let client = &mut self.clients[usize::from(no.0)];
+        let delay = if client.habits.version.has_properties() { self.rng.pick(&[0, 0, 1, 10]) } else { 0 };
+        WillPlan { message: client.new_message(&mut self.history, plan, Some(delay)), delay }
+    }
+}
+
+/// The end.
+impl World {
+    fn begin_to_drain(&mut self) {
+        self.fact(Fact::Draining);
+        self.look_again();
+    }
+
+    /// Brings every lasting client back and waits until nobody has anything left to say; true once that is so.
+    fn drain_step(&mut self) -> bool {
+        let mut at_rest = self.host.is_some();
+        for index in 0..self.clients.len() {
+            let client = &self.clients[index];
+            let (no, lasting) = (client.no, client.habits.expiry > 0);
+            if client.link().is_none() && lasting {
+                self.connect(no, false);
+                at_rest = false;
+            } else if client.link().is_some() {
+                at_rest &= client.is_open() && client.is_at_rest();
+            }
+        }
+        if at_rest && !self.agenda.has_work() {
+            return true;
+        }
+        self.agenda.add(self.now + 20_000, Due::Drain);
+        false
+    }
+
+    /// A stranger subscribes to everything: what is retained?
+    fn probe(&mut self) {
+        let habits = super::client::Habits {
+            version: columba_proto::Version::V5,
+            expiry: 0,
+            always_clean: true,
+            receive_maximum: None,
+            window: 10,
+            slow: None,
+            keep_alive: 0,
+            worker: None,
+        };
+        let no = self.add_client("probe".into(), habits);
+        self.connect(no, true);
+        self.look_again();
+        self.run_until_quiet();
+        let asked = SubscriptionInfo { filter: FilterNo(3), qos: 2, no_local: false, retain_as_published: false, wants_retained: true };
+        self.with_client(no, |client, scene| client.subscribe(scene, &[asked]));
+        self.look_again();
+    }
+
+    fn look_again(&mut self) {
+        self.draining = Some(self.now);
+        self.agenda.add(self.now + 1_000, Due::Drain);
+    }
+
+    /// The state of the shards must be the fold of what is on disk, and nothing may be left over.
+    fn last_look(&mut self) {
+        if self.refused {
+            return;
+        }
+        let Some(host) = &mut self.host else { return };
+        let Some(state) = host.journal.state() else {
+            self.fact(Fact::Differs { what: Difference::RecoveryRefused });
+            return;
+        };
+        let differs = host.differs(&state);
+        let left_over = left_over(&state, &self.clients);
+        if differs {
+            self.fact(Fact::Differs { what: Difference::StateIsNotItsFold });
+        }
+        for client in left_over {
+            self.fact(Fact::Differs { what: Difference::QueueNotEmpty(client) });
+        }
+    }
+}
+
+/// Connected clients for which the state still has messages.
+fn left_over(state: &State, clients: &[Client]) -> Vec<ClientNo> {
+    let mut found = Vec::new();
+    for session in state.sessions.values() {
+        let client = clients.iter().find(|client| client.id() == &*session.client_id);
+        if let Some(client) = client.filter(|client| client.is_open())
+            && !(session.queue.is_empty() && session.in_flight.is_empty() && session.received.is_empty())
+        {
+            found.push(client.no);
+        }
+    }
+    found
+}
