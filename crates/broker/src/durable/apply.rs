@@ -322,7 +322,6 @@ impl State {
             self.deliver(
                 target.session,
                 delivery(id, Arc::clone(message), target),
-                false,
             );
         }
         if sets_retained {
@@ -331,7 +330,7 @@ impl State {
     }
 
     /// Puts a message into a queue, or where an earlier record of this commit says that it has gone from there.
-    fn deliver(&mut self, mut session: SessionNo, mut it: Delivery, mut moved: bool) {
+    fn deliver(&mut self, mut session: SessionNo, mut it: Delivery) {
         loop {
             if self.early.acks.remove(&(session, it.id)) {
                 return;
@@ -341,12 +340,11 @@ impl State {
             };
             session = target.session;
             it = delivery(it.id, it.message, &target);
-            moved = true;
         }
         match self.sessions.get_mut(&session) {
             Some(owner) => {
-                // A moved message can meet itself in the store.
-                if let Some(cold) = owner.cold.as_mut().filter(|_| moved) {
+                // The next checkpoint takes it into the store, where it can meet itself.
+                if let Some(cold) = owner.cold.as_mut().filter(|cold| it.id <= cold.up_to) {
                     cold.acked.insert(it.id);
                 }
                 owner.queue.insert(it.id, it);
@@ -377,7 +375,6 @@ impl State {
             self.deliver(
                 target.session,
                 delivery(message, queued.message, target),
-                true,
             );
         } else if let Some(before) = self.cold_moves.remove(&(from, message)) {
             self.early

@@ -160,7 +160,7 @@ impl State {
                 let here = loaded
                     .entries
                     .into_iter()
-                    .filter(|entry| !part.acked.contains(&entry.id));
+                    .filter(|entry| entry.id <= part.up_to && !part.acked.contains(&entry.id));
                 session.queue.extend(here.map(|entry| (entry.id, entry)));
             }
         }
@@ -319,7 +319,10 @@ fn find_queues(cold: &dyn ColdRead, state: &mut State) -> Result<(), RecoverErro
             .sessions
             .get_mut(&no)
             .ok_or(ColdError::SessionMissing(no))?
-            .cold = Some(ColdQueue::default());
+            .cold = Some(ColdQueue {
+            up_to: MessageId(state.highest),
+            ..ColdQueue::default()
+        });
         from = behind_session(no);
     }
     Ok(())

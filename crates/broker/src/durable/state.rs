@@ -97,6 +97,8 @@ pub struct Exchanges {
 pub struct ColdQueue {
     /// What stands there and is not to be taken from there any more: settled, dropped or moved since, or already in the queue in memory.
     pub acked: BTreeSet<MessageId>,
+    /// What stands there above this came with a later checkpoint, and is in memory.
+    pub up_to: MessageId,
 }
 
 /// A will.

@@ -24,8 +24,10 @@ pub(crate) struct Queue {
 struct Cold {
     /// Everything up to here has been read.
     read_to: MessageId,
-    /// Read, but not to be queued: settled since the last checkpoint, or in flight.
+    /// Read, but not to be queued: settled since the last checkpoint, in flight, or in memory already.
     skip: BTreeSet<MessageId>,
+    /// What stands in the store above this came there after the restart, from memory.
+    up_to: MessageId,
     /// A window has been asked for.
     loading: bool,
 }
@@ -44,9 +46,9 @@ pub(crate) enum Front {
 }
 
 impl Queue {
-    /// The queue as recovered: `skip` are the messages that the cold store may still hold although they are not to be queued.
-    pub(crate) fn recovered(hot: Vec<Delivery>, cold: Option<BTreeSet<MessageId>>) -> Self {
-        let cold = cold.map(|skip| Box::new(Cold { read_to: MessageId(0), skip, loading: false }));
+    /// The queue as recovered: the messages that the cold store may still hold although they are not to be queued, and the newest that can come from there.
+    pub(crate) fn recovered(hot: Vec<Delivery>, cold: Option<(BTreeSet<MessageId>, MessageId)>) -> Self {
+        let cold = cold.map(|(skip, up_to)| Box::new(Cold { read_to: MessageId(0), skip, up_to, loading: false }));
         let bytes = hot.iter().map(|delivery| delivery.message.size()).sum();
         Self { hot: hot.into(), bytes, cold }
     }
@@ -68,6 +70,10 @@ impl Queue {
     /// Puts a message into its place: at the back, but for one that another shard accepted a moment ago.
     pub(crate) fn push(&mut self, delivery: Delivery) {
         self.bytes += delivery.message.size();
+        if let Some(cold) = self.cold.as_mut().filter(|cold| cold.read_to < delivery.id && delivery.id <= cold.up_to) {
+            // An old message, moved here from another session: the next checkpoint takes it into the store, where it can meet itself.
+            cold.skip.insert(delivery.id);
+        }
         match self.hot.back() {
             Some(last) if last.id > delivery.id => {
                 let place = self.hot.partition_point(|queued| queued.id < delivery.id);
@@ -106,8 +112,9 @@ impl Queue {
         if let Some(newest) = entries.last() {
             cold.read_to = newest.id;
         }
-        let fresh: Vec<_> = entries.into_iter().filter(|entry| !cold.skip.remove(&entry.id)).collect();
-        if last {
+        let is_last = last || cold.read_to >= cold.up_to;
+        let fresh: Vec<_> = entries.into_iter().filter(|entry| entry.id <= cold.up_to && !cold.skip.remove(&entry.id)).collect();
+        if is_last {
             self.cold = None;
         }
         for delivery in fresh {
@@ -165,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_cold_part_comes_before_what_is_in_memory_and_skips_what_was_settled() {
-        let mut queue = Queue::recovered(vec![delivery(9)], Some([MessageId(2)].into()));
+        let mut queue = Queue::recovered(vec![delivery(9)], Some(([MessageId(2)].into(), MessageId(8))));
 
         assert_eq!(queue.front(), Front::Load(MessageId(0)));
         assert_eq!(queue.front(), Front::Loading);
@@ -175,8 +182,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_later_checkpoint_put_into_the_store_is_in_memory_already() {
+        let mut queue = Queue::recovered(vec![delivery(9)], Some((BTreeSet::new(), MessageId(8))));
+        assert_eq!(queue.front(), Front::Load(MessageId(0)));
+
+        queue.loaded(vec![delivery(1), delivery(9), delivery(10)], false);
+
+        assert_eq!(ids(&mut queue), [1, 9]);
+        assert_eq!(queue.front(), Front::Empty);
+    }
+
+    #[test]
     fn behind_the_last_window_memory_goes_on() {
-        let mut queue = Queue::recovered(vec![delivery(9)], Some(BTreeSet::new()));
+        let mut queue = Queue::recovered(vec![delivery(9)], Some((BTreeSet::new(), MessageId(8))));
         assert_eq!(queue.front(), Front::Load(MessageId(0)));
 
         queue.loaded(vec![delivery(1)], true);

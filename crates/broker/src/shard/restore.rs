@@ -61,7 +61,7 @@ impl Shard {
                 session.sender.restore(packet_id, sending);
             }
         }
-        session.queue = Queue::recovered(queue.into_values().collect(), cold.map(|cold| cold.acked));
+        session.queue = Queue::recovered(queue.into_values().collect(), cold.map(|cold| (cold.acked, cold.up_to)));
         for (packet_id, message) in received {
             session.receiver_bytes += message.size();
             session.receiver.store(packet_id, message);
