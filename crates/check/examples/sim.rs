@@ -48,7 +48,11 @@ fn one(seed: u64, verbose: bool, fault: Option<PlantedFault>) -> ExitCode {
         }
     }
     let messages = outcome.history.messages.len();
-    println!("seed {seed}: {} facts, {messages} messages, fingerprint {:016x}", outcome.history.facts.len(), outcome.history.fingerprint());
+    println!(
+        "seed {seed}: {} facts, {messages} messages, fingerprint {:016x}",
+        outcome.history.facts.len(),
+        outcome.history.fingerprint()
+    );
     match outcome.complaint() {
         None => {
             println!("all promises were kept");
@@ -69,7 +73,12 @@ fn many(base: u64, count: usize, fault: Option<PlantedFault>) -> ExitCode {
             Ok(outcome) => {
                 if let Some(first) = outcome.violations.first() {
                     bad.push(seed);
-                    println!("seed {seed}: {:?} and {} more {}", first.wrong, outcome.violations.len() - 1, outcome.history.notes.join("; "));
+                    println!(
+                        "seed {seed}: {:?} and {} more {}",
+                        first.wrong,
+                        outcome.violations.len() - 1,
+                        outcome.history.notes.join("; ")
+                    );
                 }
             }
             Err(_) => {

@@ -22,9 +22,11 @@ pub(crate) struct Got {
     pub(crate) first: Step,
     /// The last with RETAIN 1.
     pub(crate) last_retained: Step,
-    /// The highest and lowest QoS.
+    /// The highest and lowest QoS of all.
     pub(crate) highest: u8,
     pub(crate) lowest: u8,
+    /// The lowest QoS of those with RETAIN 0.
+    pub(crate) lowest_live: u8,
 }
 
 impl Got {
@@ -47,7 +49,8 @@ pub(crate) struct Copies {
 impl Copies {
     pub(crate) fn count(history: &History) -> Self {
         let messages = history.messages.len();
-        let mut all = Self { messages, got: vec![Got { lowest: u8::MAX, ..Got::default() }; messages * history.clients.len()], crashes: 0 };
+        let mut all =
+            Self { messages, got: vec![Got { lowest: u8::MAX, lowest_live: u8::MAX, ..Got::default() }; messages * history.clients.len()], crashes: 0 };
         for (step, &(_, fact)) in history.facts.iter().enumerate() {
             if let Fact::HandedOver { client, message, qos, retain, dup } = fact {
                 let got = &mut all.got[usize::from(client.0) * messages + message.0 as usize];
@@ -61,6 +64,7 @@ impl Copies {
                     got.retained_fresh += u16::from(!dup || qos == 2);
                     got.last_retained = step;
                 } else {
+                    got.lowest_live = got.lowest_live.min(qos);
                     got.live[usize::from(qos.min(2))] += 1;
                     got.fresh += u16::from(!dup);
                 }
@@ -79,11 +83,19 @@ impl Copies {
 /// Every pair of a client and a message, in a fixed order.
 pub(crate) fn pairs(history: &History) -> impl Iterator<Item = (ClientNo, MessageNo)> + use<> {
     let (clients, messages) = (history.clients.len(), history.messages.len());
-    (0_u16..).take(clients).flat_map(move |client| (0_u32..).take(messages).map(move |message| (ClientNo(client), MessageNo(message))))
+    (0_u16..)
+        .take(clients)
+        .flat_map(move |client| (0_u32..).take(messages).map(move |message| (ClientNo(client), MessageNo(message))))
 }
 
 /// Judges every pair.
-pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[Publication], copies: &Copies, wrong: &mut Vec<Violation>) {
+pub(crate) fn judge(
+    history: &History,
+    timelines: &[Timeline],
+    publications: &[Publication],
+    copies: &Copies,
+    wrong: &mut Vec<Violation>,
+) {
     for (client, message) in pairs(history) {
         let (info, publication) = (history.message(message), &publications[message.0 as usize]);
         if info.empty {
@@ -99,12 +111,16 @@ pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[P
             }
         }
         let due = matching()
-            .filter(|segment| !history.vocabulary.is_shared(segment.filter) && timeline.lives(segment) && must(segment, client, info, publication))
+            .filter(|segment| {
+                !history.vocabulary.is_shared(segment.filter)
+                    && timeline.lives(segment)
+                    && must(segment, client, info, publication)
+            })
             .map(|segment| segment.qos_low.min(info.qos))
             .max();
         match due {
             Some(qos) if qos > 0 && !got.any() => say(Wrong::Lost),
-            Some(qos) if got.live_total() > 0 && got.lowest < qos => say(Wrong::QosLowered),
+            Some(qos) if got.lowest_live < qos => say(Wrong::QosLowered),
             Some(_) | None => {}
         }
     }
@@ -113,7 +129,10 @@ pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[P
 /// Whether the publication was certainly accepted while the subscription was certainly in force.
 pub(crate) fn must(segment: &Segment, subscriber: ClientNo, info: &MessageInfo, publication: &Publication) -> bool {
     let (Some(sure_from), Some(by)) = (segment.sure_from, publication.by) else { return false };
-    sure_from <= publication.early && by <= segment.sure_to && !info.expires && !(segment.no_local && info.publisher == subscriber)
+    sure_from <= publication.early
+        && by <= segment.sure_to
+        && !info.expires
+        && !(segment.no_local && info.publisher == subscriber)
 }
 
 fn too_much<'a, I: Iterator<Item = &'a Segment>>(
@@ -149,7 +168,8 @@ fn too_much<'a, I: Iterator<Item = &'a Segment>>(
         return Some(Wrong::RetainFlag);
     }
     let asked_for_retained = matching().filter(|segment| history.subscription(segment.subscription).wants_retained).count();
-    let live_with_flag = matching().filter(|segment| history.subscription(segment.subscription).retain_as_published).count().min(1);
+    let live_with_flag =
+        matching().filter(|segment| history.subscription(segment.subscription).retain_as_published).count().min(1);
     let repeats = if got.lowest == 2 { 0 } else { usize::from(copies.crashes) + publication.sends as usize };
     if usize::from(got.retained_fresh) > asked_for_retained + live_with_flag + repeats {
         return Some(Wrong::TooOften);

@@ -424,20 +424,42 @@ impl fmt::Display for Told<'_> {
                 }
                 f.write_str(")")
             }
-            Fact::Connected { client, link, present } => write!(f, "{} is connected (link {}, session present {present:?})", id(client), link.0),
-            Fact::DisconnectSent { client, link, keeps_will } => write!(f, "{} disconnects (link {}, with will {keeps_will})", id(client), link.0),
+            Fact::Connected { client, link, present } => {
+                write!(f, "{} is connected (link {}, session present {present:?})", id(client), link.0)
+            }
+            Fact::DisconnectSent { client, link, keeps_will } => {
+                write!(f, "{} disconnects (link {}, with will {keeps_will})", id(client), link.0)
+            }
             Fact::LinkLost { client, link } => write!(f, "{} gives up link {}", id(client), link.0),
             Fact::BrokerLost { client, link } => write!(f, "the broker is rid of link {} of {}", link.0, id(client)),
-            Fact::DisconnectRead { client, link } => write!(f, "the broker has read the DISCONNECT of {} (link {})", id(client), link.0),
+            Fact::DisconnectRead { client, link } => {
+                write!(f, "the broker has read the DISCONNECT of {} (link {})", id(client), link.0)
+            }
             Fact::SubscribeSent { client, subscription } => {
                 let asked = history.subscription(subscription);
-                write!(f, "{} subscribes {} at QoS {} (subscription {})", id(client), history.vocabulary.filter(asked.filter), asked.qos, subscription.0)
+                write!(
+                    f,
+                    "{} subscribes {} at QoS {} (subscription {})",
+                    id(client),
+                    history.vocabulary.filter(asked.filter),
+                    asked.qos,
+                    subscription.0
+                )
             }
             Fact::Subscribed { client, subscription, granted } => {
-                write!(f, "{} is granted QoS {granted} for {}", id(client), history.vocabulary.filter(history.subscription(subscription).filter))
+                write!(
+                    f,
+                    "{} is granted QoS {granted} for {}",
+                    id(client),
+                    history.vocabulary.filter(history.subscription(subscription).filter)
+                )
             }
-            Fact::UnsubscribeSent { client, filter } => write!(f, "{} unsubscribes {}", id(client), history.vocabulary.filter(filter)),
-            Fact::Unsubscribed { client, filter } => write!(f, "{} is unsubscribed from {}", id(client), history.vocabulary.filter(filter)),
+            Fact::UnsubscribeSent { client, filter } => {
+                write!(f, "{} unsubscribes {}", id(client), history.vocabulary.filter(filter))
+            }
+            Fact::Unsubscribed { client, filter } => {
+                write!(f, "{} is unsubscribed from {}", id(client), history.vocabulary.filter(filter))
+            }
             Fact::PublishSent { message } => write!(f, "sent: {}", Message(history, message)),
             Fact::Received { message } => write!(f, "PUBREC: {}", Message(history, message)),
             Fact::Acknowledged { message } => write!(f, "acknowledged: {}", Message(history, message)),
@@ -463,7 +485,10 @@ impl fmt::Display for Told<'_> {
             Fact::Differs { what } => match what {
                 Difference::NotAtRest(client) => write!(f, "{} is not at rest", id(client)),
                 Difference::QueueNotEmpty(client) => write!(f, "the queue of {} is not empty", id(client)),
-                Difference::StateIsNotItsFold | Difference::NeverQuiet | Difference::RecoveryRefused | Difference::JournalFailed => write!(f, "{what:?}"),
+                Difference::StateIsNotItsFold
+                | Difference::NeverQuiet
+                | Difference::RecoveryRefused
+                | Difference::JournalFailed => write!(f, "{what:?}"),
             },
         }
     }

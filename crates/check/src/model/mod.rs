@@ -14,7 +14,10 @@ mod shared;
 pub mod topics;
 mod verdict;
 
-pub use history::{Breach, ClientInfo, ClientNo, Difference, Fact, History, LinkNo, MessageInfo, MessageNo, Micros, Step, SubscriptionInfo, SubscriptionNo};
+pub use history::{
+    Breach, ClientInfo, ClientNo, Difference, Fact, History, LinkNo, MessageInfo, MessageNo, Micros, Step, SubscriptionInfo,
+    SubscriptionNo,
+};
 pub use topics::{FilterNo, TopicNo, Vocabulary};
 pub use verdict::{Violation, Wrong, judge};
 

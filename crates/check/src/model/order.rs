@@ -24,12 +24,12 @@ pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[P
     for (step, &(_, fact)) in history.facts.iter().enumerate() {
         let Fact::HandedOver { client, message, qos, retain: false, .. } = fact else { continue };
         let info = history.message(message);
-        let shared = timelines[usize::from(client.0)]
-            .segments
-            .iter()
-            .any(|segment| history.vocabulary.is_shared(segment.filter) && history.vocabulary.matches(segment.filter, info.topic));
+        let shared = timelines[usize::from(client.0)].segments.iter().any(|segment| {
+            history.vocabulary.is_shared(segment.filter) && history.vocabulary.matches(segment.filter, info.topic)
+        });
         if !shared && info.will.is_none() && !info.empty {
-            let stream = Stream { client: client.0, publisher: info.publisher.0, topic: info.topic, published: info.qos, delivered: qos };
+            let stream =
+                Stream { client: client.0, publisher: info.publisher.0, topic: info.topic, published: info.qos, delivered: qos };
             firsts.push((stream, info.sequence, step, message));
         }
     }
@@ -48,6 +48,7 @@ fn excused(history: &History, timelines: &[Timeline], publications: &[Publicatio
     let publication = &publications[earlier.0 as usize];
     let had_subscribed = timelines[usize::from(stream.client)].segments.iter().any(|segment| {
         history.vocabulary.matches(segment.filter, stream.topic)
+            && segment.qos_low >= stream.delivered
             && publication.from.is_some_and(|from| segment.sure_from.is_some_and(|sure| sure <= from) && segment.sure_to > from)
     });
     stream.published == 1 && publication.sends > 1 && !had_subscribed

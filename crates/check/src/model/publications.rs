@@ -114,7 +114,18 @@ fn follow_wills(wills: &mut Vec<Willed>, step: Step, at: Micros, fact: Fact) {
                 old.lost.get_or_insert((step, at));
             }
             if let Some(message) = will {
-                wills.push(Willed { message, client, link, connected: false, lost: None, crashed: false, told: None, disconnect: None, read: false, next: None });
+                wills.push(Willed {
+                    message,
+                    client,
+                    link,
+                    connected: false,
+                    lost: None,
+                    crashed: false,
+                    told: None,
+                    disconnect: None,
+                    read: false,
+                    next: None,
+                });
             }
         }
         Fact::Connected { link, .. } => on_link(wills, link, |will| will.connected = true),

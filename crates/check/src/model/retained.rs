@@ -10,8 +10,15 @@ use super::{
 };
 
 /// Judges every subscription that asks for retained messages, and every copy with RETAIN.
-pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[Publication], copies: &Copies, wrong: &mut Vec<Violation>) {
-    let retained: Vec<MessageNo> = (0_u32..).zip(&history.messages).filter(|(_, info)| info.retain).map(|(no, _)| MessageNo(no)).collect();
+pub(crate) fn judge(
+    history: &History,
+    timelines: &[Timeline],
+    publications: &[Publication],
+    copies: &Copies,
+    wrong: &mut Vec<Violation>,
+) {
+    let retained: Vec<MessageNo> =
+        (0_u32..).zip(&history.messages).filter(|(_, info)| info.retain).map(|(no, _)| MessageNo(no)).collect();
     if retained.is_empty() {
         return;
     }
@@ -27,7 +34,10 @@ pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[P
     }
     for (client, message) in pairs(history) {
         let got = copies.of(client, message);
-        if got.retained > 0 && !history.message(message).empty && shelf.is_stale(&timelines[usize::from(client.0)], message, got.last_retained) {
+        if got.retained > 0
+            && !history.message(message).empty
+            && shelf.is_stale(&timelines[usize::from(client.0)], message, got.last_retained)
+        {
             wrong.push(Violation::of_message(Wrong::StaleRetained, message, client));
         }
     }
@@ -54,16 +64,22 @@ impl Shelf<'_> {
         self.on(info.topic).any(|other| {
             let (other_info, later) = (self.history.message(other), self.window(other));
             let behind = later.from.is_some_and(|from| from > window.latest());
-            let same_stream = other_info.publisher == info.publisher && other_info.qos == info.qos && info.will.is_none() && other_info.will.is_none();
+            let same_stream = other_info.publisher == info.publisher
+                && other_info.qos == info.qos
+                && info.will.is_none()
+                && other_info.will.is_none();
             // A copy of an unacknowledged QoS 1 message may be accepted again behind the next one only together with that one.
-            later.latest() < step && (behind || (same_stream && info.qos > 0 && other_info.sequence > info.sequence && window.by.is_some()))
+            later.latest() < step
+                && (behind || (same_stream && info.qos > 0 && other_info.sequence > info.sequence && window.by.is_some()))
         })
     }
 
     /// The retained messages that this subscription must be sent: those that nothing competes with.
     fn due(&self, client: ClientNo, segment: &Segment) -> Vec<MessageNo> {
         let asked = self.history.subscription(segment.subscription);
-        let Some(sure_from) = segment.sure_from.filter(|_| asked.wants_retained && segment.sure_to == NEVER && segment.qos_low > 0) else {
+        let Some(sure_from) =
+            segment.sure_from.filter(|_| asked.wants_retained && segment.sure_to == NEVER && segment.qos_low > 0)
+        else {
             return Vec::new();
         };
         if self.history.vocabulary.is_shared(segment.filter) {
@@ -74,12 +90,19 @@ impl Shelf<'_> {
             let info = self.history.message(message);
             let window = self.window(message);
             let accepted = window.by.is_some() && window.from.is_some_and(|from| from < sure_from);
-            if !accepted || info.empty || info.qos == 0 || info.expires || !self.history.vocabulary.matches(segment.filter, info.topic) {
+            if !accepted
+                || info.empty
+                || info.qos == 0
+                || info.expires
+                || !self.history.vocabulary.matches(segment.filter, info.topic)
+            {
                 continue;
             }
             let own = segment.no_local && info.publisher == client;
             let alone = self.on(info.topic).all(|other| {
-                other == message || self.window(other).from.is_none() || (self.window(other).latest() < segment.asked && self.superseded(other, segment.asked))
+                other == message
+                    || self.window(other).from.is_none()
+                    || (self.window(other).latest() < segment.asked && self.superseded(other, segment.asked))
             });
             if alone && !own {
                 due.push(message);
@@ -91,9 +114,10 @@ impl Shelf<'_> {
     /// Whether no subscription made before `seen` could still find the message.
     fn is_stale(&self, timeline: &Timeline, message: MessageNo, seen: Step) -> bool {
         let topic = self.history.message(message).topic;
-        !timeline
-            .segments
-            .iter()
-            .any(|segment| segment.asked < seen && self.history.vocabulary.matches(segment.filter, topic) && !self.superseded(message, segment.asked))
+        !timeline.segments.iter().any(|segment| {
+            segment.asked < seen
+                && self.history.vocabulary.matches(segment.filter, topic)
+                && !self.superseded(message, segment.asked)
+        })
     }
 }

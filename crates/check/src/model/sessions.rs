@@ -191,7 +191,8 @@ impl Timeline {
 
 /// Works out all lives, and names the promises about sessions that were broken.
 pub(crate) fn timelines(history: &History, wrong: &mut Vec<Violation>) -> Vec<Timeline> {
-    let mut all: Vec<Timeline> = (0_u16..).zip(&history.clients).map(|(no, info)| Timeline::new(ClientNo(no), info.expiry)).collect();
+    let mut all: Vec<Timeline> =
+        (0_u16..).zip(&history.clients).map(|(no, info)| Timeline::new(ClientNo(no), info.expiry)).collect();
     for (step, &(at, fact)) in history.facts.iter().enumerate() {
         follow(&mut all, history, step, at, fact, wrong);
     }

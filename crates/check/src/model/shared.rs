@@ -10,8 +10,15 @@ use super::{
 };
 
 /// Judges every group. A client is a member of at most one group, and has no other subscription on the group's topics.
-pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[Publication], copies: &Copies, wrong: &mut Vec<Violation>) {
-    let mut groups: Vec<FilterNo> = history.subscriptions.iter().map(|asked| asked.filter).filter(|&filter| history.vocabulary.is_shared(filter)).collect();
+pub(crate) fn judge(
+    history: &History,
+    timelines: &[Timeline],
+    publications: &[Publication],
+    copies: &Copies,
+    wrong: &mut Vec<Violation>,
+) {
+    let mut groups: Vec<FilterNo> =
+        history.subscriptions.iter().map(|asked| asked.filter).filter(|&filter| history.vocabulary.is_shared(filter)).collect();
     groups.sort_unstable();
     groups.dedup();
     let last_crash = history.facts.iter().rposition(|&(_, fact)| fact == Fact::Crashed).unwrap_or(0);
@@ -53,7 +60,11 @@ impl Group<'_> {
 
     fn segments(&self) -> impl Iterator<Item = (&Timeline, ClientNo, &Segment)> + '_ {
         self.members().flat_map(|(client, timeline)| {
-            timeline.segments.iter().filter(|segment| segment.filter == self.filter).map(move |segment| (timeline, client, segment))
+            timeline
+                .segments
+                .iter()
+                .filter(|segment| segment.filter == self.filter)
+                .map(move |segment| (timeline, client, segment))
         })
     }
 
@@ -67,12 +78,14 @@ impl Group<'_> {
             timeline.lives(segment) && segment.sure_to == NEVER && segment.sure_from.is_some_and(|sure| sure <= publication.early)
         });
         // Whoever may have been chosen must have been able to keep it, or to pass it on.
-        let safe = self.segments().filter(|(_, _, segment)| segment.maybe_to >= from && segment.asked <= by).all(|(timeline, client, segment)| {
-            let ephemeral = self.history.client(client).expiry == 0;
-            let asked_qos = self.history.subscription(segment.subscription).qos;
-            let lived = timeline.lives(segment);
-            asked_qos > 0 && (lived || (qos.min(asked_qos) < 2 && !(ephemeral && self.last_crash > from)))
-        });
+        let safe = self.segments().filter(|(_, _, segment)| segment.maybe_to >= from && segment.asked <= by).all(
+            |(timeline, client, segment)| {
+                let ephemeral = self.history.client(client).expiry == 0;
+                let asked_qos = self.history.subscription(segment.subscription).qos;
+                let lived = timeline.lives(segment);
+                asked_qos > 0 && (lived || (qos.min(asked_qos) < 2 && !(ephemeral && self.last_crash > from)))
+            },
+        );
         served && safe
     }
 }

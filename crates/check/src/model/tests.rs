@@ -8,12 +8,27 @@ const BOB: ClientNo = ClientNo(1);
 /// Alice publishes, Bob subscribes "a/#" at QoS 2 in a persistent session; four messages at QoS 2 on "a/b".
 fn begin() -> History {
     let client = |id: &str| ClientInfo { id: id.into(), expiry: u32::MAX, hears_session_present: true };
-    let message = |sequence| MessageInfo { publisher: ALICE, sequence, topic: TopicNo(0), qos: 2, retain: false, empty: false, expires: false, will: None };
+    let message = |sequence| MessageInfo {
+        publisher: ALICE,
+        sequence,
+        topic: TopicNo(0),
+        qos: 2,
+        retain: false,
+        empty: false,
+        expires: false,
+        will: None,
+    };
     let mut history = History {
         vocabulary: Vocabulary::new(&["a/b"], &["a/#"]),
         clients: vec![client("alice"), client("bob")],
         messages: (0..4).map(message).collect(),
-        subscriptions: vec![SubscriptionInfo { filter: FilterNo(0), qos: 2, no_local: false, retain_as_published: false, wants_retained: true }],
+        subscriptions: vec![SubscriptionInfo {
+            filter: FilterNo(0),
+            qos: 2,
+            no_local: false,
+            retain_as_published: false,
+            wants_retained: true,
+        }],
         facts: Vec::new(),
         notes: Vec::new(),
     };

@@ -3,9 +3,9 @@
 use core::fmt;
 
 use super::{
-    deliveries, order,
+    deliveries,
     history::{Breach, ClientNo, Difference, Fact, History, MessageNo, Step},
-    publications, retained, sessions, shared,
+    order, publications, retained, sessions, shared,
 };
 
 /// A broken promise.

@@ -81,7 +81,14 @@ impl Due {
             | Self::TellSynced(_)
             | Self::Checkpoint
             | Self::BrokerHears(..) => true,
-            Self::Operation(_) | Self::Answer(..) | Self::Up(_) | Self::Down(_) | Self::ClientHears(_) | Self::Crash | Self::Start | Self::Drain => false,
+            Self::Operation(_)
+            | Self::Answer(..)
+            | Self::Up(_)
+            | Self::Down(_)
+            | Self::ClientHears(_)
+            | Self::Crash
+            | Self::Start
+            | Self::Drain => false,
         }
     }
 }

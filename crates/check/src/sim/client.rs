@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use columba_proto::{
     AckKind, PacketId, Peer, QoS, ReasonCode, TopicName, Version, decode,
     packet::{
-        Ack, AckProperties, Connack, Connect, ConnectProperties, Disconnect, Packet, Publish, PublishProperties, RetainHandling, Subscribe, SubscribeEntry,
-        SubscriptionOptions, Unsubscribe, Will,
+        Ack, AckProperties, Connack, Connect, ConnectProperties, Disconnect, Packet, Publish, PublishProperties, RetainHandling,
+        Subscribe, SubscribeEntry, SubscriptionOptions, Unsubscribe, Will,
     },
     property::UserProperties,
     qos::{Acked, Receiver, Sender},
@@ -17,7 +17,9 @@ use columba_proto::{
 };
 
 use super::payload;
-use crate::model::{Breach, ClientNo, Fact, FilterNo, History, LinkNo, MessageInfo, MessageNo, Micros, SubscriptionInfo, SubscriptionNo, TopicNo};
+use crate::model::{
+    Breach, ClientNo, Fact, FilterNo, History, LinkNo, MessageInfo, MessageNo, Micros, SubscriptionInfo, SubscriptionNo, TopicNo,
+};
 
 /// How a client is.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +93,7 @@ pub(crate) struct Client {
     unanswered: Vec<PacketId>,
     requests: Vec<(PacketId, Request)>,
     disconnecting: bool,
-    ping_open: bool,
+    pings_open: u32,
 }
 
 /// What a client's call needs from the world.
@@ -136,7 +138,7 @@ impl Client {
             unanswered: Vec::new(),
             requests: Vec::new(),
             disconnecting: false,
-            ping_open: false,
+            pings_open: 0,
         }
     }
 
@@ -158,7 +160,11 @@ impl Client {
 
     /// Nothing is unfinished on this side.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.outbox.is_empty() && self.sender.is_empty() && self.receiver.is_empty() && self.answers.is_empty() && self.requests.is_empty()
+        self.outbox.is_empty()
+            && self.sender.is_empty()
+            && self.receiver.is_empty()
+            && self.answers.is_empty()
+            && self.requests.is_empty()
     }
 
     /// Bytes for the network.
@@ -229,7 +235,7 @@ impl Client {
         self.requests.clear();
         self.sender.forget_requests();
         self.disconnecting = false;
-        self.ping_open = false;
+        self.pings_open = 0;
     }
 
     /// Throws away what is kept over connections.
@@ -317,7 +323,8 @@ impl Client {
         let id = self.request_id();
         let mut numbers = Vec::new();
         for info in asked {
-            let subscription = SubscriptionNo(u32::try_from(scene.history.subscriptions.len()).expect("a run has few subscriptions"));
+            let subscription =
+                SubscriptionNo(u32::try_from(scene.history.subscriptions.len()).expect("a run has few subscriptions"));
             scene.history.subscriptions.push(*info);
             scene.add(Fact::SubscribeSent { client: self.no, subscription });
             numbers.push(subscription);
@@ -338,7 +345,8 @@ impl Client {
             })
             .collect();
         let subscription_id = if self.habits.version.has_properties() { subscription_id(&numbers) } else { None };
-        let subscribe = Subscribe { id, subscription_id, user_properties: UserProperties::EMPTY, entries: entries.as_slice().into() };
+        let subscribe =
+            Subscribe { id, subscription_id, user_properties: UserProperties::EMPTY, entries: entries.as_slice().into() };
         subscribe.encode(self.habits.version, &mut self.out);
         self.requests.push((id, Request::Subscribe(numbers)));
     }
@@ -372,7 +380,7 @@ impl Client {
 
     /// Says PINGREQ.
     pub(crate) fn ping(&mut self) {
-        self.ping_open = true;
+        self.pings_open += 1;
         Packet::Pingreq.encode(self.habits.version, &mut self.out).expect("two bytes");
     }
 
@@ -420,7 +428,7 @@ impl Client {
                 self.suback(scene, suback.id, &reasons);
             }
             Packet::Unsuback(unsuback) => self.unsuback(scene, unsuback.id),
-            Packet::Pingresp if self.ping_open => self.ping_open = false,
+            Packet::Pingresp if self.pings_open > 0 => self.pings_open -= 1,
             Packet::Disconnect(disconnect) if may_say(disconnect.reason) => {}
             Packet::Disconnect(disconnect) => self.broke(scene, Breach::Refused(disconnect.reason.get())),
             Packet::Pingresp
@@ -456,7 +464,8 @@ impl Client {
 
     /// Sends again what was not acknowledged, in the order of the first time [MQTT-4.4.0-1] [MQTT-4.6.0-1].
     fn resume(&mut self, scene: &mut Scene<'_>) {
-        let open: Vec<(PacketId, Option<MessageNo>)> = self.sender.resume().map(|(id, sending)| (id, sending.message().copied())).collect();
+        let open: Vec<(PacketId, Option<MessageNo>)> =
+            self.sender.resume().map(|(id, sending)| (id, sending.message().copied())).collect();
         for (id, message) in open {
             match message {
                 Some(message) => self.send_publish(scene, message, Some(id), true),
@@ -475,7 +484,8 @@ impl Client {
     }
 
     fn send_ack(&mut self, kind: AckKind, id: PacketId) {
-        Ack { kind, id, reason: ReasonCode::SUCCESS, properties: AckProperties::default() }.encode(self.habits.version, &mut self.out);
+        Ack { kind, id, reason: ReasonCode::SUCCESS, properties: AckProperties::default() }
+            .encode(self.habits.version, &mut self.out);
         if matches!(kind, AckKind::Puback | AckKind::Pubcomp) {
             self.unanswered.retain(|&open| open != id);
         }
@@ -633,7 +643,8 @@ impl Client {
         };
         let named = info.will.is_none() && message.0.is_multiple_of(3) && properties.content_type.is_some();
         let label = label(message);
-        let wrong_label = named && (properties.content_type != Some(&label) || !properties.user_properties.iter().eq([("m", label.as_str())]));
+        let wrong_label =
+            named && (properties.content_type != Some(&label) || !properties.user_properties.iter().eq([("m", label.as_str())]));
         if wrong_expiry || wrong_label {
             self.broke(scene, Breach::Properties);
         }

@@ -23,8 +23,14 @@ pub enum PlantedFault {
 
 impl PlantedFault {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::AckBeforeSync, Self::PubrelForgotten, Self::IdentifierReused, Self::OrderSwapped, Self::QueueEntrySkipped, Self::LostSync];
+    pub const ALL: [Self; 6] = [
+        Self::AckBeforeSync,
+        Self::PubrelForgotten,
+        Self::IdentifierReused,
+        Self::OrderSwapped,
+        Self::QueueEntrySkipped,
+        Self::LostSync,
+    ];
 }
 
 /// Stands between a connection's out-buffer and the network, and changes frames.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use columba_broker::{
-    Config, Shard, SessionSnapshot,
+    Config, SessionSnapshot, Shard,
     commons::LocalCommons,
     durable::State,
     id::{ChangeSeq, ConnectionId, MessageId, SessionNo, ShardId},
@@ -77,7 +77,14 @@ pub(crate) struct Host {
 
 impl Host {
     /// A server around a journal that was recovered; its shards are still empty.
-    pub(crate) fn new(config: &Arc<Config>, shared: LocalCommons, journal: Journal, fault: Option<PlantedFault>, rng: &mut Rng, now: Time) -> Self {
+    pub(crate) fn new(
+        config: &Arc<Config>,
+        shared: LocalCommons,
+        journal: Journal,
+        fault: Option<PlantedFault>,
+        rng: &mut Rng,
+        now: Time,
+    ) -> Self {
         let shards = shared.placement().shards();
         let seed = rng.next_u64();
         let brains = (0..shards)
@@ -120,7 +127,8 @@ impl Host {
 
     /// Whether the shards hold anything else than this state.
     pub(crate) fn differs(&self, state: &State) -> bool {
-        let mut live: BTreeMap<_, SessionSnapshot> = self.brains.iter().flat_map(|brain| brain.shard.snapshot().sessions).collect();
+        let mut live: BTreeMap<_, SessionSnapshot> =
+            self.brains.iter().flat_map(|brain| brain.shard.snapshot().sessions).collect();
         let mut stored: BTreeMap<_, SessionSnapshot> = state.sessions.iter().map(|(no, session)| (*no, session.into())).collect();
         // Where a message of a queue stands is not part of what must survive.
         live.values_mut().chain(stored.values_mut()).for_each(|session| session.has_cold = false);
@@ -131,7 +139,7 @@ impl Host {
         live != stored || retained != state.retained
     }
 
-        /// Time goes on; never back.
+    /// Time goes on; never back.
     pub(crate) fn set_now(&mut self, now: Time) {
         self.now = self.now.max(now);
     }
@@ -167,7 +175,9 @@ impl Host {
 
     /// Whether bytes may be given to this connection now.
     pub(crate) fn wants_reading(&self, link: LinkNo) -> bool {
-        self.doors.get(&link).is_some_and(|door| door.connection.is_some_and(|connection| self.brains[door.shard].shard.wants_reading(connection)))
+        self.doors
+            .get(&link)
+            .is_some_and(|door| door.connection.is_some_and(|connection| self.brains[door.shard].shard.wants_reading(connection)))
     }
 
     /// Bytes from a client; false where nobody listens any more.

@@ -92,7 +92,8 @@ impl Journal {
     /// Opens what is on the disk, as a starting server does.
     pub(crate) fn start(medium: Medium, shards: usize) -> Result<(Self, State), StartError> {
         let from = medium.cold.position();
-        let (log, recovered) = Log::open(medium.disk.clone(), medium.options.clone(), from).map_err(|error| unreadable(&error))?;
+        let (log, recovered) =
+            Log::open(medium.disk.clone(), medium.options.clone(), from).map_err(|error| unreadable(&error))?;
         let state = replay(&log, recovered.from, &medium.cold)?;
         let fold = Fold::new(&Reading(&medium.cold)).map_err(|error| refused(&error))?;
         let journal = Self {
@@ -123,8 +124,11 @@ impl Journal {
 
     /// Cuts all shards at this point and writes one frame.
     pub(crate) fn write(&mut self) -> Option<Commit> {
-        let parts: Vec<(u16, &[u8])> =
-            (0_u16..).zip(&self.open).filter(|(_, part)| part.last.is_some()).map(|(shard, part)| (shard, part.bytes.as_slice())).collect();
+        let parts: Vec<(u16, &[u8])> = (0_u16..)
+            .zip(&self.open)
+            .filter(|(_, part)| part.last.is_some())
+            .map(|(shard, part)| (shard, part.bytes.as_slice()))
+            .collect();
         let commit = self.log.write(&parts);
         let lasts = self.open.iter_mut().map(|part| {
             part.bytes.clear();

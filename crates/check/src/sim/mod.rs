@@ -41,7 +41,11 @@ impl Outcome {
     /// Why the life was bad, for people: every broken promise, and the story of the first one. `None` where none was broken.
     pub fn complaint(&self) -> Option<String> {
         let first = self.violations.first()?;
-        let others: Vec<String> = self.violations[1..].iter().take(9).map(|violation| format!("also: {:?} {:?} {:?}", violation.wrong, violation.message, violation.client)).collect();
+        let others: Vec<String> = self.violations[1..]
+            .iter()
+            .take(9)
+            .map(|violation| format!("also: {:?} {:?} {:?}", violation.wrong, violation.message, violation.client))
+            .collect();
         let notes = self.history.notes.join("\n");
         Some(format!("seed {}\n{}\n{}\n{notes}", self.seed, first.told(&self.history), others.join("\n")))
     }

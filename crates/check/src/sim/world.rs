@@ -2,13 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use columba_broker::{
-    Config,
-    commons::LocalCommons,
-    durable::State,
-    placement::Placement,
-    seam::Gone,
-};
+use columba_broker::{Config, commons::LocalCommons, durable::State, placement::Placement, seam::Gone};
 use columba_proto::Time;
 
 use super::{
@@ -594,7 +588,11 @@ impl World {
         }
         let pause = if rests {
             10 * self.odds.pace
-        } else if self.rng.chance(1, 60) { self.rng.pick(&[1_000_000, 8_000_000, 40_000_000]) } else { self.odds.pace };
+        } else if self.rng.chance(1, 60) {
+            self.rng.pick(&[1_000_000, 8_000_000, 40_000_000])
+        } else {
+            self.odds.pace
+        };
         let at = self.now + 1 + self.rng.below(pause);
         self.agenda.add(at, Due::Operation(no));
     }
@@ -720,7 +718,8 @@ impl World {
         self.connect(no, true);
         self.look_again();
         self.run_until_quiet();
-        let asked = SubscriptionInfo { filter: FilterNo(3), qos: 2, no_local: false, retain_as_published: false, wants_retained: true };
+        let asked =
+            SubscriptionInfo { filter: FilterNo(3), qos: 2, no_local: false, retain_as_published: false, wants_retained: true };
         self.with_client(no, |client, scene| client.subscribe(scene, &[asked]));
         self.look_again();
     }
