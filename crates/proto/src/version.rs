@@ -14,12 +14,6 @@ pub enum Version {
 }
 
 impl Version {
-    /// In which language a CONNECT with a level that nobody speaks is refused: an old client gets return code 1 (3.1.1 `[MQTT-3.1.2-2]`), one from the future
-    /// 0x84 [MQTT-3.1.2-2].
-    pub const fn to_refuse(level: u8) -> Self {
-        if level < Self::V5.level() { Self::V311 } else { Self::V5 }
-    }
-
     /// All of them, oldest first.
     pub const ALL: [Self; 3] = [Self::V31, Self::V311, Self::V5];
 

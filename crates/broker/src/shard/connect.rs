@@ -4,8 +4,8 @@ use alloc::{boxed::Box, format, string::String, string::ToString, sync::Arc, vec
 use core::num::NonZero;
 
 use columba_proto::{
-    AliasesIn, KeepAlive, PeerError, QoS, ReasonCode, Version, Violation,
-    connection::server::{AwaitConnect, Connecting},
+    AliasesIn, KeepAlive, QoS, ReasonCode, Version,
+    connection::server::{AwaitConnect, Connecting, answer_to_refused},
     packet::{Connack, ConnackProperties, Connect},
     qos::ReceiveQuota,
 };
@@ -42,8 +42,8 @@ impl Shard {
         match AwaitConnect::new().on_packet(first, body) {
             Ok((connecting, connect)) => self.on_connect(cx, id, connecting, &connect),
             Err(error) => {
-                if let Some(version) = speaks(&error, body) {
-                    self.append_connack(id, version, error.reason_code(), None);
+                if let Some((version, reason)) = answer_to_refused(first, body, error) {
+                    self.append_connack(id, version, reason, None);
                 }
                 self.fail(cx, id, error.reason_code(), &error.to_string());
                 Verdict::Here
@@ -311,18 +311,6 @@ impl Shard {
         let peer = connection.origin.peer.clone();
         let client_id = Box::from(&*self.sessions[slot as usize].client_id);
         self.event(Event::Connected { client_id, peer, version, resumed });
-    }
-}
-
-/// In which version a CONNECT that cannot be accepted is answered, if at all: 3.1.1 answers a malformed one with nothing (3.1.1 [MQTT-3.1.4-1]), a level that
-/// nobody speaks with return code 1 (3.1.1 [MQTT-3.1.2-2]) or 0x84 [MQTT-3.1.2-2].
-fn speaks(error: &PeerError, body: &[u8]) -> Option<Version> {
-    match error {
-        PeerError::Violation(Violation::UnsupportedProtocolVersion { level }) => Some(Version::to_refuse(*level)),
-        PeerError::Violation(Violation::NotConnect(_) | Violation::UnknownProtocolName) => None,
-        PeerError::Malformed(_) | PeerError::Violation(_) => {
-            Connect::peek_version(body).ok().filter(|version| version.answers_malformed_connect())
-        }
     }
 }
 
