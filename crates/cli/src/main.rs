@@ -1,2 +1,183 @@
-//! The program `columba`.
-fn main() {}
+//! The program `columba`: the broker and its clients behind one command line.
+
+mod args;
+
+mod argv;
+mod broker;
+#[cfg(test)]
+mod command_lines;
+mod connect;
+mod demo;
+mod exit;
+mod explain;
+mod interrupt;
+mod output;
+mod property;
+mod publish;
+mod serve;
+mod subscribe;
+mod target;
+mod trace;
+mod values;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
+
+use args::{Cli, Command};
+use exit::{Exit, Failure};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match parse(std::env::args_os().collect()) {
+        Ok(cli) => run(cli),
+        Err(Stop {
+            text,
+            exit: Exit::Done,
+        }) => print(&text),
+        Err(Stop { text, exit }) => {
+            eprintln!("{text}");
+            exit.into()
+        }
+    }
+}
+
+/// The command line ends here: with help that was asked for, or with what is wrong with it.
+#[derive(Debug)]
+struct Stop {
+    text: String,
+    exit: Exit,
+}
+
+impl Stop {
+    fn help(text: impl ToString) -> Self {
+        Self {
+            text: text.to_string(),
+            exit: Exit::Done,
+        }
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self {
+            exit: failure.exit,
+            text: failure.to_string(),
+        }
+    }
+}
+
+fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
+    let mut command = Cli::command();
+    let args = argv::prepare(args, &command);
+    let matches = command
+        .try_get_matches_from_mut(args.clone())
+        .map_err(|error| complain(&error, &args))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| complain(&error, &args))?;
+    // `-h` is the host here; without one, somebody wants help.
+    let asks_for_help = match &cli.command {
+        Some(Command::Pub(args)) => args.common.host.as_deref() == Some(""),
+        Some(Command::Sub(args)) => args.common.host.as_deref() == Some(""),
+        Some(Command::Serve(_) | Command::Demo(_) | Command::Version) | None => false,
+    };
+    if asks_for_help {
+        let name = matches.subcommand_name().unwrap_or_default();
+        let help = command
+            .find_subcommand_mut(name)
+            .map(clap::Command::render_help);
+        return Err(Stop::help(
+            help.map_or_else(String::new, |help| help.to_string()),
+        ));
+    }
+    if cli.command.is_none() && !cli.version {
+        return Err(Stop::help(command.render_help()));
+    }
+    Ok(cli)
+}
+
+/// clap's words in our shape: one line of what is wrong, one that can be pasted.
+fn complain(error: &clap::Error, args: &[OsString]) -> Stop {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        return Stop::help(error.render().to_string().trim_end());
+    }
+    let text = error.render().to_string();
+    let mut paragraphs = text.split("\n\n");
+    let what = paragraphs
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
+        .replace(property::SEPARATOR, " ");
+    let mut failure = Failure::usage(what.trim_end());
+    for tip in paragraphs.filter_map(|paragraph| paragraph.trim().strip_prefix("tip: ")) {
+        failure = failure.note(tip.lines().next().unwrap_or_default());
+    }
+    let command = args
+        .get(1)
+        .and_then(|name| name.to_str())
+        .filter(|name| Cli::command().find_subcommand(name).is_some());
+    let help = command.map_or_else(
+        || "columba --help".to_owned(),
+        |name| format!("columba {name} --help"),
+    );
+    failure.try_this(help).into()
+}
+
+fn run(cli: Cli) -> ExitCode {
+    match cli.command {
+        None | Some(Command::Version) => print(&format!("columba {}", env!("CARGO_PKG_VERSION"))),
+        Some(Command::Serve(args)) => serve::run(*args),
+        Some(Command::Pub(args)) => {
+            let quiet = args.common.quiet;
+            finish(block_on(publish::run(*args)), quiet)
+        }
+        Some(Command::Sub(args)) => {
+            let quiet = args.common.quiet;
+            finish(block_on(subscribe::run(*args)), quiet)
+        }
+        Some(Command::Demo(args)) => finish(demo::run(&args), false),
+    }
+}
+
+/// Runs a client to its end. A thread that still waits for standard input is not waited for.
+fn block_on(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::new(
+                Exit::Other,
+                format!("cannot start: {}", explain::io(&error)),
+            )
+        })?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}
+
+fn finish(result: Result<Exit, Failure>, quiet: bool) -> ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if !quiet {
+                eprintln!("{failure}");
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+/// To standard output; whoever has closed it does not want to read it.
+fn print(text: &str) -> ExitCode {
+    match writeln!(io::stdout(), "{text}") {
+        Ok(()) => Exit::Done.into(),
+        Err(_) => Exit::Other.into(),
+    }
+}

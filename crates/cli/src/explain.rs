@@ -1,0 +1,377 @@
+//! What went wrong, in the words of the person at the keyboard.
+
+use std::io;
+use std::net::SocketAddr;
+
+use columba_client::{
+    ConnectError, Lost, PublishError, ReasonCode, Refusal, SubscribeError, Version,
+};
+use columba_proto::{SubscriptionFilterError, TopicFilterError, TopicNameError};
+
+use crate::args::CommonArgs;
+use crate::connect::{Target, exit_of};
+use crate::exit::{Exit, Failure};
+use crate::target::MQTT_PORT;
+
+const MQTTS_PORT: u16 = 8883;
+
+/// Why there is no connection.
+pub(crate) fn connecting(error: &ConnectError, args: &CommonArgs, target: &Target) -> Failure {
+    match error {
+        ConnectError::Resolve { host, .. } => Failure::new(
+            Exit::NotConnected,
+            format!("host \"{host}\" not found (DNS)"),
+        ),
+        ConnectError::Tcp { address, source } => unreachable_address(*address, source),
+        ConnectError::TimedOut { after } => Failure::new(
+            Exit::NotConnected,
+            format!(
+                "no answer from {}:{} within {} s",
+                target.host,
+                target.port,
+                after.as_secs()
+            ),
+        ),
+        ConnectError::Closed(_) => {
+            let place = format!("{}:{}", target.host, target.port);
+            if target.port == MQTTS_PORT {
+                let what = format!(
+                    "{place} closed the connection before CONNACK; that port usually speaks TLS"
+                );
+                return Failure::new(Exit::Lost, what)
+                    .note("TLS is not built into this version")
+                    .try_this(format!("-p {MQTT_PORT}"));
+            }
+            Failure::new(
+                Exit::Lost,
+                format!("{place} closed the connection before CONNACK"),
+            )
+        }
+        ConnectError::NotMqtt(why) => {
+            let what = format!(
+                "{}:{} answered, but not as an MQTT broker",
+                target.host, target.port
+            );
+            Failure::new(Exit::NotConnected, what).note(why.to_string())
+        }
+        ConnectError::Refused(refusal) => refused(refusal, args, target),
+    }
+}
+
+fn unreachable_address(address: SocketAddr, source: &io::Error) -> Failure {
+    if source.kind() != io::ErrorKind::ConnectionRefused {
+        return Failure::new(
+            Exit::NotConnected,
+            format!("cannot reach {address} ({})", io(source)),
+        );
+    }
+    let failure = Failure::new(
+        Exit::NotConnected,
+        format!("nothing is listening on {address} (connection refused)"),
+    );
+    match (address.ip().is_loopback(), address.port()) {
+        (true, MQTT_PORT) => failure.try_this("columba serve"),
+        (true, _) => failure.try_this(format!("columba serve --listen {address}")),
+        (false, _) => failure,
+    }
+}
+
+fn refused(refusal: &Refusal, args: &CommonArgs, target: &Target) -> Failure {
+    let words = words(refusal);
+    let bad_login = matches!(
+        refusal.reason,
+        ReasonCode::BAD_USER_NAME_OR_PASSWORD | ReasonCode::NOT_AUTHORIZED
+    );
+    let what = match (&target.username, bad_login) {
+        (Some(username), true) => format!("broker refused user \"{username}\": {words}"),
+        (None, true) => {
+            return Failure::new(
+                Exit::Refused,
+                format!("this broker does not allow anonymous clients: {words}"),
+            )
+            .try_this("-u NAME --password-file FILE");
+        }
+        (_, false) => format!("broker refused the connection: {words}"),
+    };
+    let failure = Failure::new(Exit::Refused, what);
+    match refusal.reason {
+        ReasonCode::UNSUPPORTED_PROTOCOL_VERSION if args.protocol_version == Some(Version::V5) => {
+            failure.try_this("-V 3.1.1")
+        }
+        ReasonCode::CLIENT_IDENTIFIER_NOT_VALID => failure.try_this("-i NAME"),
+        _ => failure,
+    }
+}
+
+/// A refusal as `not authorised (0x87): text of the broker`.
+pub(crate) fn words(refusal: &Refusal) -> String {
+    let text = refusal
+        .text
+        .as_ref()
+        .map_or_else(String::new, |text| format!(": {text}"));
+    format!("{}{text}", reason_words(refusal.reason))
+}
+
+/// A reason code as `not authorised (0x87)`.
+pub(crate) fn reason_words(reason: ReasonCode) -> String {
+    let name = match reason {
+        ReasonCode::NOT_AUTHORIZED => "not authorised".to_owned(),
+        _ => reason.name().to_lowercase(),
+    };
+    format!("{name} ({:#04x})", reason.get())
+}
+
+/// Why an established connection ended.
+pub(crate) fn lost(lost: &Lost, client_id: Option<&str>) -> Failure {
+    let Lost::ByServer(refusal) = lost else {
+        return Failure::new(Exit::Lost, format!("connection lost: {lost}"));
+    };
+    match refusal.reason {
+        ReasonCode::SESSION_TAKEN_OVER => {
+            let name = client_id.map_or_else(String::new, |id| format!(" as \"{id}\""));
+            let what = format!(
+                "another client has connected{name} (session taken over, 0x8e); every client needs its own -i"
+            );
+            Failure::new(Exit::Lost, what)
+        }
+        ReasonCode::NOT_AUTHORIZED => Failure::new(
+            Exit::Denied,
+            format!("broker ended the connection: {}", words(refusal)),
+        ),
+        ReasonCode::PACKET_TOO_LARGE => Failure::new(
+            Exit::TooLarge,
+            format!("broker ended the connection: {}", words(refusal)),
+        ),
+        _ => Failure::new(
+            Exit::Lost,
+            format!("broker ended the connection: {}", words(refusal)),
+        ),
+    }
+}
+
+/// Why a message was not delivered to the broker.
+pub(crate) fn publishing(
+    error: &PublishError,
+    topic: &str,
+    version: Version,
+    client_id: Option<&str>,
+) -> Failure {
+    match error {
+        PublishError::Topic(error) => topic_name(topic, *error),
+        PublishError::Refused(refusal) => Failure::new(
+            exit_of(refusal.reason, version),
+            format!("publish to \"{topic}\" was refused: {}", words(refusal)),
+        ),
+        PublishError::TooLarge { size, max } => Failure::new(
+            Exit::TooLarge,
+            format!(
+                "the message to \"{topic}\" is too large: {size} bytes, and the broker takes {max}"
+            ),
+        ),
+        PublishError::QoS { max } => Failure::new(
+            Exit::Rejected,
+            format!("the broker takes at most QoS {}", *max as u8),
+        )
+        .try_this(format!("-q {}", *max as u8)),
+        PublishError::Retain => {
+            Failure::new(Exit::Rejected, "the broker keeps no retained messages")
+        }
+        PublishError::Text(error) => Failure::usage(format!("a property cannot be sent: {error}")),
+        PublishError::SessionLost => Failure::new(Exit::Lost, error.to_string()),
+        PublishError::Full => Failure::new(Exit::Other, error.to_string()),
+        PublishError::Closed(closed) => {
+            let failure = match &closed.0 {
+                Some(why) => lost(why, client_id),
+                None => Failure::new(Exit::Lost, "connection lost"),
+            };
+            if version.has_properties() {
+                return failure;
+            }
+            failure.note(format!(
+                "MQTT {} cannot report a refused publish; use -V 5",
+                name_of(version)
+            ))
+        }
+    }
+}
+
+/// Why a subscription was not made.
+pub(crate) fn subscribing(error: &SubscribeError, client_id: Option<&str>) -> Failure {
+    match error {
+        SubscribeError::Closed(closed) => match &closed.0 {
+            Some(why) => lost(why, client_id),
+            None => Failure::new(Exit::Lost, "connection lost"),
+        },
+        SubscribeError::Filter(_) | SubscribeError::NoFilters => Failure::usage(error.to_string()),
+        SubscribeError::Refused(refusal) => Failure::new(Exit::Rejected, words(refusal)),
+    }
+}
+
+/// A version as people name it.
+pub(crate) fn name_of(version: Version) -> &'static str {
+    match version {
+        Version::V31 => "3.1",
+        Version::V311 => "3.1.1",
+        Version::V5 => "5",
+    }
+}
+
+/// An error of the system without its number.
+pub(crate) fn io(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or(&text)
+        .to_lowercase()
+}
+
+/// What is wrong with a topic to publish to.
+pub(crate) fn topic_name(topic: &str, error: TopicNameError) -> Failure {
+    match error {
+        TopicNameError::Empty => Failure::usage("the topic is empty").try_this("-t TOPIC"),
+        TopicNameError::Wildcard => {
+            let at = topic.find(['+', '#']).unwrap_or(0);
+            Failure::usage(format!(
+                "\"{topic}\" is no topic to publish to\n{}",
+                caret(topic, at, "'+' and '#' only work in subscriptions")
+            ))
+        }
+        TopicNameError::Nul => Failure::usage("a topic cannot hold a NUL character"),
+        TopicNameError::TooLong => Failure::usage("a topic has at most 65535 bytes"),
+    }
+}
+
+/// What is wrong with a filter to subscribe to.
+pub(crate) fn topic_filter(filter: &str, error: SubscriptionFilterError) -> Failure {
+    let (at, why) = match error {
+        SubscriptionFilterError::Filter(TopicFilterError::MisplacedHash) => hash_at(filter),
+        SubscriptionFilterError::Filter(TopicFilterError::MisplacedPlus) => (
+            lone(filter, '+').unwrap_or(0),
+            "'+' must fill a whole level",
+        ),
+        SubscriptionFilterError::Filter(TopicFilterError::Empty) => {
+            return Failure::usage("the topic filter is empty").try_this("-t FILTER");
+        }
+        SubscriptionFilterError::Filter(TopicFilterError::Nul) => {
+            return Failure::usage("a topic filter cannot hold a NUL character");
+        }
+        SubscriptionFilterError::Filter(TopicFilterError::TooLong) => {
+            return Failure::usage("a topic filter has at most 65535 bytes");
+        }
+        SubscriptionFilterError::EmptyShareName => {
+            ("$share/".len(), "the name of the group is missing")
+        }
+        SubscriptionFilterError::WildcardInShareName => (
+            filter.find(['+', '#']).unwrap_or(0),
+            "the name of the group cannot hold wildcards",
+        ),
+        SubscriptionFilterError::MissingFilter => {
+            (filter.len(), "the filter behind the group is missing")
+        }
+    };
+    Failure::usage(format!(
+        "\"{filter}\" is no topic filter\n{}",
+        caret(filter, at, why)
+    ))
+}
+
+fn hash_at(filter: &str) -> (usize, &'static str) {
+    match lone(filter, '#') {
+        Some(at) => (at, "'#' must fill a whole level"),
+        None => (filter.find('#').unwrap_or(0), "'#' must be the last level"),
+    }
+}
+
+/// Where a wildcard shares its level with something else.
+fn lone(filter: &str, wildcard: char) -> Option<usize> {
+    let mut start = 0;
+    for level in filter.split('/') {
+        if level.len() > 1
+            && let Some(at) = level.find(wildcard)
+        {
+            return Some(start + at);
+        }
+        start += level.len() + 1;
+    }
+    None
+}
+
+fn caret(text: &str, at: usize, why: &str) -> String {
+    let before = text.get(..at).unwrap_or(text).chars().count();
+    format!("  {text}\n  {}^ {why}", " ".repeat(before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(text: &str) -> String {
+        let error = text
+            .parse::<columba_proto::SubscriptionFilter>()
+            .unwrap_err();
+        topic_filter(text, error).to_string()
+    }
+
+    #[test]
+    fn a_caret_stands_under_the_misplaced_wildcard() {
+        assert_eq!(
+            filter("a/#/b"),
+            "error: \"a/#/b\" is no topic filter\n  a/#/b\n    ^ '#' must be the last level"
+        );
+        assert_eq!(
+            filter("ä/b#"),
+            "error: \"ä/b#\" is no topic filter\n  ä/b#\n     ^ '#' must fill a whole level"
+        );
+        assert_eq!(
+            filter("a/b+/c"),
+            "error: \"a/b+/c\" is no topic filter\n  a/b+/c\n     ^ '+' must fill a whole level"
+        );
+        let error = topic_name("home/+", TopicNameError::Wildcard).to_string();
+        assert!(
+            error.ends_with("  home/+\n       ^ '+' and '#' only work in subscriptions"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_broker_that_is_not_there_is_offered() {
+        let refused = |address: &str| {
+            let address = address.parse().unwrap();
+            unreachable_address(address, &io::ErrorKind::ConnectionRefused.into()).to_string()
+        };
+
+        assert_eq!(
+            refused("127.0.0.1:1883"),
+            "error: nothing is listening on 127.0.0.1:1883 (connection refused)\ntry: columba serve"
+        );
+        assert!(refused("127.0.0.1:1999").ends_with("try: columba serve --listen 127.0.0.1:1999"));
+        assert!(!refused("10.0.0.5:1883").contains("try:"));
+    }
+
+    #[test]
+    fn a_bad_login_is_told_apart_from_none() {
+        let refusal = Refusal {
+            reason: ReasonCode::BAD_USER_NAME_OR_PASSWORD,
+            text: None,
+            server_reference: None,
+        };
+        let alice = Target {
+            username: Some("alice".into()),
+            ..Target::default()
+        };
+
+        let with = refused(&refusal, &CommonArgs::default(), &alice);
+        let without = refused(&refusal, &CommonArgs::default(), &Target::default());
+
+        assert_eq!(
+            with.to_string(),
+            "error: broker refused user \"alice\": bad user name or password (0x86)"
+        );
+        assert!(
+            without
+                .to_string()
+                .starts_with("error: this broker does not allow anonymous clients")
+        );
+        assert_eq!((with.exit, without.exit), (Exit::Refused, Exit::Refused));
+    }
+}
