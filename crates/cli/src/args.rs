@@ -1,5 +1,7 @@
 //! The command line: mosquitto's short flags, readable long names, and MQTTX's long names as aliases.
 
+#![expect(clippy::doc_markdown, reason = "the doc comments are the text of --help, which has no backticks")]
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,12 +15,7 @@ use crate::{serve, values};
 
 /// columba: an MQTT broker and its clients.
 #[derive(Debug, Parser)]
-#[command(
-    name = "columba",
-    disable_version_flag = true,
-    disable_help_flag = true,
-    disable_help_subcommand = true
-)]
+#[command(name = "columba", disable_version_flag = true, disable_help_flag = true, disable_help_subcommand = true)]
 #[command(subcommand_required = false, arg_required_else_help = false)]
 pub(crate) struct Cli {
     /// Print the version
@@ -48,10 +45,7 @@ pub(crate) enum Command {
 
 /// Where to, as whom, with which session: what `pub` and `sub` share.
 #[derive(Args, Debug, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one switch of the command line"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one switch of the command line")]
 pub(crate) struct CommonArgs {
     /// Broker, login and topic as mqtt://USER:PASSWORD@HOST:PORT/TOPIC [env: COLUMBA_URL]
     #[arg(short = 'L', long, value_name = "URL", help_heading = "Target")]
@@ -70,24 +64,10 @@ pub(crate) struct CommonArgs {
     pub(crate) nodelay: bool,
 
     /// Client identifier [default: the broker chooses one]
-    #[arg(
-        short = 'i',
-        long,
-        alias = "client-id",
-        value_name = "ID",
-        allow_hyphen_values = true,
-        help_heading = "Session"
-    )]
+    #[arg(short = 'i', long, alias = "client-id", value_name = "ID", allow_hyphen_values = true, help_heading = "Session")]
     pub(crate) id: Option<String>,
     /// Client identifier made of this prefix and the process number
-    #[arg(
-        short = 'I',
-        long,
-        value_name = "PREFIX",
-        allow_hyphen_values = true,
-        conflicts_with = "id",
-        help_heading = "Session"
-    )]
+    #[arg(short = 'I', long, value_name = "PREFIX", allow_hyphen_values = true, conflicts_with = "id", help_heading = "Session")]
     pub(crate) id_prefix: Option<String>,
     /// Keep the session after this command ends (needs -i)
     #[arg(
@@ -102,26 +82,14 @@ pub(crate) struct CommonArgs {
     #[arg(short = 'x', long, value_name = "DURATION", allow_hyphen_values = true, value_parser = values::session_expiry, help_heading = "Session")]
     pub(crate) session_expiry: Option<u32>,
     /// Keep-alive in seconds
-    #[arg(
-        short = 'k',
-        long,
-        value_name = "SECONDS",
-        default_value_t = 60,
-        help_heading = "Session"
-    )]
+    #[arg(short = 'k', long, value_name = "SECONDS", default_value_t = 60, help_heading = "Session")]
     pub(crate) keepalive: u16,
     /// MQTT version: 5, 3.1.1 or 3.1 [default: 5, and 3.1.1 where the broker refuses 5]
     #[arg(short = 'V', long, alias = "mqtt-version", value_name = "VERSION", value_parser = version, help_heading = "Session")]
     pub(crate) protocol_version: Option<Version>,
 
     /// User name [env: COLUMBA_USERNAME]
-    #[arg(
-        short = 'u',
-        long,
-        value_name = "USER",
-        allow_hyphen_values = true,
-        help_heading = "Login"
-    )]
+    #[arg(short = 'u', long, value_name = "USER", allow_hyphen_values = true, help_heading = "Login")]
     pub(crate) username: Option<String>,
     /// Password, which other users of this machine can see; better: --password-file or COLUMBA_PASSWORD [env: COLUMBA_PASSWORD]
     #[arg(
@@ -151,13 +119,7 @@ pub(crate) struct CommonArgs {
     #[arg(long, value_name = "TOPIC", help_heading = "Will")]
     pub(crate) will_topic: Option<String>,
     /// Payload of the will
-    #[arg(
-        long,
-        value_name = "TEXT",
-        allow_hyphen_values = true,
-        requires = "will_topic",
-        help_heading = "Will"
-    )]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, requires = "will_topic", help_heading = "Will")]
     pub(crate) will_payload: Option<String>,
     /// QoS of the will
     #[arg(long, value_name = "QOS", value_parser = qos(), requires = "will_topic", help_heading = "Will")]
@@ -177,12 +139,7 @@ pub(crate) struct CommonArgs {
     #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "names", help_heading = "Output")]
     pub(crate) trace: Option<TraceLevel>,
     /// Where the trace goes: stderr, stdout or a file
-    #[arg(
-        long,
-        value_name = "PLACE",
-        default_value = "stderr",
-        help_heading = "Output"
-    )]
+    #[arg(long, value_name = "PLACE", default_value = "stderr", help_heading = "Output")]
     pub(crate) trace_to: String,
     /// Say what the client does, on stderr
     #[arg(short = 'd', long, help_heading = "Output")]
@@ -205,10 +162,7 @@ pub(crate) struct CommonArgs {
 /// What `columba pub` takes.
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one switch of the command line"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one switch of the command line")]
 pub(crate) struct PubArgs {
     /// Topic, where -t does not name it
     #[arg(value_name = "TOPIC", allow_hyphen_values = false)]
@@ -220,13 +174,7 @@ pub(crate) struct PubArgs {
     #[arg(short = 't', long, value_name = "TOPIC", allow_hyphen_values = true)]
     pub(crate) topic: Option<String>,
     /// The message
-    #[arg(
-        short = 'm',
-        long,
-        value_name = "TEXT",
-        allow_hyphen_values = true,
-        group = "payload"
-    )]
+    #[arg(short = 'm', long, value_name = "TEXT", allow_hyphen_values = true, group = "payload")]
     pub(crate) message: Option<String>,
     /// The message is the content of a file
     #[arg(short = 'f', long, value_name = "FILE", group = "payload")]
@@ -266,13 +214,7 @@ pub(crate) struct PubArgs {
     #[arg(long, value_name = "TOPIC", help_heading = "Properties")]
     pub(crate) response_topic: Option<String>,
     /// Correlation data of a request (MQTT 5)
-    #[arg(
-        long,
-        alias = "correlation-data",
-        value_name = "TEXT",
-        allow_hyphen_values = true,
-        help_heading = "Properties"
-    )]
+    #[arg(long, alias = "correlation-data", value_name = "TEXT", allow_hyphen_values = true, help_heading = "Properties")]
     pub(crate) correlation: Option<String>,
 
     #[command(flatten)]
@@ -282,21 +224,13 @@ pub(crate) struct PubArgs {
 /// What `columba sub` takes.
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one switch of the command line"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one switch of the command line")]
 pub(crate) struct SubArgs {
     /// Topic filters, as with -t
     #[arg(value_name = "FILTER")]
     pub(crate) positional_filters: Vec<String>,
     /// Topic filter to subscribe to; may be repeated
-    #[arg(
-        short = 't',
-        long = "topic",
-        value_name = "FILTER",
-        allow_hyphen_values = true
-    )]
+    #[arg(short = 't', long = "topic", value_name = "FILTER", allow_hyphen_values = true)]
     pub(crate) filters: Vec<String>,
     /// Highest QoS to receive: 0, 1 or 2
     #[arg(short = 'q', long, value_name = "QOS", value_parser = qos(), default_value = "0")]
@@ -330,13 +264,7 @@ pub(crate) struct SubArgs {
     #[arg(short = 'v', long)]
     pub(crate) verbose: bool,
     /// Print each message in this format: %t topic, %p payload, %q QoS, %j JSON, @H:@M time ...
-    #[arg(
-        short = 'F',
-        value_name = "FORMAT",
-        long = "output-format",
-        allow_hyphen_values = true,
-        conflicts_with = "format"
-    )]
+    #[arg(short = 'F', value_name = "FORMAT", long = "output-format", allow_hyphen_values = true, conflicts_with = "format")]
     pub(crate) output_format: Option<String>,
     /// Print no newline after a message
     #[arg(short = 'N', long = "no-newline")]

@@ -23,14 +23,8 @@ pub(crate) fn prepare(args: Vec<OsString>, cli: &Command) -> Vec<OsString> {
 }
 
 fn with_command(mut args: Vec<OsString>) -> Vec<OsString> {
-    let program = args
-        .first()
-        .map(Path::new)
-        .and_then(Path::file_stem)
-        .map(OsString::from);
-    let called_as = CALLED_AS
-        .iter()
-        .find(|(name, _)| program.as_deref().is_some_and(|program| program == *name));
+    let program = args.first().map(Path::new).and_then(Path::file_stem).map(OsString::from);
+    let called_as = CALLED_AS.iter().find(|(name, _)| program.as_deref().is_some_and(|program| program == *name));
     if let Some((_, command)) = called_as {
         args.insert(1, OsString::from(*command));
     }
@@ -79,17 +73,12 @@ fn value_follows(arg: &OsString, command: &Command) -> bool {
         return false;
     };
     let always_takes_one = |option: &clap::Arg| {
-        option.get_action().takes_values()
-            && option
-                .get_num_args()
-                .is_none_or(|range| range.min_values() > 0)
+        option.get_action().takes_values() && option.get_num_args().is_none_or(|range| range.min_values() > 0)
     };
     if let Some(long) = text.strip_prefix("--") {
         return command.get_arguments().any(|option| {
-            let named = option.get_long() == Some(long)
-                || option
-                    .get_all_aliases()
-                    .is_some_and(|aliases| aliases.contains(&long));
+            let named =
+                option.get_long() == Some(long) || option.get_all_aliases().is_some_and(|aliases| aliases.contains(&long));
             named && always_takes_one(option)
         });
     }
@@ -98,9 +87,7 @@ fn value_follows(arg: &OsString, command: &Command) -> bool {
     };
     // In `-vt FILTER` the last flag takes the next argument, in `-tFILTER` nothing is left to take.
     for (at, short) in cluster.char_indices() {
-        let option = command
-            .get_arguments()
-            .find(|option| option.get_short() == Some(short));
+        let option = command.get_arguments().find(|option| option.get_short() == Some(short));
         match option {
             Some(option) if option.get_action().takes_values() => {
                 return at + short.len_utf8() == cluster.len() && always_takes_one(option);

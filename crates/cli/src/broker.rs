@@ -1,30 +1,42 @@
 //! A broker for a demonstration: one in this process, or one that is there already.
 
+use columba_server::config::{Data, Listener};
+use columba_server::{Config, Running, Server};
+
 use crate::args::CommonArgs;
 use crate::connect::Target;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
-/// The broker; stopped with [`Broker::stop`] if it is our own.
+/// Where the broker is, and the broker itself if it is our own.
 pub(crate) struct Broker {
     host: String,
     port: u16,
+    own: Option<Running>,
 }
 
 impl Broker {
     /// The broker at `url`, or one in this process: loopback, a free port, nothing on disk.
     pub(crate) fn start(url: Option<&str>) -> Result<Self, Failure> {
-        let Some(url) = url else {
-            return Err(Failure::usage("no broker"));
-        };
-        let args = CommonArgs {
-            url: Some(url.to_owned()),
-            ..CommonArgs::default()
-        };
+        match url {
+            Some(url) => Self::at(url),
+            None => Self::own(),
+        }
+    }
+
+    fn at(url: &str) -> Result<Self, Failure> {
+        let args = CommonArgs { url: Some(url.to_owned()), ..CommonArgs::default() };
         let target = Target::new(&args, |_| None)?;
-        Ok(Self {
-            host: target.host,
-            port: target.port,
-        })
+        Ok(Self { host: target.host, port: target.port, own: None })
+    }
+
+    fn own() -> Result<Self, Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Other, format!("the broker does not start: {error}"));
+        let mut config = Config { data: Data::Ephemeral, ..Config::default() };
+        let address = "127.0.0.1:0".parse().map_err(|error| failed(&error))?;
+        config.listeners = vec![Listener { address, max_connections: None }];
+        let running = Server::start(config).map_err(|error| failed(&error))?;
+        let address = running.local_addrs().first().copied().ok_or_else(|| failed(&"it listens nowhere"))?;
+        Ok(Self { host: address.ip().to_string(), port: address.port(), own: Some(running) })
     }
 
     pub(crate) fn host(&self) -> &str {
@@ -35,5 +47,10 @@ impl Broker {
         self.port
     }
 
-    pub(crate) fn stop(self) {}
+    /// Ends our own broker; leaves one of others alone.
+    pub(crate) fn stop(self) {
+        if let Some(running) = self.own {
+            running.stop();
+        }
+    }
 }

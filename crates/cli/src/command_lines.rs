@@ -47,10 +47,7 @@ fn subscribe(line: &str) -> SubArgs {
 
 fn refused(line: &str) -> String {
     match parsed(line) {
-        Err(Stop {
-            text,
-            exit: Exit::Usage,
-        }) => text,
+        Err(Stop { text, exit: Exit::Usage }) => text,
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -140,26 +137,11 @@ fn mosquittos_command_lines_are_understood() {
 
 #[test]
 fn values_that_look_like_options_are_values() {
-    assert_eq!(
-        publish("mosquitto_pub -t topic -m -5").message.as_deref(),
-        Some("-5")
-    );
-    assert_eq!(
-        publish("mosquitto_pub -t topic -m -t").message.as_deref(),
-        Some("-t")
-    );
-    assert_eq!(
-        publish("mosquitto_pub -t topic -m -D").message.as_deref(),
-        Some("-D")
-    );
-    assert_eq!(
-        publish("mosquitto_pub -t topic -m ''").message.as_deref(),
-        Some("")
-    );
-    assert_eq!(
-        subscribe("mosquitto_sub -t a -x -1").common.session_expiry,
-        Some(u32::MAX)
-    );
+    assert_eq!(publish("mosquitto_pub -t topic -m -5").message.as_deref(), Some("-5"));
+    assert_eq!(publish("mosquitto_pub -t topic -m -t").message.as_deref(), Some("-t"));
+    assert_eq!(publish("mosquitto_pub -t topic -m -D").message.as_deref(), Some("-D"));
+    assert_eq!(publish("mosquitto_pub -t topic -m ''").message.as_deref(), Some(""));
+    assert_eq!(subscribe("mosquitto_sub -t a -x -1").common.session_expiry, Some(u32::MAX));
 }
 
 #[test]
@@ -193,33 +175,25 @@ fn versions_have_many_names() {
 
 #[test]
 fn properties_take_two_or_three_values() {
-    let args = publish(
-        "columba pub -t a -m b -D publish user-property name value -D publish content-type text/plain -q 1",
-    );
+    let args = publish("columba pub -t a -m b -D publish user-property name value -D publish content-type text/plain -q 1");
 
     assert_eq!(args.common.properties.len(), 2);
     assert_eq!(args.qos, QoS::AtLeastOnce);
     let text = refused("columba pub -t a -m b -D subscribe content-type text");
-    assert!(
-        text.contains("subscribe cannot have the property content-type"),
-        "{text}"
-    );
+    assert!(text.contains("subscribe cannot have the property content-type"), "{text}");
     refused("columba pub -t a -m b -D publish");
 }
 
 #[test]
 fn the_long_way_and_the_short_way_are_the_same() {
-    let args = publish(
-        "columba pub home/x hi --user-property k=v --content-type text --expiry 5m --response-topic r --correlation 7",
-    );
+    let args =
+        publish("columba pub home/x hi --user-property k=v --content-type text --expiry 5m --response-topic r --correlation 7");
 
     assert_eq!(args.positional_topic.as_deref(), Some("home/x"));
     assert_eq!(args.positional_message.as_deref(), Some("hi"));
     assert_eq!(args.expiry, Some(300));
     assert_eq!(args.user_property, [("k".to_owned(), "v".to_owned())]);
-    let args = subscribe(
-        "columba sub 'a/#' b --share group --format json --retain-handling new --no-local",
-    );
+    let args = subscribe("columba sub 'a/#' b --share group --format json --retain-handling new --no-local");
     assert_eq!(args.positional_filters, ["a/#", "b"]);
     assert_eq!(args.format, OutputKind::Json);
     assert!(args.no_local);
@@ -228,54 +202,27 @@ fn the_long_way_and_the_short_way_are_the_same() {
 #[test]
 fn a_trace_has_levels_and_swallows_no_word() {
     let args = subscribe("columba sub --trace a");
-    assert_eq!(
-        (args.common.trace, args.positional_filters.len()),
-        (Some(TraceLevel::Names), 1)
-    );
-    assert_eq!(
-        publish("columba pub --trace=detail a b").common.trace,
-        Some(TraceLevel::Detail)
-    );
-    assert_eq!(
-        publish("columba pub a b --trace=all --trace-to stdout")
-            .common
-            .trace_to,
-        "stdout"
-    );
+    assert_eq!((args.common.trace, args.positional_filters.len()), (Some(TraceLevel::Names), 1));
+    assert_eq!(publish("columba pub --trace=detail a b").common.trace, Some(TraceLevel::Detail));
+    assert_eq!(publish("columba pub a b --trace=all --trace-to stdout").common.trace_to, "stdout");
 }
 
 #[test]
 fn a_bare_h_asks_for_help_and_a_host_does_not() {
-    for line in [
-        "columba pub -h",
-        "columba sub -h",
-        "columba pub --help",
-        "columba --help",
-        "columba",
-        "mosquitto_sub --help",
-    ] {
+    for line in ["columba pub -h", "columba sub -h", "columba pub --help", "columba --help", "columba", "mosquitto_sub --help"] {
         match parsed(line) {
-            Err(Stop {
-                text,
-                exit: Exit::Done,
-            }) => assert!(text.contains("Usage"), "{line}: {text}"),
+            Err(Stop { text, exit: Exit::Done }) => assert!(text.contains("Usage"), "{line}: {text}"),
             other => panic!("{line}: {other:?}"),
         }
     }
-    assert_eq!(
-        subscribe("columba sub -h host filter").positional_filters,
-        ["filter"]
-    );
+    assert_eq!(subscribe("columba sub -h host filter").positional_filters, ["filter"]);
 }
 
 #[test]
 fn the_version_has_three_spellings() {
     assert!(parsed("columba -V").unwrap().version);
     assert!(parsed("columba --version").unwrap().version);
-    assert!(matches!(
-        parsed("columba version").unwrap().command,
-        Some(Command::Version)
-    ));
+    assert!(matches!(parsed("columba version").unwrap().command, Some(Command::Version)));
 }
 
 #[test]
@@ -292,10 +239,7 @@ fn what_makes_no_sense_is_said_in_one_line_with_something_to_try() {
         let text = refused(line);
         assert!(text.starts_with("error: "), "{line}: {text}");
         assert!(!text.starts_with("error: error"), "{line}: {text}");
-        assert!(
-            text.lines().last().unwrap().starts_with("try: columba"),
-            "{line}: {text}"
-        );
+        assert!(text.lines().last().unwrap().starts_with("try: columba"), "{line}: {text}");
         assert!(!text.contains("Usage:"), "{line}: {text}");
     }
 }

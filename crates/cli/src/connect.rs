@@ -2,9 +2,7 @@
 
 use std::fs;
 
-use columba_client::{
-    Builder, Client, ConnectError, MessageProperties, Options, QoS, ReasonCode, Version, Will,
-};
+use columba_client::{Builder, Client, ConnectError, MessageProperties, Options, QoS, ReasonCode, Version, Will};
 
 use crate::args::CommonArgs;
 use crate::exit::{Exit, Failure};
@@ -31,36 +29,21 @@ pub(crate) struct Target {
 
 impl Target {
     /// A flag counts more than the URL of `-L`, that more than the environment, that more than the default.
-    pub(crate) fn new(
-        args: &CommonArgs,
-        env: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn new(args: &CommonArgs, env: impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let url = match (&args.url, &args.host) {
             (Some(url), _) => Url::parse(url)?,
             (None, Some(_)) => Url::default(),
-            (None, None) => {
-                env("COLUMBA_URL").map_or_else(|| Ok(Url::default()), |url| Url::parse(&url))?
-            }
+            (None, None) => env("COLUMBA_URL").map_or_else(|| Ok(Url::default()), |url| Url::parse(&url))?,
         };
         if let Some(host) = &args.host {
             target::check_host(host)?;
         }
         let from_url = Some(url.host).filter(|host| !host.is_empty());
         Ok(Self {
-            host: args
-                .host
-                .clone()
-                .or(from_url)
-                .unwrap_or_else(|| "localhost".to_owned()),
+            host: args.host.clone().or(from_url).unwrap_or_else(|| "localhost".to_owned()),
             port: args.port.or(url.port).unwrap_or(MQTT_PORT),
-            username: args
-                .username
-                .clone()
-                .or(url.username)
-                .or_else(|| env("COLUMBA_USERNAME")),
-            password: password(args)?
-                .or(url.password)
-                .or_else(|| env("COLUMBA_PASSWORD")),
+            username: args.username.clone().or(url.username).or_else(|| env("COLUMBA_USERNAME")),
+            password: password(args)?.or(url.password).or_else(|| env("COLUMBA_PASSWORD")),
             topic: url.topic,
         })
     }
@@ -75,13 +58,8 @@ fn password(args: &CommonArgs) -> Result<Option<String>, Failure> {
     let Some(file) = &args.password_file else {
         return Ok(args.password.clone());
     };
-    let text = fs::read_to_string(file).map_err(|error| {
-        Failure::usage(format!(
-            "cannot read {}: {}",
-            file.display(),
-            explain::io(&error)
-        ))
-    })?;
+    let text = fs::read_to_string(file)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {}", file.display(), explain::io(&error))))?;
     Ok(text.lines().next().map(str::to_owned))
 }
 
@@ -96,8 +74,7 @@ pub(crate) async fn connect<T>(
     match attempt(args, target, role, version, &prepare).await? {
         Ok(connected) => Ok(connected),
         Err(ConnectError::Refused(refusal))
-            if refusal.reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION
-                && args.protocol_version.is_none() =>
+            if refusal.reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION && args.protocol_version.is_none() =>
         {
             say_fallback(args);
             let again = attempt(args, target, role, Version::V311, &prepare).await?;
@@ -111,9 +88,7 @@ fn say_fallback(args: &CommonArgs) {
     if args.quiet {
         return;
     }
-    eprintln!(
-        "columba: note: the broker refuses MQTT 5; going on with 3.1.1 (-V 3.1.1 says so from the start)"
-    );
+    eprintln!("columba: note: the broker refuses MQTT 5; going on with 3.1.1 (-V 3.1.1 says so from the start)");
     if !args.properties.is_empty() {
         eprintln!("columba: note: MQTT 3.1.1 has no properties; those of -D are left out");
     }
@@ -132,22 +107,11 @@ async fn attempt<T>(
     Ok(builder.connect().await.map(|client| (client, prepared)))
 }
 
-fn options(
-    args: &CommonArgs,
-    target: &Target,
-    role: Role,
-    version: Version,
-) -> Result<Options, Failure> {
+fn options(args: &CommonArgs, target: &Target, role: Role, version: Version) -> Result<Options, Failure> {
     if args.keep_session && args.id.is_none() && args.id_prefix.is_none() {
-        return Err(
-            Failure::usage("-c keeps a session, and a session needs a name").try_this("-c -i NAME"),
-        );
+        return Err(Failure::usage("-c keeps a session, and a session needs a name").try_this("-c -i NAME"));
     }
-    if args
-        .protocol_version
-        .is_some_and(|version| !version.has_properties())
-        && !args.properties.is_empty()
-    {
+    if args.protocol_version.is_some_and(|version| !version.has_properties()) && !args.properties.is_empty() {
         return Err(property::need_version_5());
     }
     let mut options = Options::new(target.host.clone(), target.port);
@@ -155,9 +119,7 @@ fn options(
     options.bind_address = args.bind_address;
     options.client_id = client_id(args, role, version);
     options.clean_start = !args.keep_session;
-    options.session_expiry =
-        args.session_expiry
-            .unwrap_or(if args.keep_session { u32::MAX } else { 0 });
+    options.session_expiry = args.session_expiry.unwrap_or(if args.keep_session { u32::MAX } else { 0 });
     options.keep_alive = args.keepalive;
     options.username.clone_from(&target.username);
     options.password = target.password.clone().map(Into::into);
@@ -190,27 +152,14 @@ fn client_id(args: &CommonArgs, role: Role, version: Version) -> String {
 
 fn will(args: &CommonArgs) -> Result<Option<Will>, Failure> {
     let Some(topic) = &args.will_topic else {
-        if args
-            .properties
-            .iter()
-            .any(|flag| flag.of == PropertyOf::Will)
-        {
-            return Err(
-                Failure::usage("-D will says something about a will, and there is none")
-                    .try_this("--will-topic TOPIC"),
-            );
+        if args.properties.iter().any(|flag| flag.of == PropertyOf::Will) {
+            return Err(Failure::usage("-D will says something about a will, and there is none").try_this("--will-topic TOPIC"));
         }
         return Ok(None);
     };
-    let topic = topic
-        .parse()
-        .map_err(|error| explain::topic_name(topic, error))?;
+    let topic = topic.parse().map_err(|error| explain::topic_name(topic, error))?;
     let mut delay = args.will_delay;
-    for flag in args
-        .properties
-        .iter()
-        .filter(|flag| flag.of == PropertyOf::Will)
-    {
+    for flag in args.properties.iter().filter(|flag| flag.of == PropertyOf::Will) {
         if let Property::WillDelay(seconds) = flag.property {
             delay = Some(seconds);
         }
@@ -230,17 +179,11 @@ fn apply_connect_properties(flags: &[PropertyFlag], options: &mut Options) {
         match &flag.property {
             Property::MaximumPacketSize(bytes) => options.maximum_packet_size = Some(*bytes),
             Property::ReceiveMaximum(messages) => options.receive_maximum = (*messages).max(1),
-            Property::RequestProblemInformation(wanted) => {
-                options.request_problem_information = *wanted
-            }
-            Property::RequestResponseInformation(wanted) => {
-                options.request_response_information = *wanted
-            }
+            Property::RequestProblemInformation(wanted) => options.request_problem_information = *wanted,
+            Property::RequestResponseInformation(wanted) => options.request_response_information = *wanted,
             Property::SessionExpiry(seconds) => options.session_expiry = *seconds,
             Property::TopicAliasMaximum(aliases) => options.topic_alias_maximum = *aliases,
-            Property::User(name, value) => {
-                options.user_properties.push((name.clone(), value.clone()))
-            }
+            Property::User(name, value) => options.user_properties.push((name.clone(), value.clone())),
             // Belong to other packets; the command line has been checked.
             Property::ContentType(_)
             | Property::CorrelationData(_)
@@ -259,15 +202,11 @@ pub(crate) fn message_properties(flags: &[PropertyFlag], of: PropertyOf) -> Mess
     for flag in flags.iter().filter(|flag| flag.of == of) {
         match &flag.property {
             Property::ContentType(text) => properties.content_type = Some(text.clone()),
-            Property::CorrelationData(text) => {
-                properties.correlation_data = Some(text.clone().into())
-            }
+            Property::CorrelationData(text) => properties.correlation_data = Some(text.clone().into()),
             Property::MessageExpiry(seconds) => properties.message_expiry = Some(*seconds),
             Property::PayloadFormat(is_text) => properties.utf8_payload = *is_text,
             Property::ResponseTopic(topic) => properties.response_topic = Some(topic.clone()),
-            Property::User(name, value) => properties
-                .user_properties
-                .push((name.clone(), value.clone())),
+            Property::User(name, value) => properties.user_properties.push((name.clone(), value.clone())),
             // Belong to other packets; the command line has been checked.
             Property::MaximumPacketSize(_)
             | Property::ReceiveMaximum(_)
@@ -293,10 +232,7 @@ pub(crate) fn goodbye(flags: &[PropertyFlag]) -> columba_client::Goodbye {
         user_properties: user_properties(flags, PropertyOf::Disconnect),
         ..columba_client::Goodbye::default()
     };
-    for flag in flags
-        .iter()
-        .filter(|flag| flag.of == PropertyOf::Disconnect)
-    {
+    for flag in flags.iter().filter(|flag| flag.of == PropertyOf::Disconnect) {
         if let Property::SessionExpiry(seconds) = flag.property {
             goodbye.session_expiry = Some(seconds);
         }
@@ -308,9 +244,7 @@ pub(crate) fn goodbye(flags: &[PropertyFlag]) -> columba_client::Goodbye {
 pub(crate) fn warn_of_visible_password(args: &CommonArgs) {
     use std::io::IsTerminal;
     if args.password.is_some() && !args.quiet && std::io::stderr().is_terminal() {
-        eprintln!(
-            "columba: note: other users of this machine can see -P; better is --password-file or COLUMBA_PASSWORD"
-        );
+        eprintln!("columba: note: other users of this machine can see -P; better is --password-file or COLUMBA_PASSWORD");
     }
 }
 
@@ -330,10 +264,7 @@ mod tests {
     use super::*;
 
     fn target(args: &CommonArgs) -> Target {
-        Target::new(args, |name| {
-            (name == "COLUMBA_URL").then(|| "mqtt://eve:pw@env:1999/t".to_owned())
-        })
-        .unwrap()
+        Target::new(args, |name| (name == "COLUMBA_URL").then(|| "mqtt://eve:pw@env:1999/t".to_owned())).unwrap()
     }
 
     #[test]
@@ -341,49 +272,18 @@ mod tests {
         let url = Some("mqtt://url:1884".to_owned());
 
         let from_env = target(&CommonArgs::default());
-        assert_eq!(
-            (
-                from_env.host.as_str(),
-                from_env.port,
-                from_env.topic.as_deref()
-            ),
-            ("env", 1999, Some("t"))
-        );
-        let from_url = target(&CommonArgs {
-            url: url.clone(),
-            ..CommonArgs::default()
-        });
-        assert_eq!(
-            (from_url.host.as_str(), from_url.port, from_url.username),
-            ("url", 1884, None)
-        );
-        let from_flags = target(&CommonArgs {
-            url,
-            host: Some("flag".into()),
-            port: Some(1),
-            ..CommonArgs::default()
-        });
+        assert_eq!((from_env.host.as_str(), from_env.port, from_env.topic.as_deref()), ("env", 1999, Some("t")));
+        let from_url = target(&CommonArgs { url: url.clone(), ..CommonArgs::default() });
+        assert_eq!((from_url.host.as_str(), from_url.port, from_url.username), ("url", 1884, None));
+        let from_flags = target(&CommonArgs { url, host: Some("flag".into()), port: Some(1), ..CommonArgs::default() });
         assert_eq!((from_flags.host.as_str(), from_flags.port), ("flag", 1));
-        let host_alone = target(&CommonArgs {
-            host: Some("flag".into()),
-            ..CommonArgs::default()
-        });
-        assert_eq!(
-            (
-                host_alone.host.as_str(),
-                host_alone.port,
-                host_alone.username
-            ),
-            ("flag", 1883, None)
-        );
+        let host_alone = target(&CommonArgs { host: Some("flag".into()), ..CommonArgs::default() });
+        assert_eq!((host_alone.host.as_str(), host_alone.port, host_alone.username), ("flag", 1883, None));
     }
 
     #[test]
     fn a_kept_session_needs_a_name() {
-        let args = CommonArgs {
-            keep_session: true,
-            ..CommonArgs::default()
-        };
+        let args = CommonArgs { keep_session: true, ..CommonArgs::default() };
 
         let error = options(&args, &Target::default(), Role::Subscriber, Version::V5).unwrap_err();
 
@@ -392,11 +292,7 @@ mod tests {
 
     #[test]
     fn a_kept_session_stays_for_ever_unless_told_otherwise() {
-        let mut args = CommonArgs {
-            keep_session: true,
-            id: Some("me".into()),
-            ..CommonArgs::default()
-        };
+        let mut args = CommonArgs { keep_session: true, id: Some("me".into()), ..CommonArgs::default() };
         let expiry = |args: &CommonArgs| {
             let options = options(args, &Target::default(), Role::Subscriber, Version::V5).unwrap();
             (options.clean_start, options.session_expiry)

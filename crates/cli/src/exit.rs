@@ -51,12 +51,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self {
-            exit,
-            what: what.into(),
-            notes: Vec::new(),
-            tries: Vec::new(),
-        }
+        Self { exit, what: what.into(), notes: Vec::new(), tries: Vec::new() }
     }
 
     pub(crate) fn usage(what: impl Into<String>) -> Self {
@@ -97,12 +92,8 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_happened_and_what_to_try() {
-        let failure = Failure::new(Exit::NotConnected, "nothing is listening on 127.0.0.1:1883")
-            .try_this("columba serve");
+        let failure = Failure::new(Exit::NotConnected, "nothing is listening on 127.0.0.1:1883").try_this("columba serve");
 
-        assert_eq!(
-            failure.to_string(),
-            "error: nothing is listening on 127.0.0.1:1883\ntry: columba serve"
-        );
+        assert_eq!(failure.to_string(), "error: nothing is listening on 127.0.0.1:1883\ntry: columba serve");
     }
 }

@@ -3,9 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use columba_client::{
-    ConnectError, Lost, PublishError, ReasonCode, Refusal, SubscribeError, Version,
-};
+use columba_client::{ConnectError, Lost, PublishError, ReasonCode, Refusal, SubscribeError, Version};
 use columba_proto::{SubscriptionFilterError, TopicFilterError, TopicNameError};
 
 use crate::args::CommonArgs;
@@ -18,40 +16,24 @@ const MQTTS_PORT: u16 = 8883;
 /// Why there is no connection.
 pub(crate) fn connecting(error: &ConnectError, args: &CommonArgs, target: &Target) -> Failure {
     match error {
-        ConnectError::Resolve { host, .. } => Failure::new(
-            Exit::NotConnected,
-            format!("host \"{host}\" not found (DNS)"),
-        ),
+        ConnectError::Resolve { host, .. } => Failure::new(Exit::NotConnected, format!("host \"{host}\" not found (DNS)")),
         ConnectError::Tcp { address, source } => unreachable_address(*address, source),
         ConnectError::TimedOut { after } => Failure::new(
             Exit::NotConnected,
-            format!(
-                "no answer from {}:{} within {} s",
-                target.host,
-                target.port,
-                after.as_secs()
-            ),
+            format!("no answer from {}:{} within {} s", target.host, target.port, after.as_secs()),
         ),
         ConnectError::Closed(_) => {
             let place = format!("{}:{}", target.host, target.port);
             if target.port == MQTTS_PORT {
-                let what = format!(
-                    "{place} closed the connection before CONNACK; that port usually speaks TLS"
-                );
+                let what = format!("{place} closed the connection before CONNACK; that port usually speaks TLS");
                 return Failure::new(Exit::Lost, what)
                     .note("TLS is not built into this version")
                     .try_this(format!("-p {MQTT_PORT}"));
             }
-            Failure::new(
-                Exit::Lost,
-                format!("{place} closed the connection before CONNACK"),
-            )
+            Failure::new(Exit::Lost, format!("{place} closed the connection before CONNACK"))
         }
         ConnectError::NotMqtt(why) => {
-            let what = format!(
-                "{}:{} answered, but not as an MQTT broker",
-                target.host, target.port
-            );
+            let what = format!("{}:{} answered, but not as an MQTT broker", target.host, target.port);
             Failure::new(Exit::NotConnected, what).note(why.to_string())
         }
         ConnectError::Refused(refusal) => refused(refusal, args, target),
@@ -60,15 +42,9 @@ pub(crate) fn connecting(error: &ConnectError, args: &CommonArgs, target: &Targe
 
 fn unreachable_address(address: SocketAddr, source: &io::Error) -> Failure {
     if source.kind() != io::ErrorKind::ConnectionRefused {
-        return Failure::new(
-            Exit::NotConnected,
-            format!("cannot reach {address} ({})", io(source)),
-        );
+        return Failure::new(Exit::NotConnected, format!("cannot reach {address} ({})", io(source)));
     }
-    let failure = Failure::new(
-        Exit::NotConnected,
-        format!("nothing is listening on {address} (connection refused)"),
-    );
+    let failure = Failure::new(Exit::NotConnected, format!("nothing is listening on {address} (connection refused)"));
     match (address.ip().is_loopback(), address.port()) {
         (true, MQTT_PORT) => failure.try_this("columba serve"),
         (true, _) => failure.try_this(format!("columba serve --listen {address}")),
@@ -78,26 +54,18 @@ fn unreachable_address(address: SocketAddr, source: &io::Error) -> Failure {
 
 fn refused(refusal: &Refusal, args: &CommonArgs, target: &Target) -> Failure {
     let words = words(refusal);
-    let bad_login = matches!(
-        refusal.reason,
-        ReasonCode::BAD_USER_NAME_OR_PASSWORD | ReasonCode::NOT_AUTHORIZED
-    );
+    let bad_login = matches!(refusal.reason, ReasonCode::BAD_USER_NAME_OR_PASSWORD | ReasonCode::NOT_AUTHORIZED);
     let what = match (&target.username, bad_login) {
         (Some(username), true) => format!("broker refused user \"{username}\": {words}"),
         (None, true) => {
-            return Failure::new(
-                Exit::Refused,
-                format!("this broker does not allow anonymous clients: {words}"),
-            )
-            .try_this("-u NAME --password-file FILE");
+            return Failure::new(Exit::Refused, format!("this broker does not allow anonymous clients: {words}"))
+                .try_this("-u NAME --password-file FILE");
         }
         (_, false) => format!("broker refused the connection: {words}"),
     };
     let failure = Failure::new(Exit::Refused, what);
     match refusal.reason {
-        ReasonCode::UNSUPPORTED_PROTOCOL_VERSION if args.protocol_version == Some(Version::V5) => {
-            failure.try_this("-V 3.1.1")
-        }
+        ReasonCode::UNSUPPORTED_PROTOCOL_VERSION if args.protocol_version == Some(Version::V5) => failure.try_this("-V 3.1.1"),
         ReasonCode::CLIENT_IDENTIFIER_NOT_VALID => failure.try_this("-i NAME"),
         _ => failure,
     }
@@ -105,10 +73,7 @@ fn refused(refusal: &Refusal, args: &CommonArgs, target: &Target) -> Failure {
 
 /// A refusal as `not authorised (0x87): text of the broker`.
 pub(crate) fn words(refusal: &Refusal) -> String {
-    let text = refusal
-        .text
-        .as_ref()
-        .map_or_else(String::new, |text| format!(": {text}"));
+    let text = refusal.text.as_ref().map_or_else(String::new, |text| format!(": {text}"));
     format!("{}{text}", reason_words(refusal.reason))
 }
 
@@ -129,53 +94,29 @@ pub(crate) fn lost(lost: &Lost, client_id: Option<&str>) -> Failure {
     match refusal.reason {
         ReasonCode::SESSION_TAKEN_OVER => {
             let name = client_id.map_or_else(String::new, |id| format!(" as \"{id}\""));
-            let what = format!(
-                "another client has connected{name} (session taken over, 0x8e); every client needs its own -i"
-            );
+            let what = format!("another client has connected{name} (session taken over, 0x8e); every client needs its own -i");
             Failure::new(Exit::Lost, what)
         }
-        ReasonCode::NOT_AUTHORIZED => Failure::new(
-            Exit::Denied,
-            format!("broker ended the connection: {}", words(refusal)),
-        ),
-        ReasonCode::PACKET_TOO_LARGE => Failure::new(
-            Exit::TooLarge,
-            format!("broker ended the connection: {}", words(refusal)),
-        ),
-        _ => Failure::new(
-            Exit::Lost,
-            format!("broker ended the connection: {}", words(refusal)),
-        ),
+        ReasonCode::NOT_AUTHORIZED => Failure::new(Exit::Denied, format!("broker ended the connection: {}", words(refusal))),
+        ReasonCode::PACKET_TOO_LARGE => Failure::new(Exit::TooLarge, format!("broker ended the connection: {}", words(refusal))),
+        _ => Failure::new(Exit::Lost, format!("broker ended the connection: {}", words(refusal))),
     }
 }
 
 /// Why a message was not delivered to the broker.
-pub(crate) fn publishing(
-    error: &PublishError,
-    topic: &str,
-    version: Version,
-    client_id: Option<&str>,
-) -> Failure {
+pub(crate) fn publishing(error: &PublishError, topic: &str, version: Version, client_id: Option<&str>) -> Failure {
     match error {
         PublishError::Topic(error) => topic_name(topic, *error),
-        PublishError::Refused(refusal) => Failure::new(
-            exit_of(refusal.reason, version),
-            format!("publish to \"{topic}\" was refused: {}", words(refusal)),
-        ),
+        PublishError::Refused(refusal) => {
+            Failure::new(exit_of(refusal.reason, version), format!("publish to \"{topic}\" was refused: {}", words(refusal)))
+        }
         PublishError::TooLarge { size, max } => Failure::new(
             Exit::TooLarge,
-            format!(
-                "the message to \"{topic}\" is too large: {size} bytes, and the broker takes {max}"
-            ),
+            format!("the message to \"{topic}\" is too large: {size} bytes, and the broker takes {max}"),
         ),
-        PublishError::QoS { max } => Failure::new(
-            Exit::Rejected,
-            format!("the broker takes at most QoS {}", *max as u8),
-        )
-        .try_this(format!("-q {}", *max as u8)),
-        PublishError::Retain => {
-            Failure::new(Exit::Rejected, "the broker keeps no retained messages")
-        }
+        PublishError::QoS { max } => Failure::new(Exit::Rejected, format!("the broker takes at most QoS {}", *max as u8))
+            .try_this(format!("-q {}", *max as u8)),
+        PublishError::Retain => Failure::new(Exit::Rejected, "the broker keeps no retained messages"),
         PublishError::Text(error) => Failure::usage(format!("a property cannot be sent: {error}")),
         PublishError::SessionLost => Failure::new(Exit::Lost, error.to_string()),
         PublishError::Full => Failure::new(Exit::Other, error.to_string()),
@@ -187,10 +128,7 @@ pub(crate) fn publishing(
             if version.has_properties() {
                 return failure;
             }
-            failure.note(format!(
-                "MQTT {} cannot report a refused publish; use -V 5",
-                name_of(version)
-            ))
+            failure.note(format!("MQTT {} cannot report a refused publish; use -V 5", name_of(version)))
         }
     }
 }
@@ -219,10 +157,7 @@ pub(crate) fn name_of(version: Version) -> &'static str {
 /// An error of the system without its number.
 pub(crate) fn io(error: &io::Error) -> String {
     let text = error.to_string();
-    text.split(" (os error")
-        .next()
-        .unwrap_or(&text)
-        .to_lowercase()
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
 /// What is wrong with a topic to publish to.
@@ -245,10 +180,9 @@ pub(crate) fn topic_name(topic: &str, error: TopicNameError) -> Failure {
 pub(crate) fn topic_filter(filter: &str, error: SubscriptionFilterError) -> Failure {
     let (at, why) = match error {
         SubscriptionFilterError::Filter(TopicFilterError::MisplacedHash) => hash_at(filter),
-        SubscriptionFilterError::Filter(TopicFilterError::MisplacedPlus) => (
-            lone(filter, '+').unwrap_or(0),
-            "'+' must fill a whole level",
-        ),
+        SubscriptionFilterError::Filter(TopicFilterError::MisplacedPlus) => {
+            (lone(filter, '+').unwrap_or(0), "'+' must fill a whole level")
+        }
         SubscriptionFilterError::Filter(TopicFilterError::Empty) => {
             return Failure::usage("the topic filter is empty").try_this("-t FILTER");
         }
@@ -258,21 +192,13 @@ pub(crate) fn topic_filter(filter: &str, error: SubscriptionFilterError) -> Fail
         SubscriptionFilterError::Filter(TopicFilterError::TooLong) => {
             return Failure::usage("a topic filter has at most 65535 bytes");
         }
-        SubscriptionFilterError::EmptyShareName => {
-            ("$share/".len(), "the name of the group is missing")
+        SubscriptionFilterError::EmptyShareName => ("$share/".len(), "the name of the group is missing"),
+        SubscriptionFilterError::WildcardInShareName => {
+            (filter.find(['+', '#']).unwrap_or(0), "the name of the group cannot hold wildcards")
         }
-        SubscriptionFilterError::WildcardInShareName => (
-            filter.find(['+', '#']).unwrap_or(0),
-            "the name of the group cannot hold wildcards",
-        ),
-        SubscriptionFilterError::MissingFilter => {
-            (filter.len(), "the filter behind the group is missing")
-        }
+        SubscriptionFilterError::MissingFilter => (filter.len(), "the filter behind the group is missing"),
     };
-    Failure::usage(format!(
-        "\"{filter}\" is no topic filter\n{}",
-        caret(filter, at, why)
-    ))
+    Failure::usage(format!("\"{filter}\" is no topic filter\n{}", caret(filter, at, why)))
 }
 
 fn hash_at(filter: &str) -> (usize, &'static str) {
@@ -306,31 +232,17 @@ mod tests {
     use super::*;
 
     fn filter(text: &str) -> String {
-        let error = text
-            .parse::<columba_proto::SubscriptionFilter>()
-            .unwrap_err();
+        let error = text.parse::<columba_proto::SubscriptionFilter>().unwrap_err();
         topic_filter(text, error).to_string()
     }
 
     #[test]
     fn a_caret_stands_under_the_misplaced_wildcard() {
-        assert_eq!(
-            filter("a/#/b"),
-            "error: \"a/#/b\" is no topic filter\n  a/#/b\n    ^ '#' must be the last level"
-        );
-        assert_eq!(
-            filter("ä/b#"),
-            "error: \"ä/b#\" is no topic filter\n  ä/b#\n     ^ '#' must fill a whole level"
-        );
-        assert_eq!(
-            filter("a/b+/c"),
-            "error: \"a/b+/c\" is no topic filter\n  a/b+/c\n     ^ '+' must fill a whole level"
-        );
+        assert_eq!(filter("a/#/b"), "error: \"a/#/b\" is no topic filter\n  a/#/b\n    ^ '#' must be the last level");
+        assert_eq!(filter("ä/b#"), "error: \"ä/b#\" is no topic filter\n  ä/b#\n     ^ '#' must fill a whole level");
+        assert_eq!(filter("a/b+/c"), "error: \"a/b+/c\" is no topic filter\n  a/b+/c\n     ^ '+' must fill a whole level");
         let error = topic_name("home/+", TopicNameError::Wildcard).to_string();
-        assert!(
-            error.ends_with("  home/+\n       ^ '+' and '#' only work in subscriptions"),
-            "{error}"
-        );
+        assert!(error.ends_with("  home/+\n       ^ '+' and '#' only work in subscriptions"), "{error}");
     }
 
     #[test]
@@ -350,28 +262,14 @@ mod tests {
 
     #[test]
     fn a_bad_login_is_told_apart_from_none() {
-        let refusal = Refusal {
-            reason: ReasonCode::BAD_USER_NAME_OR_PASSWORD,
-            text: None,
-            server_reference: None,
-        };
-        let alice = Target {
-            username: Some("alice".into()),
-            ..Target::default()
-        };
+        let refusal = Refusal { reason: ReasonCode::BAD_USER_NAME_OR_PASSWORD, text: None, server_reference: None };
+        let alice = Target { username: Some("alice".into()), ..Target::default() };
 
         let with = refused(&refusal, &CommonArgs::default(), &alice);
         let without = refused(&refusal, &CommonArgs::default(), &Target::default());
 
-        assert_eq!(
-            with.to_string(),
-            "error: broker refused user \"alice\": bad user name or password (0x86)"
-        );
-        assert!(
-            without
-                .to_string()
-                .starts_with("error: this broker does not allow anonymous clients")
-        );
+        assert_eq!(with.to_string(), "error: broker refused user \"alice\": bad user name or password (0x86)");
+        assert!(without.to_string().starts_with("error: this broker does not allow anonymous clients"));
         assert_eq!((with.exit, without.exit), (Exit::Refused, Exit::Refused));
     }
 }

@@ -36,10 +36,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match parse(std::env::args_os().collect()) {
         Ok(cli) => run(cli),
-        Err(Stop {
-            text,
-            exit: Exit::Done,
-        }) => print(&text),
+        Err(Stop { text, exit: Exit::Done }) => print(&text),
         Err(Stop { text, exit }) => {
             eprintln!("{text}");
             exit.into()
@@ -55,29 +52,21 @@ struct Stop {
 }
 
 impl Stop {
-    fn help(text: impl ToString) -> Self {
-        Self {
-            text: text.to_string(),
-            exit: Exit::Done,
-        }
+    fn help(text: &impl ToString) -> Self {
+        Self { text: text.to_string(), exit: Exit::Done }
     }
 }
 
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
-        Self {
-            exit: failure.exit,
-            text: failure.to_string(),
-        }
+        Self { exit: failure.exit, text: failure.to_string() }
     }
 }
 
 fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
     let mut command = Cli::command();
     let args = argv::prepare(args, &command);
-    let matches = command
-        .try_get_matches_from_mut(args.clone())
-        .map_err(|error| complain(&error, &args))?;
+    let matches = command.try_get_matches_from_mut(args.clone()).map_err(|error| complain(&error, &args))?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| complain(&error, &args))?;
     // `-h` is the host here; without one, somebody wants help.
     let asks_for_help = match &cli.command {
@@ -87,46 +76,29 @@ fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
     };
     if asks_for_help {
         let name = matches.subcommand_name().unwrap_or_default();
-        let help = command
-            .find_subcommand_mut(name)
-            .map(clap::Command::render_help);
-        return Err(Stop::help(
-            help.map_or_else(String::new, |help| help.to_string()),
-        ));
+        let help = command.find_subcommand_mut(name).map(clap::Command::render_help);
+        return Err(Stop::help(&help.map_or_else(String::new, |help| help.to_string())));
     }
     if cli.command.is_none() && !cli.version {
-        return Err(Stop::help(command.render_help()));
+        return Err(Stop::help(&command.render_help()));
     }
     Ok(cli)
 }
 
 /// clap's words in our shape: one line of what is wrong, one that can be pasted.
 fn complain(error: &clap::Error, args: &[OsString]) -> Stop {
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    ) {
-        return Stop::help(error.render().to_string().trim_end());
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Stop::help(&error.render().to_string().trim_end());
     }
     let text = error.render().to_string();
     let mut paragraphs = text.split("\n\n");
-    let what = paragraphs
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ")
-        .replace(property::SEPARATOR, " ");
+    let what = paragraphs.next().unwrap_or_default().trim_start_matches("error: ").replace(property::SEPARATOR, " ");
     let mut failure = Failure::usage(what.trim_end());
     for tip in paragraphs.filter_map(|paragraph| paragraph.trim().strip_prefix("tip: ")) {
         failure = failure.note(tip.lines().next().unwrap_or_default());
     }
-    let command = args
-        .get(1)
-        .and_then(|name| name.to_str())
-        .filter(|name| Cli::command().find_subcommand(name).is_some());
-    let help = command.map_or_else(
-        || "columba --help".to_owned(),
-        |name| format!("columba {name} --help"),
-    );
+    let command = args.get(1).and_then(|name| name.to_str()).filter(|name| Cli::command().find_subcommand(name).is_some());
+    let help = command.map_or_else(|| "columba --help".to_owned(), |name| format!("columba {name} --help"));
     failure.try_this(help).into()
 }
 
@@ -151,12 +123,7 @@ fn block_on(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, F
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| {
-            Failure::new(
-                Exit::Other,
-                format!("cannot start: {}", explain::io(&error)),
-            )
-        })?;
+        .map_err(|error| Failure::new(Exit::Other, format!("cannot start: {}", explain::io(&error))))?;
     let result = runtime.block_on(work);
     runtime.shutdown_background();
     result

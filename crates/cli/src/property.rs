@@ -52,9 +52,7 @@ impl PropertyFlag {
         let of = packet_named(packet)?;
         let property = match *values {
             [value] if name != "user-property" => property_named(name, value)?,
-            [name_of_user, value] if name == "user-property" => {
-                Property::User(name_of_user.into(), value.into())
-            }
+            [name_of_user, value] if name == "user-property" => Property::User(name_of_user.into(), value.into()),
             _ if name == "user-property" => {
                 return Err(format!("write it as -D {packet} user-property NAME VALUE"));
             }
@@ -105,17 +103,13 @@ fn property_named(name: &str, value: &str) -> Result<Property, String> {
         }
         "topic-alias" => return Err("the client chooses topic aliases itself".to_owned()),
         _ => {
-            return Err(format!(
-                "\"{name}\" is no property of MQTT 5 that can be set"
-            ));
+            return Err(format!("\"{name}\" is no property of MQTT 5 that can be set"));
         }
     })
 }
 
 fn number<N: std::str::FromStr>(name: &str, value: &str) -> Result<N, String> {
-    value
-        .parse()
-        .map_err(|_| format!("{name} takes a number, not \"{value}\""))
+    value.parse().map_err(|_| format!("{name} takes a number, not \"{value}\""))
 }
 
 fn flag(name: &str, value: &str) -> Result<bool, String> {
@@ -164,10 +158,7 @@ mod tests {
     fn a_property_is_checked_against_its_packet() {
         assert_eq!(
             parse(&["publish", "content-type", "text/plain"]),
-            Ok(PropertyFlag {
-                of: PropertyOf::Publish,
-                property: Property::ContentType("text/plain".into())
-            })
+            Ok(PropertyFlag { of: PropertyOf::Publish, property: Property::ContentType("text/plain".into()) })
         );
         assert_eq!(
             parse(&["CONNECT", "user-property", "site", "north"]).map(|flag| flag.property),

@@ -6,9 +6,7 @@ use std::io::{self, BufRead, Read};
 use std::pin::Pin;
 use std::time::Duration;
 
-use columba_client::{
-    Client, Delivery, MessageProperties, PublishError, QoS, ReasonCode, TopicNameBuf,
-};
+use columba_client::{Client, Delivery, MessageProperties, PublishError, QoS, ReasonCode, TopicNameBuf};
 use tokio::sync::mpsc;
 
 use crate::args::PubArgs;
@@ -60,11 +58,7 @@ struct Job {
 #[derive(Debug)]
 enum Source {
     /// The same message, so many times.
-    Message {
-        payload: Vec<u8>,
-        times: u64,
-        pause: Duration,
-    },
+    Message { payload: Vec<u8>, times: u64, pause: Duration },
     /// A message for each line of standard input.
     Lines,
 }
@@ -77,36 +71,21 @@ impl Job {
             (None, topic, message) => (topic.clone(), message.clone()),
             (Some(topic), word, None) => (Some(topic.clone()), word.clone()),
             (Some(_), Some(_), Some(_)) => {
-                return Err(Failure::usage("the topic is named twice")
-                    .try_this("columba pub TOPIC MESSAGE"));
+                return Err(Failure::usage("the topic is named twice").try_this("columba pub TOPIC MESSAGE"));
             }
             (Some(topic), None, Some(word)) => (Some(topic.clone()), Some(word.clone())),
         };
-        let topic = topic.ok_or_else(|| {
-            Failure::usage("which topic?").try_this("columba pub -t hello/world -m hi")
-        })?;
-        let name = topic
-            .parse()
-            .map_err(|error| explain::topic_name(&topic, error))?;
-        Ok(Self {
-            source: source(args, word, &topic)?,
-            topic: name,
-        })
+        let topic = topic.ok_or_else(|| Failure::usage("which topic?").try_this("columba pub -t hello/world -m hi"))?;
+        let name = topic.parse().map_err(|error| explain::topic_name(&topic, error))?;
+        Ok(Self { source: source(args, word, &topic)?, topic: name })
     }
 }
 
 fn source(args: &PubArgs, word: Option<String>, topic: &str) -> Result<Source, Failure> {
-    let flags = [
-        args.message.is_some(),
-        args.file.is_some(),
-        args.stdin_line,
-        args.stdin_file,
-        args.null_message,
-        word.is_some(),
-    ];
+    let flags =
+        [args.message.is_some(), args.file.is_some(), args.stdin_line, args.stdin_file, args.null_message, word.is_some()];
     if flags.iter().filter(|given| **given).count() > 1 {
-        return Err(Failure::usage("the message is given twice")
-            .try_this(format!("columba pub -t {topic} -m MESSAGE")));
+        return Err(Failure::usage("the message is given twice").try_this(format!("columba pub -t {topic} -m MESSAGE")));
     }
     if args.stdin_line {
         return Ok(Source::Lines);
@@ -114,34 +93,19 @@ fn source(args: &PubArgs, word: Option<String>, topic: &str) -> Result<Source, F
     let payload = if let Some(text) = args.message.clone().or(word) {
         text.into_bytes()
     } else if let Some(file) = &args.file {
-        fs::read(file).map_err(|error| {
-            Failure::usage(format!(
-                "cannot read {}: {}",
-                file.display(),
-                explain::io(&error)
-            ))
-        })?
+        fs::read(file).map_err(|error| Failure::usage(format!("cannot read {}: {}", file.display(), explain::io(&error))))?
     } else if args.stdin_file {
         let mut bytes = Vec::new();
-        io::stdin().read_to_end(&mut bytes).map_err(|error| {
-            Failure::usage(format!(
-                "cannot read standard input: {}",
-                explain::io(&error)
-            ))
-        })?;
+        io::stdin()
+            .read_to_end(&mut bytes)
+            .map_err(|error| Failure::usage(format!("cannot read standard input: {}", explain::io(&error))))?;
         bytes
     } else if args.null_message {
         Vec::new()
     } else {
-        return Err(
-            Failure::usage("which message?").try_this(format!("columba pub -t {topic} -m MESSAGE"))
-        );
+        return Err(Failure::usage("which message?").try_this(format!("columba pub -t {topic} -m MESSAGE")));
     };
-    Ok(Source::Message {
-        payload,
-        times: args.repeat,
-        pause: args.repeat_delay.unwrap_or_default(),
-    })
+    Ok(Source::Message { payload, times: args.repeat, pause: args.repeat_delay.unwrap_or_default() })
 }
 
 impl Source {
@@ -149,11 +113,7 @@ impl Source {
     fn start(self) -> mpsc::Receiver<Vec<u8>> {
         let (messages, receiver) = mpsc::channel(LINES_AHEAD);
         match self {
-            Self::Message {
-                payload,
-                times,
-                pause,
-            } => {
+            Self::Message { payload, times, pause } => {
                 tokio::spawn(async move {
                     for round in 0..times {
                         if round > 0 && !pause.is_zero() {
@@ -258,8 +218,7 @@ impl<'a> Publisher<'a> {
             Ok(_) => {}
             Err(error) => {
                 let id = self.args.common.id.as_deref();
-                let failure =
-                    explain::publishing(&error, self.topic.as_str(), self.client.version(), id);
+                let failure = explain::publishing(&error, self.topic.as_str(), self.client.version(), id);
                 // A lost connection ends all deliveries with the same words.
                 if self.worst == Exit::Done || !matches!(error, PublishError::Closed(_)) {
                     self.complain(&failure);
@@ -273,10 +232,7 @@ impl<'a> Publisher<'a> {
 
     fn say_unmatched(&mut self) {
         if !self.args.common.quiet && !std::mem::replace(&mut self.unmatched_said, true) {
-            eprintln!(
-                "columba: note: accepted, but no subscription matches {} (0x10)",
-                self.topic
-            );
+            eprintln!("columba: note: accepted, but no subscription matches {} (0x10)", self.topic);
         }
     }
 
@@ -288,10 +244,7 @@ impl<'a> Publisher<'a> {
 
     /// Says goodbye, and what is left behind.
     async fn end(mut self, end: End) -> Result<Exit, Failure> {
-        let closed = self
-            .client
-            .disconnect(connect::goodbye(&self.args.common.properties))
-            .await;
+        let closed = self.client.disconnect(connect::goodbye(&self.args.common.properties)).await;
         let left = match &closed {
             Ok(unacknowledged) => unacknowledged.0 as u64,
             Err(_) if self.args.qos == QoS::AtMostOnce => 0,
@@ -310,22 +263,14 @@ impl<'a> Publisher<'a> {
                 self.say_left(left);
                 // Whoever types lines ends them with Ctrl-C; with nothing left behind that is no failure.
                 let is_done = left == 0 && self.from_lines;
-                Ok(if is_done {
-                    self.worst
-                } else {
-                    Exit::Interrupted
-                })
+                Ok(if is_done { self.worst } else { Exit::Interrupted })
             }
         }
     }
 
     fn say_left(&mut self, left: u64) {
         if left > 0 && !self.args.common.quiet {
-            eprintln!(
-                "columba: {} of {} messages were not acknowledged",
-                grouped(left),
-                grouped(self.total)
-            );
+            eprintln!("columba: {} of {} messages were not acknowledged", grouped(left), grouped(self.total));
         }
     }
 }
@@ -343,9 +288,7 @@ async fn front(deliveries: &mut VecDeque<Delivery>) -> Result<ReasonCode, Publis
 
 fn properties(args: &PubArgs) -> MessageProperties {
     let mut properties = connect::message_properties(&args.common.properties, PropertyOf::Publish);
-    properties
-        .user_properties
-        .extend(args.user_property.iter().cloned());
+    properties.user_properties.extend(args.user_property.iter().cloned());
     if let Some(content_type) = &args.content_type {
         properties.content_type = Some(content_type.clone());
     }
@@ -363,10 +306,7 @@ fn properties(args: &PubArgs) -> MessageProperties {
 
 /// Properties need MQTT 5, whichever flag sets them.
 fn check(args: &PubArgs, properties: &MessageProperties) -> Result<(), Failure> {
-    let too_old = args
-        .common
-        .protocol_version
-        .is_some_and(|version| !version.has_properties());
+    let too_old = args.common.protocol_version.is_some_and(|version| !version.has_properties());
     if too_old && *properties != MessageProperties::default() {
         return Err(property::need_version_5());
     }

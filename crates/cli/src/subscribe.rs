@@ -3,9 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use columba_client::{
-    AckMode, Client, Event, Inbox, Message, Overflow, QoS, ReasonCode, RetainHandling, Version,
-};
+use columba_client::{AckMode, Client, Event, Inbox, Message, Overflow, QoS, ReasonCode, RetainHandling, Version};
 use columba_proto::{SubscriptionFilter, TopicFilter};
 use jiff::Zoned;
 use tokio::sync::broadcast;
@@ -44,16 +42,8 @@ pub(crate) async fn run(args: SubArgs) -> Result<Exit, Failure> {
         Interrupt = interrupted() => return Ok(Exit::Done),
     };
     let events = client.events();
-    let mut subscriber = Subscriber {
-        args: &args,
-        client,
-        inbox,
-        events,
-        output,
-        filtered_out,
-        left: args.count,
-        worst: Exit::Done,
-    };
+    let mut subscriber =
+        Subscriber { args: &args, client, inbox, events, output, filtered_out, left: args.count, worst: Exit::Done };
     let result = tokio::select! {
         result = subscriber.work(&filters) => result,
         () = &mut limit => Ok(Exit::TimeLimit),
@@ -68,12 +58,7 @@ fn shortest(wait: Option<Duration>, timeout: Option<Duration>) -> Option<Duratio
 
 /// The filters to subscribe to, with the group of `--share` in front.
 fn filters(args: &SubArgs, target: &Target) -> Result<Vec<String>, Failure> {
-    let mut filters: Vec<String> = args
-        .filters
-        .iter()
-        .chain(&args.positional_filters)
-        .cloned()
-        .collect();
+    let mut filters: Vec<String> = args.filters.iter().chain(&args.positional_filters).cloned().collect();
     filters.extend(target.topic.clone().filter(|_| filters.is_empty()));
     if filters.is_empty() && args.unsubscribe.is_empty() {
         return Err(Failure::usage("which topics?").try_this("columba sub -t 'hello/#' -v"));
@@ -87,14 +72,9 @@ fn filters(args: &SubArgs, target: &Target) -> Result<Vec<String>, Failure> {
         }
     }
     for filter in filters.iter().chain(&args.unsubscribe) {
-        filter
-            .parse::<SubscriptionFilter>()
-            .map_err(|error| explain::topic_filter(filter, error))?;
+        filter.parse::<SubscriptionFilter>().map_err(|error| explain::topic_filter(filter, error))?;
     }
-    let too_old = args
-        .common
-        .protocol_version
-        .is_some_and(|version| !version.has_subscription_options());
+    let too_old = args.common.protocol_version.is_some_and(|version| !version.has_subscription_options());
     if too_old && (args.no_local || args.retain_as_published || args.retain_handling.is_some()) {
         return Err(Failure::usage("subscription options need MQTT 5").try_this("-V 5"));
     }
@@ -104,21 +84,14 @@ fn filters(args: &SubArgs, target: &Target) -> Result<Vec<String>, Failure> {
 /// An unquoted `$SYS/broker` has become `/broker` before we see it.
 fn warn_of_shell(filter: &str, quiet: bool) {
     if filter.starts_with("/broker/") && !quiet {
-        eprintln!(
-            "warning: filter \"{filter}\" starts with '/'; did the shell expand $SYS? quote it: -t '$SYS{filter}'"
-        );
+        eprintln!("warning: filter \"{filter}\" starts with '/'; did the shell expand $SYS? quote it: -t '$SYS{filter}'");
     }
 }
 
 fn filtered_out(args: &SubArgs) -> Result<Vec<TopicFilter>, Failure> {
     args.filter_out
         .iter()
-        .map(|text| {
-            text.parse()
-                .map_err(|error: columba_proto::TopicFilterError| {
-                    explain::topic_filter(text, error.into())
-                })
-        })
+        .map(|text| text.parse().map_err(|error: columba_proto::TopicFilterError| explain::topic_filter(text, error.into())))
         .collect()
 }
 
@@ -166,10 +139,7 @@ impl Subscriber<'_> {
             return Ok(());
         }
         let pairs = connect::user_properties(&self.args.common.properties, PropertyOf::Unsubscribe);
-        let answer = self
-            .client
-            .unsubscribe(self.args.unsubscribe.clone(), pairs)
-            .await;
+        let answer = self.client.unsubscribe(self.args.unsubscribe.clone(), pairs).await;
         let reasons = answer.map_err(|error| explain::subscribing(&error, self.id()))?;
         self.judge(&self.args.unsubscribe, &reasons, "unsubscribe from");
         Ok(())
@@ -193,18 +163,12 @@ impl Subscriber<'_> {
         let answer = subscribe.into_shared_inbox().await;
         let reasons = answer.map_err(|error| explain::subscribing(&error, self.id()))?;
         if self.args.common.debug {
-            let granted: Vec<String> = reasons
-                .iter()
-                .map(|reason| reason.get().to_string())
-                .collect();
+            let granted: Vec<String> = reasons.iter().map(|reason| reason.get().to_string()).collect();
             eprintln!("Subscribed: {}", granted.join(", "));
         }
         self.judge(filters, &reasons, "subscribe to");
         if self.worst != Exit::Done && reasons.iter().all(|reason| reason.is_failure()) {
-            return Err(Failure::new(
-                self.worst,
-                "the broker refused all subscriptions",
-            ));
+            return Err(Failure::new(self.worst, "the broker refused all subscriptions"));
         }
         Ok(())
     }
@@ -212,16 +176,9 @@ impl Subscriber<'_> {
     /// Says what was refused, and remembers it for the end.
     fn judge(&mut self, filters: &[String], reasons: &[ReasonCode], verb: &str) {
         let version = self.client.version();
-        for (filter, reason) in filters
-            .iter()
-            .zip(reasons)
-            .filter(|(_, reason)| reason.is_failure())
-        {
+        for (filter, reason) in filters.iter().zip(reasons).filter(|(_, reason)| reason.is_failure()) {
             let exit = connect::exit_of(*reason, version);
-            let what = format!(
-                "{verb} \"{filter}\" was refused: {}",
-                refused_words(*reason, version)
-            );
+            let what = format!("{verb} \"{filter}\" was refused: {}", refused_words(*reason, version));
             if !self.args.common.quiet {
                 eprintln!("{}", Failure::new(exit, what));
             }
@@ -284,11 +241,7 @@ impl Subscriber<'_> {
         if self.args.retained_only && !message.retain() {
             return Flow::Stop;
         }
-        if self
-            .filtered_out
-            .iter()
-            .any(|filter| filter.matches(message.topic_name().as_name()))
-        {
+        if self.filtered_out.iter().any(|filter| filter.matches(message.topic_name().as_name())) {
             return Flow::GoOn;
         }
         if self.args.remove_retained && message.retain() {
@@ -304,24 +257,14 @@ impl Subscriber<'_> {
             return Flow::GoOn;
         }
         self.left = self.left.map(|left| left.saturating_sub(1));
-        if self.left == Some(0) {
-            Flow::Stop
-        } else {
-            Flow::GoOn
-        }
+        if self.left == Some(0) { Flow::Stop } else { Flow::GoOn }
     }
 
     /// An empty retained message removes the one that is kept (§3.3.1.3).
     async fn clear(&mut self, message: &Message) {
-        let cleared = self
-            .client
-            .publish(message.topic(), "")
-            .qos(QoS::AtLeastOnce)
-            .retain(true)
-            .await;
+        let cleared = self.client.publish(message.topic(), "").qos(QoS::AtLeastOnce).retain(true).await;
         if let Err(error) = cleared {
-            let failure =
-                explain::publishing(&error, message.topic(), self.client.version(), self.id());
+            let failure = explain::publishing(&error, message.topic(), self.client.version(), self.id());
             if !self.args.common.quiet {
                 eprintln!("{failure}");
             }
@@ -352,11 +295,7 @@ impl Subscriber<'_> {
     }
 
     fn explain_silence(&self, filters: &[String]) {
-        let kept = if self.args.common.keep_session {
-            "kept"
-        } else {
-            "new"
-        };
+        let kept = if self.args.common.keep_session { "kept" } else { "new" };
         eprintln!(
             "columba: subscribed to {} (QoS {}, {kept} session). No message yet. note: offline messages need -c -i ID and QoS >= 1",
             filters.join(", "),
@@ -392,11 +331,7 @@ fn refused_words(reason: ReasonCode, version: Version) -> String {
         return explain::reason_words(reason);
     }
     // 3.x has one code for all failures, and no name for it.
-    format!(
-        "failure ({:#04x}); MQTT {} does not say why",
-        reason.get(),
-        explain::name_of(version)
-    )
+    format!("failure ({:#04x}); MQTT {} does not say why", reason.get(), explain::name_of(version))
 }
 
 /// Writes off the event loop: a slow reader of our output must not keep the client from its pings.

@@ -21,8 +21,7 @@ impl Url {
     /// Reads a URL of the transports that exist.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(Failure::usage(format!("\"{text}\" is not a URL"))
-                .try_this(format!("-L mqtt://{text}")));
+            return Err(Failure::usage(format!("\"{text}\" is not a URL")).try_this(format!("-L mqtt://{text}")));
         };
         supported(scheme)?;
         let (authority, topic) = match rest.split_once('/') {
@@ -55,15 +54,12 @@ impl Url {
 pub(crate) fn check_host(host: &str) -> Result<(), Failure> {
     let bare = host.trim_start_matches("mqtt://");
     if host.contains("://") || host.contains('@') || host.contains('/') {
-        return Err(Failure::usage(format!(
-            "-h takes a host; did you mean -L mqtt://{bare}?"
-        )));
+        return Err(Failure::usage(format!("-h takes a host; did you mean -L mqtt://{bare}?")));
     }
     if let Some((name, port)) = host.rsplit_once(':')
         && !name.contains(':')
     {
-        return Err(Failure::usage(format!("-h takes a host, not \"{host}\""))
-            .try_this(format!("-h {name} -p {port}")));
+        return Err(Failure::usage(format!("-h takes a host, not \"{host}\"")).try_this(format!("-h {name} -p {port}")));
     }
     if host.is_empty() {
         return Err(Failure::usage("-h takes a host, and it is empty"));
@@ -74,20 +70,17 @@ pub(crate) fn check_host(host: &str) -> Result<(), Failure> {
 fn supported(scheme: &str) -> Result<(), Failure> {
     match scheme.to_ascii_lowercase().as_str() {
         "mqtt" | "tcp" => Ok(()),
-        known @ ("mqtts" | "ssl" | "tls" | "ws" | "wss" | "quic" | "unix") => Err(Failure::usage(
-            format!("{known}:// is not built into this version; it speaks MQTT over plain TCP"),
-        )
-        .try_this("-L mqtt://HOST:1883")),
-        other => Err(Failure::usage(format!("unknown URL scheme \"{other}\""))
-            .try_this("-L mqtt://HOST:1883")),
+        known @ ("mqtts" | "ssl" | "tls" | "ws" | "wss" | "quic" | "unix") => {
+            Err(Failure::usage(format!("{known}:// is not built into this version; it speaks MQTT over plain TCP"))
+                .try_this("-L mqtt://HOST:1883"))
+        }
+        other => Err(Failure::usage(format!("unknown URL scheme \"{other}\"")).try_this("-L mqtt://HOST:1883")),
     }
 }
 
 fn host_and_port(place: &str) -> Result<(String, Option<u16>), Failure> {
     let (host, port) = if let Some(rest) = place.strip_prefix('[') {
-        let (host, tail) = rest
-            .split_once(']')
-            .ok_or_else(|| Failure::usage(format!("\"{place}\" has no closing ']'")))?;
+        let (host, tail) = rest.split_once(']').ok_or_else(|| Failure::usage(format!("\"{place}\" has no closing ']'")))?;
         (host, tail.strip_prefix(':'))
     } else {
         match place.rsplit_once(':') {
@@ -98,12 +91,10 @@ fn host_and_port(place: &str) -> Result<(String, Option<u16>), Failure> {
     if host.is_empty() {
         return Err(Failure::usage("the URL names no host").try_this("-L mqtt://localhost"));
     }
-    let port = port.map(str::parse).transpose().map_err(|_| {
-        Failure::usage(format!(
-            "\"{}\" is no port number",
-            port.unwrap_or_default()
-        ))
-    })?;
+    let port = port
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| Failure::usage(format!("\"{}\" is no port number", port.unwrap_or_default())))?;
     Ok((host.to_owned(), port))
 }
 
@@ -113,10 +104,7 @@ fn decoded(text: &str) -> Result<String, Failure> {
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
         let escaped = (*first == b'%')
-            .then(|| {
-                tail.get(..2)
-                    .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok())
-            })
+            .then(|| tail.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()))
             .flatten();
         if let Some(byte) = escaped {
             bytes.push(byte);
@@ -126,8 +114,7 @@ fn decoded(text: &str) -> Result<String, Failure> {
             rest = tail;
         }
     }
-    String::from_utf8(bytes)
-        .map_err(|_| Failure::usage(format!("\"{text}\" does not decode to UTF-8")))
+    String::from_utf8(bytes).map_err(|_| Failure::usage(format!("\"{text}\" does not decode to UTF-8")))
 }
 
 #[cfg(test)]
@@ -150,13 +137,7 @@ mod tests {
                 topic: Some("home/kitchen".into()),
             }
         );
-        assert_eq!(
-            url("tcp://localhost"),
-            Url {
-                host: "localhost".into(),
-                ..Url::default()
-            }
-        );
+        assert_eq!(url("tcp://localhost"), Url { host: "localhost".into(), ..Url::default() });
         assert_eq!(url("mqtt://[::1]:1999").host, "::1");
         assert_eq!(url("mqtt://[::1]:1999").port, Some(1999));
         assert_eq!(url("mqtt://localhost/").topic, None);
@@ -164,25 +145,16 @@ mod tests {
 
     #[test]
     fn a_topic_in_a_url_may_hold_wildcards_and_empty_levels() {
-        assert_eq!(
-            url("mqtt://localhost/home/#").topic.as_deref(),
-            Some("home/#")
-        );
+        assert_eq!(url("mqtt://localhost/home/#").topic.as_deref(), Some("home/#"));
         assert_eq!(url("mqtt://localhost//a").topic.as_deref(), Some("/a"));
-        assert_eq!(
-            url("mqtt://localhost/+/b?c").topic.as_deref(),
-            Some("+/b?c")
-        );
+        assert_eq!(url("mqtt://localhost/+/b?c").topic.as_deref(), Some("+/b?c"));
         assert_eq!(url("mqtt://localhost/100%").topic.as_deref(), Some("100%"));
     }
 
     #[test]
     fn what_cannot_be_spoken_is_refused_by_name() {
         let failure = Url::parse("mqtts://broker").unwrap_err().to_string();
-        assert!(
-            failure.starts_with("error: mqtts:// is not built into this version"),
-            "{failure}"
-        );
+        assert!(failure.starts_with("error: mqtts:// is not built into this version"), "{failure}");
         assert!(Url::parse("http://broker").is_err());
         assert!(Url::parse("broker:1883").is_err());
         assert!(Url::parse("mqtt://").is_err());
@@ -192,22 +164,9 @@ mod tests {
     #[test]
     fn a_url_given_as_a_host_is_explained() {
         let failure = check_host("mqtt://broker").unwrap_err().to_string();
-        assert_eq!(
-            failure,
-            "error: -h takes a host; did you mean -L mqtt://broker?"
-        );
-        assert!(
-            check_host("user@broker")
-                .unwrap_err()
-                .to_string()
-                .contains("-L mqtt://user@broker")
-        );
-        assert!(
-            check_host("broker:1883")
-                .unwrap_err()
-                .to_string()
-                .contains("-h broker -p 1883")
-        );
+        assert_eq!(failure, "error: -h takes a host; did you mean -L mqtt://broker?");
+        assert!(check_host("user@broker").unwrap_err().to_string().contains("-L mqtt://user@broker"));
+        assert!(check_host("broker:1883").unwrap_err().to_string().contains("-h broker -p 1883"));
         assert!(check_host("::1").is_ok());
         assert!(check_host("localhost").is_ok());
     }

@@ -13,11 +13,7 @@ use crate::exit::Failure;
 use crate::explain;
 
 /// Adds what `--trace` and `-d` ask for.
-pub(crate) fn attach(
-    mut builder: Builder,
-    args: &CommonArgs,
-    role: Role,
-) -> Result<Builder, Failure> {
+pub(crate) fn attach(mut builder: Builder, args: &CommonArgs, role: Role) -> Result<Builder, Failure> {
     if let Some(level) = args.trace {
         let mut out = open(&args.trace_to)?;
         let mut began = None;
@@ -42,25 +38,16 @@ fn open(place: &str) -> Result<Box<dyn Write + Send>, Failure> {
     Ok(match place {
         "stderr" => Box::new(io::stderr()),
         "stdout" => Box::new(io::stdout()),
-        file => Box::new(File::create(file).map_err(|error| {
-            Failure::usage(format!(
-                "cannot write the trace to {file}: {}",
-                explain::io(&error)
-            ))
-        })?),
+        file => Box::new(
+            File::create(file)
+                .map_err(|error| Failure::usage(format!("cannot write the trace to {file}: {}", explain::io(&error))))?,
+        ),
     })
 }
 
 /// The packets that carry messages and their acknowledgements: what the lines of `--trace` are made of.
 pub(crate) fn carries_messages(packet: PacketType) -> bool {
-    matches!(
-        packet,
-        PacketType::Publish
-            | PacketType::Puback
-            | PacketType::Pubrec
-            | PacketType::Pubrel
-            | PacketType::Pubcomp
-    )
+    matches!(packet, PacketType::Publish | PacketType::Puback | PacketType::Pubrec | PacketType::Pubrel | PacketType::Pubcomp)
 }
 
 fn line(level: TraceLevel, event: &PacketEvent<'_>, began: &mut Option<Instant>) -> Option<String> {
@@ -70,17 +57,9 @@ fn line(level: TraceLevel, event: &PacketEvent<'_>, began: &mut Option<Instant>)
     if level == TraceLevel::Names {
         return Some(event.to_string());
     }
-    let millis = began
-        .get_or_insert_with(Instant::now)
-        .elapsed()
-        .as_secs_f64()
-        * 1_000.0;
+    let millis = began.get_or_insert_with(Instant::now).elapsed().as_secs_f64() * 1_000.0;
     let name = event.to_string();
-    Some(
-        format!("{millis:>6.3} ms  {name:<15} {}", fields(event.packet))
-            .trim_end()
-            .to_owned(),
-    )
+    Some(format!("{millis:>6.3} ms  {name:<15} {}", fields(event.packet)).trim_end().to_owned())
 }
 
 /// The fields of a packet in one line.
@@ -117,32 +96,19 @@ fn write_fields(packet: &Packet<'_>, out: &mut String) -> std::fmt::Result {
             explain::name_of(connect.version)
         ),
         Packet::Connack(connack) => {
-            write!(
-                out,
-                "session-present={} {}",
-                u8::from(connack.session_present),
-                reason(connack.reason)
-            )
+            write!(out, "session-present={} {}", u8::from(connack.session_present), reason(connack.reason))
         }
         Packet::Subscribe(subscribe) => {
             write!(out, "id={}", subscribe.id)?;
-            subscribe.entries.iter().try_for_each(|entry| {
-                write!(out, " {} qos={}", entry.filter, entry.options.qos as u8)
-            })
+            subscribe.entries.iter().try_for_each(|entry| write!(out, " {} qos={}", entry.filter, entry.options.qos as u8))
         }
         Packet::Suback(suback) => {
             write!(out, "id={}", suback.id)?;
-            suback
-                .reasons
-                .iter()
-                .try_for_each(|granted| write!(out, " {:#04x}", granted.get()))
+            suback.reasons.iter().try_for_each(|granted| write!(out, " {:#04x}", granted.get()))
         }
         Packet::Unsubscribe(unsubscribe) => {
             write!(out, "id={}", unsubscribe.id)?;
-            unsubscribe
-                .filters
-                .iter()
-                .try_for_each(|filter| write!(out, " {filter}"))
+            unsubscribe.filters.iter().try_for_each(|filter| write!(out, " {filter}"))
         }
         Packet::Unsuback(unsuback) => write!(out, "id={}", unsuback.id),
         Packet::Disconnect(disconnect) => out.write_str(&reason(disconnect.reason)),
@@ -180,11 +146,7 @@ fn debug_line(event: &PacketEvent<'_>) -> String {
         Packet::Subscribe(_) | Packet::Suback(_) | Packet::Unsubscribe(_) | Packet::Unsuback(_) => {
             format!(" ({})", fields(event.packet))
         }
-        Packet::Connect(_)
-        | Packet::Disconnect(_)
-        | Packet::Auth(_)
-        | Packet::Pingreq
-        | Packet::Pingresp => String::new(),
+        Packet::Connect(_) | Packet::Disconnect(_) | Packet::Auth(_) | Packet::Pingreq | Packet::Pingresp => String::new(),
     };
     format!("{verb} {name}{rest}")
 }
@@ -223,22 +185,10 @@ mod tests {
 
     #[test]
     fn names_are_the_words_of_the_tutorials_and_nothing_else() {
-        assert_eq!(
-            shown(TraceLevel::Names, Direction::Send, &publish()).as_deref(),
-            Some("send: publish")
-        );
-        assert_eq!(
-            shown(TraceLevel::Names, Direction::Receive, &puback()).as_deref(),
-            Some("receive: puback")
-        );
-        assert_eq!(
-            shown(TraceLevel::Names, Direction::Send, &Packet::Pingreq),
-            None
-        );
-        assert_eq!(
-            shown(TraceLevel::Detail, Direction::Send, &Packet::Pingreq),
-            None
-        );
+        assert_eq!(shown(TraceLevel::Names, Direction::Send, &publish()).as_deref(), Some("send: publish"));
+        assert_eq!(shown(TraceLevel::Names, Direction::Receive, &puback()).as_deref(), Some("receive: puback"));
+        assert_eq!(shown(TraceLevel::Names, Direction::Send, &Packet::Pingreq), None);
+        assert_eq!(shown(TraceLevel::Detail, Direction::Send, &Packet::Pingreq), None);
         assert!(shown(TraceLevel::All, Direction::Send, &Packet::Pingreq).is_some());
     }
 
@@ -248,24 +198,15 @@ mod tests {
         let (time, rest) = line.split_once(" ms  ").unwrap();
 
         assert!(time.trim().parse::<f64>().is_ok(), "{line}");
-        assert_eq!(
-            rest,
-            "send: publish   id=1 qos=1 dup=0 retain=0 topic=home/sample_topic 1 B"
-        );
+        assert_eq!(rest, "send: publish   id=1 qos=1 dup=0 retain=0 topic=home/sample_topic 1 B");
         let line = shown(TraceLevel::Detail, Direction::Receive, &puback()).unwrap();
         assert!(line.ends_with("receive: puback id=1 success"), "{line}");
     }
 
     #[test]
     fn debug_lines_are_those_of_mosquitto() {
-        let line = debug_line(&PacketEvent {
-            direction: Direction::Send,
-            packet: &publish(),
-        });
+        let line = debug_line(&PacketEvent { direction: Direction::Send, packet: &publish() });
 
-        assert_eq!(
-            line,
-            "sending PUBLISH (d0, q1, r0, m1, 'home/sample_topic', ... (1 bytes))"
-        );
+        assert_eq!(line, "sending PUBLISH (d0, q1, r0, m1, 'home/sample_topic', ... (1 bytes))");
     }
 }

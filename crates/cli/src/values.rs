@@ -4,9 +4,7 @@ use std::time::Duration;
 
 /// Parses `30`, `1.5`, `500ms`, `30s`, `5m`, `1h`, `2d` or `1w`; a bare number is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let seconds = match unit {
         "" | "s" => 1.0,
@@ -16,14 +14,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400.0,
         "w" => 604_800.0,
         _ => {
-            return Err(format!(
-                "'{unit}' is no unit of time: write 500ms, 30s, 5m, 1h or 2d"
-            ));
+            return Err(format!("'{unit}' is no unit of time: write 500ms, 30s, 5m, 1h or 2d"));
         }
     };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "a duration starts with a number: 500ms, 30s, 5m".to_owned())?;
+    let number: f64 = number.parse().map_err(|_| "a duration starts with a number: 500ms, 30s, 5m".to_owned())?;
     Duration::try_from_secs_f64(number * seconds).map_err(|_| "that is too long".to_owned())
 }
 
@@ -43,33 +37,23 @@ pub(crate) fn expiry_seconds(text: &str) -> Result<u32, String> {
 
 /// Parses `512`, `4k`, `4KiB`, `1M` or `1MiB` into bytes.
 pub(crate) fn size(text: &str) -> Result<u32, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let shift = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 0,
         "k" | "kb" | "kib" => 10,
         "m" | "mb" | "mib" => 20,
         _ => {
-            return Err(format!(
-                "'{unit}' is no unit of size: write 512, 4k or 1MiB"
-            ));
+            return Err(format!("'{unit}' is no unit of size: write 512, 4k or 1MiB"));
         }
     };
-    let number: u32 = number
-        .parse()
-        .map_err(|_| "a size starts with a number: 512, 4k, 1MiB".to_owned())?;
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| "that is too large".to_owned())
+    let number: u32 = number.parse().map_err(|_| "a size starts with a number: 512, 4k, 1MiB".to_owned())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "that is too large".to_owned())
 }
 
 /// Splits `name=value` of a user property.
 pub(crate) fn user_property(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or_else(|| "write it as NAME=VALUE".to_owned())?;
+    let (name, value) = text.split_once('=').ok_or_else(|| "write it as NAME=VALUE".to_owned())?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -82,8 +66,8 @@ mod tests {
         assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
         assert_eq!(duration("0.25"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3_600)));
+        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
+        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
         assert!(duration("5 parsecs").is_err());
         assert!(duration("").is_err());
         assert!(duration("1.2.3").is_err());

@@ -63,10 +63,7 @@ impl Connection {
     ) -> Result<Self, ConnectError> {
         let addresses = tokio::net::lookup_host((host, port))
             .await
-            .map_err(|source| ConnectError::Resolve {
-                host: host.to_owned(),
-                source,
-            })?;
+            .map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })?;
         let mut failure = None;
         for address in addresses {
             match connect(address, from).await {
@@ -83,10 +80,7 @@ impl Connection {
         }
         Err(match failure {
             Some((address, source)) => ConnectError::Tcp { address, source },
-            None => ConnectError::Resolve {
-                host: host.to_owned(),
-                source: io::ErrorKind::NotFound.into(),
-            },
+            None => ConnectError::Resolve { host: host.to_owned(), source: io::ErrorKind::NotFound.into() },
         })
     }
 
@@ -111,9 +105,7 @@ impl Connection {
         let start = self.input.bytes.len();
         self.input.bytes.resize(start + READ_BYTES, 0);
         let got = self.stream.try_read(&mut self.input.bytes[start..]);
-        self.input
-            .bytes
-            .truncate(start + got.as_ref().copied().unwrap_or(0));
+        self.input.bytes.truncate(start + got.as_ref().copied().unwrap_or(0));
         match got {
             Ok(bytes) => Ok(bytes > 0),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
@@ -124,10 +116,7 @@ impl Connection {
     /// Writes what the socket takes.
     pub(crate) fn write(&mut self) -> io::Result<()> {
         while !self.output.is_empty() {
-            match self
-                .stream
-                .try_write(&self.output.bytes[self.output.written..])
-            {
+            match self.stream.try_write(&self.output.bytes[self.output.written..]) {
                 Ok(bytes) => self.output.wrote(bytes),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -162,11 +151,7 @@ impl Connection {
 }
 
 async fn connect(address: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(from) = from {
         socket.bind(SocketAddr::new(from, 0))?;
     }
@@ -177,11 +162,7 @@ async fn connect(address: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStr
 
 impl Input {
     fn new(max_packet_size: u32) -> Self {
-        Self {
-            bytes: Vec::new(),
-            handled: 0,
-            max_packet_size,
-        }
+        Self { bytes: Vec::new(), handled: 0, max_packet_size }
     }
 
     /// The next frame, if all of it is there.
@@ -211,13 +192,7 @@ impl Input {
 
 impl Output {
     fn new(version: Version) -> Self {
-        Self {
-            version,
-            bytes: Vec::new(),
-            written: 0,
-            is_cut: false,
-            packets: 0,
-        }
+        Self { version, bytes: Vec::new(), written: 0, is_cut: false, packets: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -262,10 +237,7 @@ impl Outlet for Wire<'_> {
         let verdict = self.tap.judge(Direction::Send, packet);
         if matches!(verdict, Verdict::Keep | Verdict::CutAfter) {
             let encoded = packet.encode(output.version, &mut output.bytes);
-            debug_assert!(
-                encoded.is_ok(),
-                "the session measures a PUBLISH before it begins an exchange"
-            );
+            debug_assert!(encoded.is_ok(), "the session measures a PUBLISH before it begins an exchange");
         }
         output.is_cut = matches!(verdict, Verdict::CutBefore | Verdict::CutAfter);
     }

@@ -30,39 +30,19 @@ pub(crate) async fn dial(
 ) -> Result<Established, ConnectError> {
     let limit = options.connect_wait_max;
     let attempt = attempt(options, tap, clean_start, client_id);
-    tokio::time::timeout(limit, attempt)
-        .await
-        .unwrap_or(Err(ConnectError::TimedOut { after: limit }))
+    tokio::time::timeout(limit, attempt).await.unwrap_or(Err(ConnectError::TimedOut { after: limit }))
 }
 
-async fn attempt(
-    options: &Options,
-    tap: &mut Tap,
-    clean_start: bool,
-    client_id: &str,
-) -> Result<Established, ConnectError> {
-    let mut connection = Connection::open(
-        &options.host,
-        options.port,
-        options.bind_address,
-        options.version,
-        options.maximum_packet_size,
-    )
-    .await?;
+async fn attempt(options: &Options, tap: &mut Tap, clean_start: bool, client_id: &str) -> Result<Established, ConnectError> {
+    let mut connection =
+        Connection::open(&options.host, options.port, options.bind_address, options.version, options.maximum_packet_size).await?;
     let phase = send_connect(options, tap, clean_start, client_id, &mut connection);
-    connection
-        .flush()
-        .await
-        .map_err(|error| ConnectError::Closed(Some(error)))?;
+    connection.flush().await.map_err(|error| ConnectError::Closed(Some(error)))?;
     if connection.output.is_cut() {
         return Err(ConnectError::Closed(None));
     }
     let (open, welcome) = read_connack(options.version, phase, tap, &mut connection).await?;
-    Ok(Established {
-        connection,
-        open,
-        welcome,
-    })
+    Ok(Established { connection, open, welcome })
 }
 
 fn send_connect(
@@ -73,18 +53,13 @@ fn send_connect(
     connection: &mut Connection,
 ) -> AwaitConnack {
     let user_properties = pairs(&options.user_properties);
-    let will_pairs = options
-        .will
-        .as_ref()
-        .map(|will| pairs(&will.properties.user_properties))
-        .unwrap_or_default();
+    let will_pairs = options.will.as_ref().map(|will| pairs(&will.properties.user_properties)).unwrap_or_default();
     let properties = if options.version.has_properties() {
         ConnectProperties {
             session_expiry: (options.session_expiry > 0).then_some(options.session_expiry),
             receive_maximum: NonZeroU16::new(options.receive_maximum),
             maximum_packet_size: options.maximum_packet_size.and_then(NonZeroU32::new),
-            topic_alias_maximum: (options.topic_alias_maximum > 0)
-                .then_some(options.topic_alias_maximum),
+            topic_alias_maximum: (options.topic_alias_maximum > 0).then_some(options.topic_alias_maximum),
             request_response_information: options.request_response_information.then_some(true),
             request_problem_information: (!options.request_problem_information).then_some(false),
             user_properties: user_properties.as_slice().into(),
@@ -117,11 +92,7 @@ fn send_connect(
         properties,
     };
     let phase = AwaitConnack::new(&connect);
-    Wire {
-        output: &mut connection.output,
-        tap,
-    }
-    .send(&Packet::Connect(connect));
+    Wire { output: &mut connection.output, tap }.send(&Packet::Connect(connect));
     phase
 }
 
@@ -137,22 +108,14 @@ async fn read_connack(
             if is_refusal_of_version_5(version, frame.first, frame.body) {
                 return Err(ConnectError::Refused(unsupported_version()));
             }
-            let answer = phase
-                .on_packet(frame.first, frame.body)
-                .map_err(ConnectError::NotMqtt)?;
+            let answer = phase.on_packet(frame.first, frame.body).map_err(ConnectError::NotMqtt)?;
             let accepted = judged(&answer, version, tap)?;
             let len = frame.len;
             connection.input.handled(len);
             return Ok(accepted);
         }
-        connection
-            .ready(true)
-            .await
-            .map_err(|error| ConnectError::Closed(Some(error)))?;
-        if !connection
-            .read()
-            .map_err(|error| ConnectError::Closed(Some(error)))?
-        {
+        connection.ready(true).await.map_err(|error| ConnectError::Closed(Some(error)))?;
+        if !connection.read().map_err(|error| ConnectError::Closed(Some(error)))? {
             return Err(ConnectError::Closed(None));
         }
     }
@@ -173,18 +136,10 @@ fn is_refusal_of_version_5(version: Version, first: u8, body: &[u8]) -> bool {
 }
 
 fn unsupported_version() -> Refusal {
-    Refusal {
-        reason: ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
-        text: None,
-        server_reference: None,
-    }
+    Refusal { reason: ReasonCode::UNSUPPORTED_PROTOCOL_VERSION, text: None, server_reference: None }
 }
 
-fn judged(
-    answer: &Answer<'_>,
-    version: Version,
-    tap: &mut Tap,
-) -> Result<(Open, Welcome), ConnectError> {
+fn judged(answer: &Answer<'_>, version: Version, tap: &mut Tap) -> Result<(Open, Welcome), ConnectError> {
     match answer {
         Answer::Open(open, connack) => {
             pass(tap, *connack)?;
@@ -213,19 +168,12 @@ fn pass(tap: &mut Tap, connack: Connack<'_>) -> Result<(), ConnectError> {
 fn accepted(version: Version, connack: &Connack<'_>) -> Welcome {
     let properties = &connack.properties;
     Welcome {
-        session_present: version
-            .has_session_present()
-            .then_some(connack.session_present),
+        session_present: version.has_session_present().then_some(connack.session_present),
         receive_maximum: properties.receive_maximum.map_or(u16::MAX, NonZeroU16::get),
         maximum_qos: properties.maximum_qos.unwrap_or(QoS::ExactlyOnce),
         retain_available: properties.retain_available.unwrap_or(true),
-        maximum_packet_size: properties
-            .maximum_packet_size
-            .map_or(u32::MAX, NonZeroU32::get),
-        subscription_ids_available: version.has_properties()
-            && properties
-                .subscription_identifiers_available
-                .unwrap_or(true),
+        maximum_packet_size: properties.maximum_packet_size.map_or(u32::MAX, NonZeroU32::get),
+        subscription_ids_available: version.has_properties() && properties.subscription_identifiers_available.unwrap_or(true),
         assigned_client_id: properties.assigned_client_id.map(str::to_owned),
         server_keep_alive: properties.server_keep_alive,
     }

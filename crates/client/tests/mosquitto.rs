@@ -1,13 +1,13 @@
 //! The library against somebody else's broker: every version and QoS, and the four failures of QoS 2.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
 mod support;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use columba_client::{
-    AckMode, Backoff, Client, Direction, PacketType, QoS, ReasonCode, Verdict, Version,
-};
+use columba_client::{AckMode, Backoff, Client, Direction, PacketType, QoS, ReasonCode, Verdict, Version};
 use support::Mosquitto;
 use tokio::time::timeout;
 
@@ -20,15 +20,15 @@ async fn every_version_and_qos_delivers_at_the_lower_of_both_qos() {
         return;
     };
     for version in VERSIONS {
-        for published in QoS::ALL {
-            for subscribed in QoS::ALL {
-                one_message(&broker, version, published, subscribed).await;
+        for sent_at in QoS::ALL {
+            for asked_for in QoS::ALL {
+                one_message(&broker, version, sent_at, asked_for).await;
             }
         }
     }
 }
 
-async fn one_message(broker: &Mosquitto, version: Version, published: QoS, subscribed: QoS) {
+async fn one_message(broker: &Mosquitto, version: Version, sent_at: QoS, asked_for: QoS) {
     let (publisher_trace, subscriber_trace) = (Trace::default(), Trace::default());
     let subscriber = Client::builder("127.0.0.1", broker.port)
         .version(version)
@@ -37,11 +37,7 @@ async fn one_message(broker: &Mosquitto, version: Version, published: QoS, subsc
         .connect()
         .await
         .unwrap();
-    let mut inbox = subscriber
-        .subscribe("home/+")
-        .qos(subscribed)
-        .await
-        .unwrap();
+    let mut inbox = subscriber.subscribe("home/+").qos(asked_for).await.unwrap();
     subscriber_trace.clear();
     let publisher = Client::builder("127.0.0.1", broker.port)
         .version(version)
@@ -52,51 +48,30 @@ async fn one_message(broker: &Mosquitto, version: Version, published: QoS, subsc
         .unwrap();
     publisher_trace.clear();
 
-    let reason = publisher
-        .publish("home/sample_topic", "{\"data\":\"test\"}")
-        .qos(published)
-        .await
-        .unwrap();
+    let reason = publisher.publish("home/sample_topic", "{\"data\":\"test\"}").qos(sent_at).await.unwrap();
     let message = timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
     subscriber.close().await.unwrap();
 
-    let effective = published.min(subscribed);
+    let effective = sent_at.min(asked_for);
     assert_eq!(reason, ReasonCode::SUCCESS);
     assert_eq!(message.topic(), "home/sample_topic");
     assert_eq!(&message.payload()[..], b"{\"data\":\"test\"}");
-    assert_eq!(
-        message.qos(),
-        effective,
-        "{version:?} {published:?} {subscribed:?}"
-    );
-    assert_eq!(publisher_trace.lines(), PUBLISHER[published as usize]);
-    assert_eq!(
-        subscriber_trace.lines(),
-        [SUBSCRIBER[effective as usize], &["send: disconnect"]].concat()
-    );
+    assert_eq!(message.qos(), effective, "{version:?} {sent_at:?} {asked_for:?}");
+    assert_eq!(publisher_trace.lines(), PUBLISHER[sent_at as usize]);
+    assert_eq!(subscriber_trace.lines(), [SUBSCRIBER[effective as usize], &["send: disconnect"]].concat());
     publisher.close().await.unwrap();
 }
 
 const PUBLISHER: [&[&str]; 3] = [
     &["send: publish"],
     &["send: publish", "receive: puback"],
-    &[
-        "send: publish",
-        "receive: pubrec",
-        "send: pubrel",
-        "receive: pubcomp",
-    ],
+    &["send: publish", "receive: pubrec", "send: pubrel", "receive: pubcomp"],
 ];
 
 const SUBSCRIBER: [&[&str]; 3] = [
     &["receive: publish"],
     &["receive: publish", "send: puback"],
-    &[
-        "receive: publish",
-        "send: pubrec",
-        "receive: pubrel",
-        "send: pubcomp",
-    ],
+    &["receive: publish", "send: pubrec", "receive: pubrel", "send: pubcomp"],
 ];
 
 /// What has passed a connection, in the words of the hook.
@@ -123,12 +98,7 @@ async fn the_four_failures_of_qos_2_are_repaired_on_both_hops() {
     let Some(broker) = Mosquitto::start("") else {
         return;
     };
-    let steps = [
-        PacketType::Publish,
-        PacketType::Pubrec,
-        PacketType::Pubrel,
-        PacketType::Pubcomp,
-    ];
+    let steps = [PacketType::Publish, PacketType::Pubrec, PacketType::Pubrel, PacketType::Pubcomp];
     for version in [Version::V311, Version::V5] {
         for lost in steps {
             for publisher_suffers in [true, false] {
@@ -149,19 +119,12 @@ async fn lose(broker: &Mosquitto, version: Version, lost: PacketType, publisher_
         subscriber = subscriber.inject_faults(once(lost));
     }
     let subscriber = subscriber.connect().await.unwrap();
-    let mut inbox = subscriber
-        .subscribe(format!("t/{name}"))
-        .qos(QoS::ExactlyOnce)
-        .await
-        .unwrap();
+    let mut inbox = subscriber.subscribe(format!("t/{name}")).qos(QoS::ExactlyOnce).await.unwrap();
     let publisher = publisher.connect().await.unwrap();
 
     let topic = format!("t/{name}");
     for number in 1..=3_u8 {
-        let sent = publisher
-            .publish(topic.as_str(), vec![number])
-            .qos(QoS::ExactlyOnce)
-            .into_future();
+        let sent = publisher.publish(topic.as_str(), vec![number]).qos(QoS::ExactlyOnce).into_future();
         timeout(PATIENCE, sent).await.unwrap().unwrap();
     }
     let mut received = Vec::new();
@@ -176,21 +139,13 @@ async fn lose(broker: &Mosquitto, version: Version, lost: PacketType, publisher_
 }
 
 fn persistent(broker: &Mosquitto, version: Version, client_id: &str) -> columba_client::Builder {
-    let mut builder = Client::builder("127.0.0.1", broker.port)
-        .version(version)
-        .client_id(client_id)
-        .persistent(u32::MAX);
-    builder.options_mut().reconnect = Some(Backoff {
-        first: Duration::from_millis(1),
-        max: Duration::from_millis(10),
-    });
+    let mut builder = Client::builder("127.0.0.1", broker.port).version(version).client_id(client_id).persistent(u32::MAX);
+    builder.options_mut().reconnect = Some(Backoff { first: Duration::from_millis(1), max: Duration::from_millis(10) });
     builder
 }
 
 /// Cuts the connection at the first packet of this kind, in whichever direction, so that it is lost.
-fn once(
-    lost: PacketType,
-) -> impl FnMut(&columba_client::PacketEvent<'_>) -> Verdict + Send + 'static {
+fn once(lost: PacketType) -> impl FnMut(&columba_client::PacketEvent<'_>) -> Verdict + Send + 'static {
     let mut done = false;
     move |event| {
         if done || event.packet_type() != lost {
@@ -206,31 +161,13 @@ async fn what_came_while_away_is_in_the_inbox_that_was_there_before_connect() {
     let Some(broker) = Mosquitto::start("") else {
         return;
     };
-    let away = persistent(&broker, Version::V5, "sleeper")
-        .connect()
-        .await
-        .unwrap();
-    away.subscribe("offline/#")
-        .qos(QoS::ExactlyOnce)
-        .await
-        .unwrap()
-        .keep();
+    let away = persistent(&broker, Version::V5, "sleeper").connect().await.unwrap();
+    away.subscribe("offline/#").qos(QoS::ExactlyOnce).await.unwrap().keep();
     away.close().await.unwrap();
-    let publisher = Client::builder("127.0.0.1", broker.port)
-        .connect()
-        .await
-        .unwrap();
+    let publisher = Client::builder("127.0.0.1", broker.port).connect().await.unwrap();
     for number in 0..10_u8 {
-        let qos = if number % 2 == 0 {
-            QoS::AtLeastOnce
-        } else {
-            QoS::ExactlyOnce
-        };
-        publisher
-            .publish("offline/x", vec![number])
-            .qos(qos)
-            .await
-            .unwrap();
+        let qos = if number % 2 == 0 { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+        publisher.publish("offline/x", vec![number]).qos(qos).await.unwrap();
     }
 
     let mut builder = persistent(&broker, Version::V5, "sleeper");
@@ -244,13 +181,7 @@ async fn what_came_while_away_is_in_the_inbox_that_was_there_before_connect() {
         message.ack().unwrap();
     }
     // A QoS 2 message is the application's at its PUBREL only, so each level keeps its own order.
-    let of = |parity| {
-        received
-            .iter()
-            .copied()
-            .filter(|number| number % 2 == parity)
-            .collect::<Vec<_>>()
-    };
+    let of = |parity| received.iter().copied().filter(|number| number % 2 == parity).collect::<Vec<_>>();
     assert_eq!((of(0), of(1)), (vec![0, 2, 4, 6, 8], vec![1, 3, 5, 7, 9]));
     back.close().await.unwrap();
 }
@@ -263,34 +194,15 @@ async fn what_is_not_acknowledged_comes_again() {
     let mut builder = persistent(&broker, Version::V311, "worker");
     let mut inbox = builder.inbox(AckMode::Manual);
     let worker = builder.connect().await.unwrap();
-    worker
-        .subscribe("jobs")
-        .qos(QoS::AtLeastOnce)
-        .into_shared_inbox()
-        .await
-        .unwrap();
-    worker
-        .publish("jobs", "job")
-        .qos(QoS::AtLeastOnce)
-        .await
-        .unwrap();
+    worker.subscribe("jobs").qos(QoS::AtLeastOnce).into_shared_inbox().await.unwrap();
+    worker.publish("jobs", "job").qos(QoS::AtLeastOnce).await.unwrap();
     drop(timeout(PATIENCE, inbox.next()).await.unwrap().unwrap());
     worker.close().await.unwrap();
 
-    let again = persistent(&broker, Version::V311, "worker")
-        .connect()
-        .await
-        .unwrap();
+    let again = persistent(&broker, Version::V311, "worker").connect().await.unwrap();
     let mut inbox = again.unclaimed().unwrap();
 
-    assert_eq!(
-        &timeout(PATIENCE, inbox.next())
-            .await
-            .unwrap()
-            .unwrap()
-            .payload()[..],
-        b"job"
-    );
+    assert_eq!(&timeout(PATIENCE, inbox.next()).await.unwrap().unwrap().payload()[..], b"job");
 }
 
 #[tokio::test]
@@ -309,11 +221,7 @@ async fn a_silent_connection_is_kept_alive_with_pings() {
 
     timeout(PATIENCE, heard.recv()).await.unwrap().unwrap();
 
-    client
-        .publish("t", "still here")
-        .qos(QoS::AtLeastOnce)
-        .await
-        .unwrap();
+    client.publish("t", "still here").qos(QoS::AtLeastOnce).await.unwrap();
 }
 
 #[tokio::test]
@@ -322,15 +230,8 @@ async fn many_messages_through_a_small_window_arrive_in_order() {
     let Some(broker) = Mosquitto::start("max_queued_messages 0") else {
         return;
     };
-    let subscriber = Client::builder("127.0.0.1", broker.port)
-        .connect()
-        .await
-        .unwrap();
-    let mut inbox = subscriber
-        .subscribe("n")
-        .qos(QoS::ExactlyOnce)
-        .await
-        .unwrap();
+    let subscriber = Client::builder("127.0.0.1", broker.port).connect().await.unwrap();
+    let mut inbox = subscriber.subscribe("n").qos(QoS::ExactlyOnce).await.unwrap();
     let mut builder = Client::builder("127.0.0.1", broker.port);
     builder.options_mut().inflight_max = 7;
     let publisher = builder.connect().await.unwrap();
@@ -338,14 +239,7 @@ async fn many_messages_through_a_small_window_arrive_in_order() {
     let mut deliveries = Vec::new();
     for number in 0..MESSAGES {
         let payload = number.to_be_bytes().to_vec();
-        deliveries.push(
-            publisher
-                .publish("n", payload)
-                .qos(QoS::ExactlyOnce)
-                .enqueue()
-                .await
-                .unwrap(),
-        );
+        deliveries.push(publisher.publish("n", payload).qos(QoS::ExactlyOnce).enqueue().await.unwrap());
     }
     for delivery in deliveries {
         timeout(PATIENCE, delivery).await.unwrap().unwrap();

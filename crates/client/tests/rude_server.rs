@@ -1,5 +1,7 @@
 //! Servers that refuse, vanish, take over or break the standard: a few bytes each, so that no broker is needed.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
 use std::time::Duration;
 
 use columba_client::{Client, ConnectError, Event, Lost, PublishError, QoS, ReasonCode, Version};
@@ -34,7 +36,7 @@ enum Then {
 
 async fn serve(mut stream: TcpStream, answer: &[u8], then: Then) {
     let mut buffer = [0; 1_024];
-    stream.read(&mut buffer).await.ok();
+    assert!(stream.read(&mut buffer).await.is_ok_and(|bytes| bytes > 0), "the client sends CONNECT");
     stream.write_all(answer).await.ok();
     while then == Then::Wait && stream.read(&mut buffer).await.is_ok_and(|bytes| bytes > 0) {}
 }
@@ -49,58 +51,37 @@ async fn a_server_that_knows_no_version_5_is_recognised() {
 
     let error = client(port).connect().await.unwrap_err();
 
-    let ConnectError::Refused(refusal) = error else {
-        panic!("{error}")
-    };
+    let ConnectError::Refused(refusal) = error else { panic!("{error}") };
     assert_eq!(refusal.reason, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION);
 }
 
 #[tokio::test]
 async fn a_refusal_has_the_servers_words() {
     // Reason 0x87 with the Reason String "no".
-    let port = server(
-        &[&[0x20, 8, 0, 0x87, 5, 0x1f, 0, 2, b'n', b'o']],
-        Then::Close,
-    )
-    .await;
+    let port = server(&[&[0x20, 8, 0, 0x87, 5, 0x1f, 0, 2, b'n', b'o']], Then::Close).await;
 
     let error = client(port).connect().await.unwrap_err();
 
-    assert_eq!(
-        error.to_string(),
-        "the server refused the connection: Not authorized (0x87): no"
-    );
+    assert_eq!(error.to_string(), "the server refused the connection: Not authorized (0x87): no");
 }
 
 #[tokio::test]
 async fn bad_login_of_3_1_1_is_the_reason_of_5() {
     let port = server(&[&[0x20, 2, 0, 4]], Then::Close).await;
 
-    let error = client(port)
-        .version(Version::V311)
-        .connect()
-        .await
-        .unwrap_err();
+    let error = client(port).version(Version::V311).connect().await.unwrap_err();
 
-    let ConnectError::Refused(refusal) = error else {
-        panic!("{error}")
-    };
+    let ConnectError::Refused(refusal) = error else { panic!("{error}") };
     assert_eq!(refusal.reason, ReasonCode::BAD_USER_NAME_OR_PASSWORD);
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_one_is_recognised() {
     let port = server(&[b"HTTP/1.1 400 Bad Request\r\n\r\n"], Then::Close).await;
-    assert!(matches!(
-        client(port).connect().await,
-        Err(ConnectError::NotMqtt(_))
-    ));
+    assert!(matches!(client(port).connect().await, Err(ConnectError::NotMqtt(_))));
 
     let port = server(&[b""], Then::Close).await;
-    assert!(matches!(
-        client(port).connect().await,
-        Err(ConnectError::Closed(_))
-    ));
+    assert!(matches!(client(port).connect().await, Err(ConnectError::Closed(_))));
 }
 
 #[tokio::test]
@@ -109,10 +90,7 @@ async fn a_server_that_says_nothing_is_given_up() {
     let mut builder = client(port);
     builder.options_mut().connect_wait_max = Duration::from_millis(50);
 
-    assert!(matches!(
-        builder.connect().await,
-        Err(ConnectError::TimedOut { .. })
-    ));
+    assert!(matches!(builder.connect().await, Err(ConnectError::TimedOut { .. })));
 }
 
 #[tokio::test]
@@ -121,13 +99,7 @@ async fn a_taken_over_client_does_not_fight_back() {
     let port = server(&[&[0x20, 3, 0, 0, 0, 0xe0, 2, 0x8e, 0]], Then::Wait).await;
     let client = client(port).connect().await.unwrap();
 
-    let error = timeout(
-        PATIENCE,
-        client.publish("t", "x").qos(QoS::AtLeastOnce).into_future(),
-    )
-    .await
-    .unwrap()
-    .unwrap_err();
+    let error = timeout(PATIENCE, client.publish("t", "x").qos(QoS::AtLeastOnce).into_future()).await.unwrap().unwrap_err();
 
     assert!(
         matches!(&error, PublishError::Closed(closed)
@@ -141,20 +113,19 @@ async fn a_breach_ends_the_connection_and_the_client_comes_back() {
     // A PUBLISH with QoS 3, then a server that behaves.
     let port = server(&[&[0x20, 3, 0, 0, 0, 0x36, 0], CONNACK_5], Then::Wait).await;
     let mut builder = client(port);
-    builder.options_mut().reconnect = Some(columba_client::Backoff {
-        first: Duration::ZERO,
-        max: Duration::ZERO,
-    });
+    builder.options_mut().reconnect = Some(columba_client::Backoff { first: Duration::ZERO, max: Duration::ZERO });
     let client = builder.connect().await.unwrap();
     let mut events = client.events();
 
     let mut connected = 0;
     let mut breaches = 0;
     while connected < 2 {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is should not come")]
         match timeout(PATIENCE, events.recv()).await.unwrap().unwrap() {
             Event::Connected { .. } => connected += 1,
             Event::Disconnected(Lost::Peer(_)) => breaches += 1,
-            _ => {}
+            Event::Disconnected(_) | Event::Reconnecting { .. } => {}
+            other => panic!("{other:?}"),
         }
     }
 
@@ -171,13 +142,7 @@ async fn without_reconnection_a_lost_connection_ends_the_client() {
     let client = builder.connect().await.unwrap();
 
     assert!(timeout(PATIENCE, inbox.next()).await.unwrap().is_none());
-    assert!(
-        client
-            .publish("t", "x")
-            .qos(QoS::AtLeastOnce)
-            .await
-            .is_err()
-    );
+    assert!(client.publish("t", "x").qos(QoS::AtLeastOnce).await.is_err());
     assert!(client.close().await.is_err());
 }
 
@@ -189,18 +154,9 @@ async fn a_dead_server_is_noticed_by_the_missing_pingresp() {
     builder.options_mut().reconnect = None;
     let client = builder.connect().await.unwrap();
 
-    let error = timeout(
-        PATIENCE,
-        client.publish("t", "x").qos(QoS::AtLeastOnce).into_future(),
-    )
-    .await
-    .unwrap()
-    .unwrap_err();
+    let error = timeout(PATIENCE, client.publish("t", "x").qos(QoS::AtLeastOnce).into_future()).await.unwrap().unwrap_err();
 
-    assert!(
-        matches!(&error, PublishError::Closed(closed) if matches!(closed.0, Some(Lost::Silent))),
-        "{error}"
-    );
+    assert!(matches!(&error, PublishError::Closed(closed) if matches!(closed.0, Some(Lost::Silent))), "{error}");
 }
 
 #[tokio::test]

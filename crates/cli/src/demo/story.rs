@@ -31,18 +31,11 @@ impl Story {
     }
 
     /// The same, and the connection is cut as the first packet of this kind passes, which is lost.
-    pub(crate) fn teller_that_loses(
-        &self,
-        lost: PacketType,
-    ) -> impl FnMut(&PacketEvent<'_>) -> Verdict + Send + 'static {
+    pub(crate) fn teller_that_loses(&self, lost: PacketType) -> impl FnMut(&PacketEvent<'_>) -> Verdict + Send + 'static {
         let story = self.clone();
         let mut is_done = false;
         move |event| {
-            let verdict = if !is_done && event.packet_type() == lost {
-                Verdict::CutBefore
-            } else {
-                Verdict::Keep
-            };
+            let verdict = if !is_done && event.packet_type() == lost { Verdict::CutBefore } else { Verdict::Keep };
             is_done |= verdict == Verdict::CutBefore;
             story.add(event, verdict);
             verdict
@@ -54,10 +47,7 @@ impl Story {
             return;
         }
         let mut steps = self.steps();
-        if steps
-            .last()
-            .is_some_and(|last| last.packet == PacketType::Pubcomp && !last.is_lost)
-        {
+        if steps.last().is_some_and(|last| last.packet == PacketType::Pubcomp && !last.is_lost) {
             return;
         }
         steps.push(Step {
@@ -103,7 +93,7 @@ impl Story {
 }
 
 impl Step {
-    fn line(&self) -> String {
+    fn line(self) -> String {
         let direction = match self.direction {
             Direction::Send => "send",
             Direction::Receive => "receive",

@@ -81,32 +81,18 @@ impl Format {
         Ok(Self(pieces))
     }
 
-    pub(crate) fn write(
-        &self,
-        message: &Message,
-        now: &Zoned,
-        layout: Layout,
-        out: &mut Vec<u8>,
-    ) -> Result<(), NotJson> {
+    pub(crate) fn write(&self, message: &Message, now: &Zoned, layout: Layout, out: &mut Vec<u8>) -> Result<(), NotJson> {
         for piece in &self.0 {
             match piece {
                 Piece::Literal(bytes) => out.extend_from_slice(bytes),
                 Piece::Field(Field::Json, _) => json::message(message, now, layout, out),
-                Piece::Field(Field::JsonPayload, _) => {
-                    json::message_with_json_payload(message, now, layout, out)?
-                }
-                Piece::Field(field, width) => {
-                    width.write(*field, &value(*field, message, now), out)
-                }
+                Piece::Field(Field::JsonPayload, _) => json::message_with_json_payload(message, now, layout, out)?,
+                Piece::Field(field, width) => width.write(*field, &value(*field, message, now), out),
                 Piece::Time(conversion) => {
                     // The conversion was tried when the format was read.
-                    out.extend_from_slice(
-                        strftime(*conversion, now).unwrap_or_default().as_bytes(),
-                    );
+                    out.extend_from_slice(strftime(*conversion, now).unwrap_or_default().as_bytes());
                 }
-                Piece::Nanoseconds => {
-                    out.extend_from_slice(now.subsec_nanosecond().to_string().as_bytes())
-                }
+                Piece::Nanoseconds => out.extend_from_slice(now.subsec_nanosecond().to_string().as_bytes()),
             }
         }
         Ok(())
@@ -163,9 +149,7 @@ fn number(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Option
         chars.next();
         let next = value.unwrap_or(0) * 10 + digit as usize;
         if next > FIELD_WIDTH_MAX {
-            return Err(bad(format!(
-                "-F asks for a field wider than {FIELD_WIDTH_MAX}"
-            )));
+            return Err(bad(format!("-F asks for a field wider than {FIELD_WIDTH_MAX}")));
         }
         value = Some(next);
     }
@@ -214,12 +198,8 @@ fn value(field: Field, message: &Message, now: &Zoned) -> Vec<u8> {
         Field::QoS => vec![b'0' + message.qos() as u8],
         Field::Retain => vec![b'0' + u8::from(message.retain())],
         Field::PacketId => {
-            let id = message
-                .packet_id()
-                .filter(|_| message.qos() != QoS::AtMostOnce);
-            id.map_or(0, columba_proto::PacketId::get)
-                .to_string()
-                .into_bytes()
+            let id = message.packet_id().filter(|_| message.qos() != QoS::AtMostOnce);
+            id.map_or(0, columba_proto::PacketId::get).to_string().into_bytes()
         }
         Field::Length => message.payload().len().to_string().into_bytes(),
         Field::Hex(letters) => {
@@ -233,14 +213,8 @@ fn value(field: Field, message: &Message, now: &Zoned) -> Vec<u8> {
             format!("{}.{:09}", stamp.as_second(), stamp.subsec_nanosecond()).into_bytes()
         }
         Field::ContentType => text(&properties.content_type),
-        Field::CorrelationData => properties
-            .correlation_data
-            .as_deref()
-            .unwrap_or_default()
-            .to_vec(),
-        Field::Expiry => properties
-            .message_expiry
-            .map_or_else(Vec::new, |seconds| seconds.to_string().into_bytes()),
+        Field::CorrelationData => properties.correlation_data.as_deref().unwrap_or_default().to_vec(),
+        Field::Expiry => properties.message_expiry.map_or_else(Vec::new, |seconds| seconds.to_string().into_bytes()),
         Field::PayloadFormat => {
             if properties.utf8_payload {
                 b"1".to_vec()
@@ -248,27 +222,15 @@ fn value(field: Field, message: &Message, now: &Zoned) -> Vec<u8> {
                 Vec::new()
             }
         }
-        Field::Double => number_in(message, |bytes| {
-            bytes.try_into().ok().map(f64::from_ne_bytes)
-        }),
-        Field::Float => number_in(message, |bytes| {
-            bytes.try_into().ok().map(f32::from_ne_bytes)
-        }),
+        Field::Double => number_in(message, |bytes| bytes.try_into().ok().map(f64::from_ne_bytes)),
+        Field::Float => number_in(message, |bytes| bytes.try_into().ok().map(f32::from_ne_bytes)),
         Field::ResponseTopic => text(&properties.response_topic),
         Field::SubscriptionId => {
-            let ids: Vec<String> = message
-                .subscription_ids()
-                .iter()
-                .map(u32::to_string)
-                .collect();
+            let ids: Vec<String> = message.subscription_ids().iter().map(u32::to_string).collect();
             ids.join(" ").into_bytes()
         }
         Field::UserProperties => {
-            let pairs: Vec<String> = properties
-                .user_properties
-                .iter()
-                .map(|(name, value)| format!("{name}:{value}"))
-                .collect();
+            let pairs: Vec<String> = properties.user_properties.iter().map(|(name, value)| format!("{name}:{value}")).collect();
             pairs.join(" ").into_bytes()
         }
         // Aliases are resolved by the client library; a message carries its topic.
@@ -292,11 +254,7 @@ impl Width {
             out.extend_from_slice(value);
             out.resize(out.len() + blanks, b' ');
         } else {
-            let fill = if self.zeros && pads_with_zeros(field) {
-                b'0'
-            } else {
-                b' '
-            };
+            let fill = if self.zeros && pads_with_zeros(field) { b'0' } else { b' ' };
             out.resize(out.len() + blanks, fill);
             out.extend_from_slice(value);
         }
@@ -305,10 +263,7 @@ impl Width {
 
 /// The fields that a precision shortens.
 fn cuts(field: Field) -> bool {
-    matches!(
-        field,
-        Field::Topic | Field::ContentType | Field::ResponseTopic | Field::Iso8601
-    )
+    matches!(field, Field::Topic | Field::ContentType | Field::ResponseTopic | Field::Iso8601)
 }
 
 fn pads_with_zeros(field: Field) -> bool {
@@ -340,13 +295,9 @@ mod tests {
             response_topic: Some("r/t".into()),
             utf8_payload: true,
         };
-        let message =
-            Message::new("a/b".parse().unwrap(), &b"{\"x\":1}"[..]).with_properties(properties);
+        let message = Message::new("a/b".parse().unwrap(), &b"{\"x\":1}"[..]).with_properties(properties);
         let mut out = Vec::new();
-        Format::parse(format)
-            .unwrap()
-            .write(&message, &moment(), Layout::Compact, &mut out)
-            .unwrap();
+        Format::parse(format).unwrap().write(&message, &moment(), Layout::Compact, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -354,31 +305,19 @@ mod tests {
     fn fields_print_as_mosquitto_sub_prints_them() {
         assert_eq!(print("%t|%p|%q|%r|%m|%l|%d%f"), "a/b|{\"x\":1}|0|0|0|7|");
         assert_eq!(print("%x|%X"), "7b2278223a317d|7B2278223A317D");
-        assert_eq!(
-            print("%I|%U"),
-            "2026-11-21T09:25:18+0000|1795253118.828964000"
-        );
-        assert_eq!(
-            print("%A|%C|%D|%E|%F|%P|%R|%S|%%"),
-            "|text/plain|abc|100|1|k:v k2:v2|r/t||%"
-        );
+        assert_eq!(print("%I|%U"), "2026-11-21T09:25:18+0000|1795253118.828964000");
+        assert_eq!(print("%A|%C|%D|%E|%F|%P|%R|%S|%%"), "|text/plain|abc|100|1|k:v k2:v2|r/t||%");
     }
 
     #[test]
     fn widths_pad_and_cut_as_mosquitto_sub_does() {
-        assert_eq!(
-            print("%5t|%-8t|%08l|%.2t|%10.2t|%-5lX"),
-            "  a/b|a/b     |00000007|a/|        a/|7    X"
-        );
+        assert_eq!(print("%5t|%-8t|%08l|%.2t|%10.2t|%-5lX"), "  a/b|a/b     |00000007|a/|        a/|7    X");
         assert_eq!(print("%8p|"), " {\"x\":1}|");
     }
 
     #[test]
     fn times_and_escapes_are_resolved() {
-        assert_eq!(
-            print("@Y-@m-@d @H:@M @N @@"),
-            "2026-11-21 09:25 828964000 @"
-        );
+        assert_eq!(print("@Y-@m-@d @H:@M @N @@"), "2026-11-21 09:25 828964000 @");
         assert_eq!(print(r"\e[1m\t\\\n\0"), "\u{1b}[1m\t\\\n\0");
     }
 

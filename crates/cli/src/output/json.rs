@@ -30,22 +30,12 @@ pub(crate) fn message_with_json_payload(
     layout: Layout,
     out: &mut Vec<u8>,
 ) -> Result<(), NotJson> {
-    let payload = if message.payload().is_empty() {
-        "null".to_owned()
-    } else {
-        minified(message.payload())?
-    };
+    let payload = if message.payload().is_empty() { "null".to_owned() } else { minified(message.payload())? };
     write(message, now, ("payload", payload), layout, out);
     Ok(())
 }
 
-fn write(
-    message: &Message,
-    now: &Zoned,
-    payload: (&str, String),
-    layout: Layout,
-    out: &mut Vec<u8>,
-) {
+fn write(message: &Message, now: &Zoned, payload: (&str, String), layout: Layout, out: &mut Vec<u8>) {
     let mut object = Object::default();
     let stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%6f%z").to_string();
     object.add("tst", quoted(&stamp));
@@ -64,9 +54,7 @@ fn write(
     }
     let properties = properties(message);
     if !properties.0.is_empty() {
-        object
-            .0
-            .push(("properties".to_owned(), Value::Object(properties)));
+        object.0.push(("properties".to_owned(), Value::Object(properties)));
     }
     object.add(payload.0, payload.1);
     object.write(layout, 1, out);
@@ -76,10 +64,7 @@ fn properties(message: &Message) -> Object {
     let properties = message.properties();
     let mut object = Object::default();
     if !properties.user_properties.is_empty() {
-        object.0.push((
-            "user-properties".to_owned(),
-            Value::Object(user_properties(&properties.user_properties)),
-        ));
+        object.0.push(("user-properties".to_owned(), Value::Object(user_properties(&properties.user_properties))));
     }
     if let Some(content_type) = &properties.content_type {
         object.add("content-type", quoted(content_type));
@@ -106,11 +91,7 @@ fn user_properties(pairs: &[(String, String)]) -> Object {
         if pairs[..at].iter().any(|(earlier, _)| earlier == name) {
             continue;
         }
-        let again: Vec<String> = pairs[at..]
-            .iter()
-            .filter(|(other, _)| other == name)
-            .map(|(_, value)| quoted(value))
-            .collect();
+        let again: Vec<String> = pairs[at..].iter().filter(|(other, _)| other == name).map(|(_, value)| quoted(value)).collect();
         if again.len() > 1 {
             object.add(name, format!("[{}]", again.join(",")));
         } else {
@@ -197,11 +178,7 @@ mod tests {
 
     fn sample(payload: &'static [u8]) -> Message {
         let properties = MessageProperties {
-            user_properties: vec![
-                ("k".into(), "v".into()),
-                ("k2".into(), "a".into()),
-                ("k2".into(), "b".into()),
-            ],
+            user_properties: vec![("k".into(), "v".into()), ("k2".into(), "a".into()), ("k2".into(), "b".into())],
             content_type: Some("text/plain".into()),
             ..MessageProperties::default()
         };
@@ -215,8 +192,7 @@ mod tests {
 
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            r#"{"tst":"2026-11-21T09:25:18.828964+0000","topic":"a/b","qos":0,"retain":0,"dup":0,"payloadlen":8,"#
-                .to_owned()
+            r#"{"tst":"2026-11-21T09:25:18.828964+0000","topic":"a/b","qos":0,"retain":0,"dup":0,"payloadlen":8,"#.to_owned()
                 + r#""properties":{"user-properties":{"k":"v","k2":["a","b"]},"content-type":"text/plain"},"#
                 + r#""payload":"say \"hi\""}"#
         );
@@ -225,37 +201,19 @@ mod tests {
     #[test]
     fn bytes_that_are_not_text_come_as_base64() {
         let mut out = Vec::new();
-        message(
-            &Message::new("a".parse().unwrap(), &b"\xff\xfe"[..]),
-            &moment(),
-            Layout::Compact,
-            &mut out,
-        );
+        message(&Message::new("a".parse().unwrap(), &b"\xff\xfe"[..]), &moment(), Layout::Compact, &mut out);
 
-        assert!(
-            String::from_utf8(out)
-                .unwrap()
-                .ends_with(r#""payload_base64":"//4="}"#)
-        );
+        assert!(String::from_utf8(out).unwrap().ends_with(r#""payload_base64":"//4="}"#));
     }
 
     #[test]
     fn a_json_payload_keeps_its_order_and_numbers() {
         let mut out = Vec::new();
         let payload = &b"{\"x\": 1.50, \"b\" : [1, 2], \"a \\\" \": \"c  d\"}"[..];
-        message_with_json_payload(
-            &Message::new("a".parse().unwrap(), payload),
-            &moment(),
-            Layout::Compact,
-            &mut out,
-        )
-        .unwrap();
+        message_with_json_payload(&Message::new("a".parse().unwrap(), payload), &moment(), Layout::Compact, &mut out).unwrap();
 
         let text = String::from_utf8(out).unwrap();
-        assert!(
-            text.ends_with(r#""payload":{"x":1.50,"b":[1,2],"a \" ":"c  d"}}"#),
-            "{text}"
-        );
+        assert!(text.ends_with(r#""payload":{"x":1.50,"b":[1,2],"a \" ":"c  d"}}"#), "{text}");
         let refused = message_with_json_payload(
             &Message::new("a".parse().unwrap(), &b"{oops"[..]),
             &moment(),

@@ -43,33 +43,14 @@ impl Output {
             (None, OutputKind::Hex) => Shape::Hex,
             (None, OutputKind::Base64) => Shape::Base64,
         };
-        let layout = if args.pretty {
-            json::Layout::Pretty
-        } else {
-            json::Layout::Compact
-        };
-        Ok(Self {
-            shape,
-            topic_in_front: args.verbose,
-            newline: !args.no_newline,
-            layout,
-        })
+        let layout = if args.pretty { json::Layout::Pretty } else { json::Layout::Compact };
+        Ok(Self { shape, topic_in_front: args.verbose, newline: !args.no_newline, layout })
     }
 
     /// Appends the message to `out`, or nothing where it cannot be printed as asked.
-    pub(crate) fn write(
-        &self,
-        message: &Message,
-        now: &Zoned,
-        out: &mut Vec<u8>,
-    ) -> Result<(), NotJson> {
+    pub(crate) fn write(&self, message: &Message, now: &Zoned, out: &mut Vec<u8>) -> Result<(), NotJson> {
         let start = out.len();
-        if self.topic_in_front
-            && !matches!(
-                self.shape,
-                Shape::Format(_) | Shape::Json | Shape::JsonPayload
-            )
-        {
+        if self.topic_in_front && !matches!(self.shape, Shape::Format(_) | Shape::Json | Shape::JsonPayload) {
             out.extend_from_slice(message.topic().as_bytes());
             out.push(b' ');
         }
@@ -82,12 +63,7 @@ impl Output {
         written
     }
 
-    fn write_shape(
-        &self,
-        message: &Message,
-        now: &Zoned,
-        out: &mut Vec<u8>,
-    ) -> Result<(), NotJson> {
+    fn write_shape(&self, message: &Message, now: &Zoned, out: &mut Vec<u8>) -> Result<(), NotJson> {
         match &self.shape {
             Shape::Payload => out.extend_from_slice(message.payload()),
             Shape::Json => json::message(message, now, self.layout, out),
@@ -128,11 +104,7 @@ fn base64(bytes: &[u8]) -> String {
         let bits = u32::from_be_bytes(group);
         for place in 0..4 {
             let sextet = (bits >> (18 - 6 * place)) as usize & 63;
-            text.push(if place <= chunk.len() {
-                char::from(ALPHABET[sextet])
-            } else {
-                '='
-            });
+            text.push(if place <= chunk.len() { char::from(ALPHABET[sextet]) } else { '=' });
         }
     }
     text

@@ -29,11 +29,7 @@ impl Mosquitto {
             .stderr(Stdio::null())
             .spawn()
             .expect("mosquitto starts");
-        let broker = Self {
-            process,
-            port,
-            _folder: folder,
-        };
+        let broker = Self { process, port, _folder: folder };
         broker.wait_until_it_listens();
         Some(broker)
     }
@@ -63,23 +59,14 @@ fn free_port() -> u16 {
 /// Looks in PATH, and where Debian keeps daemons.
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders =
-        std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
-    folders
-        .map(|folder| folder.join(program))
-        .find(|file| Path::is_file(file))
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
+    folders.map(|folder| folder.join(program)).find(|file| Path::is_file(file))
 }
 
 /// Says so past the test harness, which swallows what a passing test prints.
 fn skip<T>(why: &str) -> Option<T> {
-    assert!(
-        std::env::var_os("COLUMBA_NO_SKIP").is_none_or(|value| value != "1"),
-        "SKIPPED: {why}"
-    );
-    let line = format!(
-        "SKIPPED: {}: {why}\n",
-        std::thread::current().name().unwrap_or("a test")
-    );
+    assert!(std::env::var_os("COLUMBA_NO_SKIP").is_none_or(|value| value != "1"), "SKIPPED: {why}");
+    let line = format!("SKIPPED: {}: {why}\n", std::thread::current().name().unwrap_or("a test"));
     let mut stderr = std::fs::File::options().append(true).open("/dev/stderr");
     match &mut stderr {
         Ok(stderr) => stderr.write_all(line.as_bytes()).ok(),

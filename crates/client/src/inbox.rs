@@ -1,0 +1,128 @@
+//! Where messages wait for the application.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use columba_proto::QoS;
+use futures_core::Stream;
+use tokio::sync::{Notify, mpsc};
+
+use crate::message::Message;
+
+/// When a message of QoS 1 or 2 is acknowledged.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum AckMode {
+    /// As soon as the application takes it from the inbox.
+    #[default]
+    OnTake,
+    /// When the application calls [`Message::ack`].
+    Manual,
+}
+
+/// A queue of messages for the application, filled by the client's driver; a [`Stream`].
+///
+/// It ends (`None`) when the client is closed. What has not been taken is not acknowledged: the server counts it against
+/// our receive maximum, and stops sending at the limit.
+#[derive(Debug)]
+pub struct Inbox {
+    messages: mpsc::UnboundedReceiver<Message>,
+    waiting: Arc<Waiting>,
+    mode: AckMode,
+}
+
+/// The messages of QoS 0 in all inboxes of a client, which no window bounds.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    qos0: AtomicUsize,
+    room: Notify,
+}
+
+/// The driver's end of an inbox.
+#[derive(Clone, Debug)]
+pub(crate) struct InboxSender {
+    messages: mpsc::UnboundedSender<Message>,
+    waiting: Arc<Waiting>,
+}
+
+impl Inbox {
+    pub(crate) fn new(mode: AckMode, waiting: Arc<Waiting>) -> (Self, InboxSender) {
+        let (sender, messages) = mpsc::unbounded_channel();
+        (Self { messages, waiting: Arc::clone(&waiting), mode }, InboxSender { messages: sender, waiting })
+    }
+
+    /// The next message, as soon as there is one; `None` when the client is closed.
+    pub async fn next(&mut self) -> Option<Message> {
+        let message = self.messages.recv().await?;
+        Some(self.taken(message))
+    }
+
+    /// The next message if there is one already.
+    pub fn try_next(&mut self) -> Option<Message> {
+        let message = self.messages.try_recv().ok()?;
+        Some(self.taken(message))
+    }
+
+    fn taken(&self, mut message: Message) -> Message {
+        if message.qos == QoS::AtMostOnce {
+            self.waiting.took_one();
+        }
+        if self.mode == AckMode::OnTake {
+            // Nobody is left to hear of it once the client is closed.
+            message.ack.take().map(crate::message::AckHandle::ack);
+        }
+        message
+    }
+}
+
+impl Stream for Inbox {
+    type Item = Message;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Message>> {
+        let message = ready!(self.messages.poll_recv(context));
+        Poll::Ready(message.map(|message| self.taken(message)))
+    }
+}
+
+/// An application that no longer listens has no use for what it has not taken: acknowledged where that is automatic, left
+/// unacknowledged where it is not.
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.messages.close();
+        while self.try_next().is_some() {}
+    }
+}
+
+impl InboxSender {
+    /// Gives the message back if nobody listens any more.
+    #[expect(clippy::result_large_err, reason = "the message comes back as it went in")]
+    pub(crate) fn send(&self, message: Message) -> Result<(), Message> {
+        let counts = message.qos == QoS::AtMostOnce;
+        if counts {
+            self.waiting.qos0.fetch_add(1, Ordering::AcqRel);
+        }
+        self.messages.send(message).map_err(|refused| {
+            if counts {
+                self.waiting.qos0.fetch_sub(1, Ordering::AcqRel);
+            }
+            refused.0
+        })
+    }
+}
+
+impl Waiting {
+    pub(crate) fn is_full(&self, messages_max: usize) -> bool {
+        self.qos0.load(Ordering::Acquire) >= messages_max
+    }
+
+    /// Resolves when the application has taken something since the last call.
+    pub(crate) async fn room(&self) {
+        self.room.notified().await;
+    }
+
+    fn took_one(&self) {
+        self.qos0.fetch_sub(1, Ordering::AcqRel);
+        self.room.notify_one();
+    }
+}
