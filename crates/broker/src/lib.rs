@@ -21,6 +21,8 @@ mod hold;
 mod out_buffer;
 mod session;
 mod shard;
+#[cfg(test)]
+mod testing;
 mod timers;
 
 pub use limits::Config;

@@ -151,6 +151,7 @@ impl RetainedStore {
                         return Page::After(Arc::clone(topic));
                     }
                 }
+                Look::Next => {}
                 Look::SkipTo(target) => {
                     range = self.topics.range::<str, _>((Bound::Included(&*target), Bound::Unbounded));
                 }
@@ -195,6 +196,8 @@ impl Version {
 #[derive(Debug, Eq, PartialEq)]
 enum Look {
     Matches,
+    /// It does not match; the next one may.
+    Next,
     /// It does not match, nor does any topic before this text.
     SkipTo(String),
     /// It does not match, nor does any topic behind it.
@@ -236,7 +239,12 @@ fn look(levels: &[Level<'_>], topic: &str) -> Look {
             }
         };
         if fits && ends_here {
-            return if may_end { Look::Matches } else { Look::SkipTo([topic, "/"].concat()) };
+            return match level {
+                _ if may_end => Look::Matches,
+                // What is longer by a byte below `/` stands before what is deeper.
+                Level::One | Level::Rest => Look::Next,
+                Level::Name(_) => Look::SkipTo([topic, "/"].concat()),
+            };
         }
         if last || !fits {
             break;
@@ -245,4 +253,140 @@ fn look(levels: &[Level<'_>], topic: &str) -> Look {
     }
     // Nothing more under the text that the last `+` stands for here.
     any_until.map_or(Look::PastAll, |end| Look::SkipTo([&topic[..end], "0"].concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{format, string::ToString};
+
+    use columba_proto::{QoS, topic::TopicName};
+
+    use super::*;
+    use crate::testing::Rng;
+
+    fn message(topic: &str, payload: &str, expires: Option<u64>) -> Arc<Message> {
+        Arc::new(Message::new(topic.into(), QoS::AtLeastOnce, true, expires.map(Time), &[], payload.as_bytes()))
+    }
+
+    fn pages(store: &RetainedStore, filter: &str, newest: u64, max: usize) -> Vec<String> {
+        let filter = filter.parse().unwrap();
+        let mut out = Vec::new();
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let before = out.len();
+            let page = store.page(&filter, after.as_deref(), MessageId(newest), Time(100), max, &mut out);
+            assert!(out.len() - before <= max);
+            match page {
+                Page::Done => break,
+                Page::After(topic) => {
+                    assert!(after.is_none_or(|after| after < topic), "the cursor moves on");
+                    after = Some(topic);
+                }
+            }
+        }
+        out.iter().map(|(topic, id, _)| format!("{topic} {}", id.0)).collect()
+    }
+
+    #[test]
+    fn pages_show_what_a_search_of_all_topics_shows() {
+        const NAMES: [&str; 9] = ["", "a", "a-", "a0", "b", "bb", "$s", " ", "é"];
+        for seed in 0..400 {
+            let mut rng = Rng::new(seed);
+            let mut store = RetainedStore::default();
+            let mut all = BTreeMap::new();
+            for id in 1..150 {
+                let levels: Vec<_> = (0..=rng.below(4)).map(|_| *rng.pick(&NAMES)).collect();
+                let topic = levels.join("/");
+                if topic.is_empty() {
+                    continue;
+                }
+                let expires = rng.chance(10).then(|| 90 + rng.next() % 20);
+                let payload = if rng.chance(10) { "" } else { "x" };
+                store.set(MessageId(id), message(&topic, payload, expires));
+                if payload.is_empty() {
+                    all.remove(&topic)
+                } else {
+                    all.insert(topic, (id, expires))
+                };
+            }
+            for _ in 0..50 {
+                let mut levels: Vec<_> =
+                    (0..=rng.below(4)).map(|_| if rng.chance(40) { "+" } else { *rng.pick(&NAMES) }).collect();
+                if rng.chance(30) {
+                    levels.push("#");
+                }
+                let text = levels.join("/");
+                let Ok(filter) = text.parse::<TopicFilter>() else {
+                    continue;
+                };
+                let newest = if rng.chance(50) { u64::MAX } else { 75 };
+
+                let expected: Vec<String> = all
+                    .iter()
+                    .filter(|(topic, (id, expires))| {
+                        filter.matches(TopicName::new(topic).unwrap()) && *id <= newest && expires.is_none_or(|at| at > 100)
+                    })
+                    .map(|(topic, (id, _))| format!("{topic} {id}"))
+                    .collect();
+                assert_eq!(pages(&store, &text, newest, 1 + rng.below(5)), expected, "seed {seed} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_gives_way_after_a_bounded_number_of_topics() {
+        let mut store = RetainedStore::default();
+        for n in 0..10_000 {
+            store.set(MessageId(n + 1), message(&format!("a/{n:05}/x"), "1", None));
+        }
+        store.set(MessageId(20_000), message("a/99999/y", "1", None));
+        let (filter, mut out) = ("a/+/y".parse().unwrap(), Vec::new());
+
+        let page = store.page(&filter, None, MessageId(u64::MAX), Time(0), 10, &mut out);
+
+        assert!(matches!(page, Page::After(topic) if out.is_empty() && *topic < *"a/05000/x"));
+        assert_eq!(pages(&store, "a/+/y", u64::MAX, 10), ["a/99999/y 20000"]);
+    }
+
+    #[test]
+    fn branches_that_cannot_match_are_skipped() {
+        let levels = |text: &str| text.parse::<TopicFilter>().unwrap();
+        let skip = |filter: &str, topic: &str| look(&levels(filter).levels().collect::<Vec<_>>(), topic);
+
+        assert_eq!(skip("a/+/c", "a/b/d"), Look::SkipTo("a/b0".to_string()));
+        assert_eq!(skip("a/+/c", "a/b"), Look::Next);
+        assert_eq!(skip("a/b/c", "a/b"), Look::SkipTo("a/b/".to_string()));
+        assert_eq!(skip("b/c/#", "a"), Look::SkipTo("b/".to_string()));
+        assert_eq!(skip("b/c/#", "b/"), Look::SkipTo("b/c".to_string()));
+        assert_eq!(skip("b/c/#", "b/d"), Look::PastAll);
+        assert_eq!(skip("+", "$SYS/x"), Look::SkipTo("%".to_string()));
+    }
+
+    #[test]
+    fn the_highest_version_wins_whatever_the_order() {
+        let mut store = RetainedStore::default();
+
+        store.set(MessageId(11), message("t", "", None));
+        assert!(!store.set(MessageId(10), message("t", "old", None)));
+        assert_eq!(store.len(), 0);
+
+        assert!(store.set(MessageId(13), message("t", "new", None)));
+        assert!(!store.set(MessageId(12), message("t", "", None)));
+        assert_eq!(store.get("t", Time(0)).unwrap().0, MessageId(13));
+    }
+
+    #[test]
+    fn expired_messages_are_not_shown_and_can_be_removed_in_portions() {
+        let mut store = RetainedStore::default();
+        for n in 1..=10 {
+            store.set(MessageId(n), message(&format!("t/{n}"), "1", Some(n * 10)));
+        }
+
+        assert!(store.get("t/5", Time(50)).is_none());
+        assert_eq!(store.next_expiry(), Some(Time(10)));
+        assert_eq!(store.remove_expired(Time(50), 3), 3);
+        assert_eq!(store.remove_expired(Time(50), 10), 2);
+        assert_eq!(store.len(), 5);
+        assert_eq!(store.bytes(), 5 * message("t/6", "1", None).size() + 1);
+    }
 }

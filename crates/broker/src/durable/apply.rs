@@ -7,10 +7,7 @@ use thiserror::Error;
 
 use super::{
     record::{Record, TargetRecord},
-    state::{
-        ColdMove, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State, StoredWill,
-        delivery,
-    },
+    state::{ColdMove, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State, StoredWill, delivery},
 };
 use crate::{
     id::{MessageId, SessionNo},
@@ -36,9 +33,7 @@ pub enum ApplyError {
         packet_id: PacketId,
     },
     /// It answers a Packet Identifier that is not in use.
-    #[error(
-        "a record answers packet identifier {packet_id} of session {session:?}, which is not in use"
-    )]
+    #[error("a record answers packet identifier {packet_id} of session {session:?}, which is not in use")]
     IdentifierNotInUse {
         /// The session.
         session: SessionNo,
@@ -52,23 +47,14 @@ impl State {
     pub fn apply(&mut self, record: &Record<'_>) -> Result<(), ApplyError> {
         match record {
             Record::Created { session, client_id } => return self.create(*session, client_id),
-            Record::Attached {
-                session,
-                expiry,
-                will,
-            } => {
+            Record::Attached { session, expiry, will } => {
                 let it = self.session(*session)?;
                 it.expiry = *expiry;
                 it.attached = true;
                 it.detached_at = None;
                 it.will = will.as_ref().map(StoredWill::from);
             }
-            Record::Detached {
-                session,
-                at,
-                expiry,
-                will_stands,
-            } => {
+            Record::Detached { session, at, expiry, will_stands } => {
                 let it = self.session(*session)?;
                 it.expiry = *expiry;
                 it.attached = false;
@@ -82,21 +68,11 @@ impl State {
                 self.sessions.remove(session);
                 self.cold_moves.retain(|(to, _), _| to != session);
             }
-            Record::Subscribed {
-                session,
-                filter,
-                grant,
-            } => {
+            Record::Subscribed { session, filter, grant } => {
                 let it = self.session(*session)?;
                 it.subscriptions.insert((*filter).into(), *grant);
                 match grant.cursor {
-                    Some(newest) => it.cursors.insert(
-                        (*filter).into(),
-                        RecoveredCursor {
-                            after: None,
-                            newest,
-                        },
-                    ),
+                    Some(newest) => it.cursors.insert((*filter).into(), RecoveredCursor { after: None, newest }),
                     None => it.cursors.remove(*filter),
                 };
             }
@@ -105,114 +81,48 @@ impl State {
                 it.subscriptions.remove(*filter);
                 it.cursors.remove(*filter);
             }
-            Record::Cursor {
-                session,
-                filter,
-                after,
-            } => {
+            Record::Cursor { session, filter, after } => {
                 let it = self.session(*session)?;
                 match after {
                     None => drop(it.cursors.remove(*filter)),
                     Some(after) => {
-                        if let Some(cursor) = it.cursors.get_mut(*filter) {
-                            cursor.after = Some((*after).into());
-                        }
+                        let newest = it.subscriptions.get(*filter).and_then(|grant| grant.cursor);
+                        let cursor = RecoveredCursor { after: Some((*after).into()), newest: newest.unwrap_or_default() };
+                        it.cursors.insert((*filter).into(), cursor);
                     }
                 }
             }
-            Record::Published {
-                id,
-                message,
-                targets,
-                sets_retained,
-                will_of,
-            } => {
-                self.publish(
-                    *id,
-                    &Arc::new(message.to_message()),
-                    targets,
-                    *sets_retained,
-                );
+            Record::Published { id, message, targets, sets_retained, will_of } => {
+                self.publish(*id, &Arc::new(message.to_message()), targets, *sets_retained);
                 if let Some(session) = will_of {
                     self.remove_will(*session);
                 }
             }
-            Record::Received {
-                session,
-                packet_id,
-                message,
-            } => {
+            Record::Received { session, packet_id, message } => {
                 let message = Arc::new(message.to_message());
-                if self
-                    .session(*session)?
-                    .received
-                    .insert(*packet_id, message)
-                    .is_some()
-                {
-                    return Err(ApplyError::IdentifierInUse {
-                        session: *session,
-                        packet_id: *packet_id,
-                    });
+                if self.session(*session)?.received.insert(*packet_id, message).is_some() {
+                    return Err(ApplyError::IdentifierInUse { session: *session, packet_id: *packet_id });
                 }
             }
-            Record::Released {
-                session,
-                packet_id,
-                id,
-                targets,
-                sets_retained,
-            } => {
+            Record::Released { session, packet_id, id, targets, sets_retained } => {
                 let message = self.session(*session)?.received.remove(packet_id);
-                let message = message.ok_or(ApplyError::IdentifierNotInUse {
-                    session: *session,
-                    packet_id: *packet_id,
-                })?;
+                let message = message.ok_or(ApplyError::IdentifierNotInUse { session: *session, packet_id: *packet_id })?;
                 self.publish(*id, &message, targets, *sets_retained);
             }
-            Record::Sent {
-                session,
-                packet_id,
-                message,
-                qos,
-            } => {
-                let exchange = InFlight::Publish {
-                    message: *message,
-                    qos: *qos,
-                };
+            Record::Sent { session, packet_id, message, qos } => {
+                let exchange = InFlight::Publish { message: *message, qos: *qos };
                 if !self.session(*session)?.in_flight.push(*packet_id, exchange) {
-                    return Err(ApplyError::IdentifierInUse {
-                        session: *session,
-                        packet_id: *packet_id,
-                    });
+                    return Err(ApplyError::IdentifierInUse { session: *session, packet_id: *packet_id });
                 }
             }
-            Record::Passed {
-                session,
-                packet_id,
-                message,
-            } => {
+            Record::Passed { session, packet_id, message } => {
                 let exchange = self.session(*session)?.in_flight.get_mut(*packet_id);
-                *exchange.ok_or(ApplyError::IdentifierNotInUse {
-                    session: *session,
-                    packet_id: *packet_id,
-                })? = InFlight::Pubrel;
+                *exchange.ok_or(ApplyError::IdentifierNotInUse { session: *session, packet_id: *packet_id })? = InFlight::Pubrel;
                 self.leave(*session, *message);
             }
-            Record::Settled {
-                session,
-                packet_id,
-                message,
-            } => {
-                if self
-                    .session(*session)?
-                    .in_flight
-                    .remove(*packet_id)
-                    .is_none()
-                {
-                    return Err(ApplyError::IdentifierNotInUse {
-                        session: *session,
-                        packet_id: *packet_id,
-                    });
+            Record::Settled { session, packet_id, message } => {
+                if self.session(*session)?.in_flight.remove(*packet_id).is_none() {
+                    return Err(ApplyError::IdentifierNotInUse { session: *session, packet_id: *packet_id });
                 }
                 if let Some(message) = message {
                     self.leave(*session, *message);
@@ -222,22 +132,10 @@ impl State {
                 self.session(*session)?;
                 self.leave(*session, *message);
             }
-            Record::Moved {
-                from,
-                message,
-                target,
-            } => self.moved(*from, *message, target),
-            Record::WillSet {
-                session,
-                client_id,
-                will,
-            } => {
+            Record::Moved { from, message, target } => self.moved(*from, *message, target),
+            Record::WillSet { session, client_id, will } => {
                 self.highest = self.highest.max(session.0);
-                let will = RecoveredWill {
-                    no: *session,
-                    client_id: (*client_id).into(),
-                    will: will.into(),
-                };
+                let will = RecoveredWill { no: *session, client_id: (*client_id).into(), will: will.into() };
                 self.wills.insert(*session, will);
             }
             Record::WillGone { session } => self.remove_will(*session),
@@ -249,43 +147,24 @@ impl State {
     pub fn end_of_commit(&mut self) {
         let mut early = core::mem::take(&mut self.early);
         // A message can have moved on and on; its first session may have it in the cold store.
-        let reached: BTreeSet<_> = early
-            .moves
-            .iter()
-            .map(|((_, message), (target, _))| (target.session, *message))
-            .collect();
-        let first: Vec<_> = early
-            .moves
-            .keys()
-            .filter(|key| !reached.contains(key))
-            .copied()
-            .collect();
+        let reached: BTreeSet<_> = early.moves.iter().map(|((_, message), (target, _))| (target.session, *message)).collect();
+        let first: Vec<_> = early.moves.keys().filter(|key| !reached.contains(key)).copied().collect();
         for (from, message) in first {
             let mut end = early.moves.remove(&(from, message));
             let maybe_cold = end.as_ref().is_some_and(|(_, maybe_cold)| *maybe_cold);
-            while let Some(next) = end
-                .as_ref()
-                .and_then(|(target, _)| early.moves.remove(&(target.session, message)))
-            {
+            while let Some(next) = end.as_ref().and_then(|(target, _)| early.moves.remove(&(target.session, message))) {
                 end = Some(next);
             }
             let Some((target, _)) = end.filter(|_| maybe_cold) else {
                 continue;
             };
-            if !early.acks.remove(&(target.session, message))
-                && self.sessions.contains_key(&target.session)
-            {
-                self.cold_moves
-                    .insert((target.session, message), ColdMove { from, target });
+            if !early.acks.remove(&(target.session, message)) && self.sessions.contains_key(&target.session) {
+                self.cold_moves.insert((target.session, message), ColdMove { from, target });
             }
             early.acks.insert((from, message));
         }
         for (session, message) in early.acks {
-            if let Some(cold) = self
-                .sessions
-                .get_mut(&session)
-                .and_then(|it| it.cold.as_mut())
-            {
+            if let Some(cold) = self.sessions.get_mut(&session).and_then(|it| it.cold.as_mut()) {
                 cold.acked.insert(message);
             }
         }
@@ -297,11 +176,7 @@ impl State {
         }
         self.highest = self.highest.max(session.0);
         let mut it = RecoveredSession::new(session, client_id);
-        while let Some((&key, _)) = self
-            .early
-            .deliveries
-            .range((session, MessageId(0))..=(session, MessageId(u64::MAX)))
-            .next()
+        while let Some((&key, _)) = self.early.deliveries.range((session, MessageId(0))..=(session, MessageId(u64::MAX))).next()
             && let Some(delivery) = self.early.deliveries.remove(&key)
         {
             it.queue.insert(delivery.id, delivery);
@@ -310,19 +185,10 @@ impl State {
         Ok(())
     }
 
-    fn publish(
-        &mut self,
-        id: MessageId,
-        message: &Arc<Message>,
-        targets: &[TargetRecord],
-        sets_retained: bool,
-    ) {
+    fn publish(&mut self, id: MessageId, message: &Arc<Message>, targets: &[TargetRecord], sets_retained: bool) {
         self.highest = self.highest.max(id.0);
         for target in targets {
-            self.deliver(
-                target.session,
-                delivery(id, Arc::clone(message), target),
-            );
+            self.deliver(target.session, delivery(id, Arc::clone(message), target));
         }
         if sets_retained {
             self.set_retained(id, message);
@@ -356,10 +222,7 @@ impl State {
 
     /// A message leaves a queue.
     fn leave(&mut self, session: SessionNo, message: MessageId) {
-        let queued = self
-            .sessions
-            .get_mut(&session)
-            .and_then(|it| it.queue.remove(&message));
+        let queued = self.sessions.get_mut(&session).and_then(|it| it.queue.remove(&message));
         if queued.is_none() && self.cold_moves.remove(&(session, message)).is_none() {
             self.early.acks.insert((session, message));
         }
@@ -368,32 +231,19 @@ impl State {
     fn moved(&mut self, from: SessionNo, message: MessageId, target: &TargetRecord) {
         let owner = self.sessions.get_mut(&from);
         let maybe_cold = owner.as_ref().is_some_and(|it| it.cold.is_some());
-        let queued = owner
-            .and_then(|it| it.queue.remove(&message))
-            .or_else(|| self.early.deliveries.remove(&(from, message)));
+        let queued = owner.and_then(|it| it.queue.remove(&message)).or_else(|| self.early.deliveries.remove(&(from, message)));
         if let Some(queued) = queued {
-            self.deliver(
-                target.session,
-                delivery(message, queued.message, target),
-            );
+            self.deliver(target.session, delivery(message, queued.message, target));
         } else if let Some(before) = self.cold_moves.remove(&(from, message)) {
-            self.early
-                .moves
-                .insert((before.from, message), (target.clone(), true));
+            self.early.moves.insert((before.from, message), (target.clone(), true));
         } else {
-            self.early
-                .moves
-                .insert((from, message), (target.clone(), maybe_cold));
+            self.early.moves.insert((from, message), (target.clone(), maybe_cold));
         }
     }
 
     fn set_retained(&mut self, id: MessageId, message: &Arc<Message>) {
         let topic = &message.topic;
-        let known = self
-            .retained
-            .get(topic)
-            .map(|(id, _)| *id)
-            .max(self.cleared.get(topic).copied());
+        let known = self.retained.get(topic).map(|(id, _)| *id).max(self.cleared.get(topic).copied());
         if known.is_some_and(|known| known >= id) {
             return;
         }
@@ -401,8 +251,7 @@ impl State {
             self.retained.remove(topic);
             self.cleared.insert(Arc::clone(topic), id);
         } else {
-            self.retained
-                .insert(Arc::clone(topic), (id, Arc::clone(message)));
+            self.retained.insert(Arc::clone(topic), (id, Arc::clone(message)));
         }
     }
 
@@ -414,8 +263,6 @@ impl State {
     }
 
     fn session(&mut self, session: SessionNo) -> Result<&mut RecoveredSession, ApplyError> {
-        self.sessions
-            .get_mut(&session)
-            .ok_or(ApplyError::NoSession(session))
+        self.sessions.get_mut(&session).ok_or(ApplyError::NoSession(session))
     }
 }

@@ -70,27 +70,13 @@ impl<'a> Record<'a> {
     /// Appends the record's bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Published {
-                id,
-                message,
-                targets,
-                sets_retained,
-                will_of,
-            } => {
-                let mut encoder =
-                    PublicationEncoder::published(out, *id, message, *sets_retained, *will_of);
+            Self::Published { id, message, targets, sets_retained, will_of } => {
+                let mut encoder = PublicationEncoder::published(out, *id, message, *sets_retained, *will_of);
                 encoder.targets(targets);
                 let _count = encoder.finish();
             }
-            Self::Released {
-                session,
-                packet_id,
-                id,
-                targets,
-                sets_retained,
-            } => {
-                let mut encoder =
-                    PublicationEncoder::released(out, *session, *packet_id, *id, *sets_retained);
+            Self::Released { session, packet_id, id, targets, sets_retained } => {
+                let mut encoder = PublicationEncoder::released(out, *session, *packet_id, *id, *sets_retained);
                 encoder.targets(targets);
                 let _count = encoder.finish();
             }
@@ -98,11 +84,7 @@ impl<'a> Record<'a> {
                 put_u64(out, session.0);
                 put_str(out, client_id);
             }),
-            Self::Attached {
-                session,
-                expiry,
-                will,
-            } => framed(out, ATTACHED, |out| {
+            Self::Attached { session, expiry, will } => framed(out, ATTACHED, |out| {
                 put_u64(out, session.0);
                 put_u64(out, (*expiry).into());
                 out.push(u8::from(will.is_some()));
@@ -110,23 +92,14 @@ impl<'a> Record<'a> {
                     put_will(out, will);
                 }
             }),
-            Self::Detached {
-                session,
-                at,
-                expiry,
-                will_stands,
-            } => framed(out, DETACHED, |out| {
+            Self::Detached { session, at, expiry, will_stands } => framed(out, DETACHED, |out| {
                 put_u64(out, session.0);
                 put_u64(out, at.0);
                 put_u64(out, (*expiry).into());
                 out.push(u8::from(*will_stands));
             }),
             Self::Deleted { session } => framed(out, DELETED, |out| put_u64(out, session.0)),
-            Self::Subscribed {
-                session,
-                filter,
-                grant,
-            } => framed(out, SUBSCRIBED, |out| {
+            Self::Subscribed { session, filter, grant } => framed(out, SUBSCRIBED, |out| {
                 put_u64(out, session.0);
                 put_str(out, filter);
                 put_grant(out, grant);
@@ -135,40 +108,23 @@ impl<'a> Record<'a> {
                 put_u64(out, session.0);
                 put_str(out, filter);
             }),
-            Self::Received {
-                session,
-                packet_id,
-                message,
-            } => framed(out, RECEIVED, |out| {
+            Self::Received { session, packet_id, message } => framed(out, RECEIVED, |out| {
                 put_u64(out, session.0);
                 put_u64(out, packet_id.get().into());
                 put_message(out, message);
             }),
-            Self::Sent {
-                session,
-                packet_id,
-                message,
-                qos,
-            } => framed(out, SENT, |out| {
+            Self::Sent { session, packet_id, message, qos } => framed(out, SENT, |out| {
                 put_u64(out, session.0);
                 put_u64(out, packet_id.get().into());
                 put_u64(out, message.0);
                 out.push(*qos as u8);
             }),
-            Self::Passed {
-                session,
-                packet_id,
-                message,
-            } => framed(out, PASSED, |out| {
+            Self::Passed { session, packet_id, message } => framed(out, PASSED, |out| {
                 put_u64(out, session.0);
                 put_u64(out, packet_id.get().into());
                 put_u64(out, message.0);
             }),
-            Self::Settled {
-                session,
-                packet_id,
-                message,
-            } => framed(out, SETTLED, |out| {
+            Self::Settled { session, packet_id, message } => framed(out, SETTLED, |out| {
                 put_u64(out, session.0);
                 put_u64(out, packet_id.get().into());
                 out.push(u8::from(message.is_some()));
@@ -180,20 +136,12 @@ impl<'a> Record<'a> {
                 put_u64(out, session.0);
                 put_u64(out, message.0);
             }),
-            Self::Moved {
-                from,
-                message,
-                target,
-            } => framed(out, MOVED, |out| {
+            Self::Moved { from, message, target } => framed(out, MOVED, |out| {
                 put_u64(out, from.0);
                 put_u64(out, message.0);
                 put_target(out, *from, target.session, target.into());
             }),
-            Self::Cursor {
-                session,
-                filter,
-                after,
-            } => framed(out, CURSOR, |out| {
+            Self::Cursor { session, filter, after } => framed(out, CURSOR, |out| {
                 put_u64(out, session.0);
                 put_str(out, filter);
                 out.push(u8::from(after.is_some()));
@@ -201,11 +149,7 @@ impl<'a> Record<'a> {
                     put_str(out, after);
                 }
             }),
-            Self::WillSet {
-                session,
-                client_id,
-                will,
-            } => framed(out, WILL_SET, |out| {
+            Self::WillSet { session, client_id, will } => framed(out, WILL_SET, |out| {
                 put_u64(out, session.0);
                 put_str(out, client_id);
                 put_will(out, will);
@@ -236,54 +180,32 @@ impl<'a> Record<'a> {
 
     fn fields(kind: u8, fields: &mut Reader<'a>) -> Result<Self, RecordError> {
         Ok(match kind {
-            CREATED => Self::Created {
-                session: fields.session()?,
-                client_id: fields.str()?,
-            },
-            ATTACHED => Self::Attached {
-                session: fields.session()?,
-                expiry: fields.u32()?,
-                will: fields.optional(Reader::will)?,
-            },
+            CREATED => Self::Created { session: fields.session()?, client_id: fields.str()? },
+            ATTACHED => {
+                Self::Attached { session: fields.session()?, expiry: fields.u32()?, will: fields.optional(Reader::will)? }
+            }
             DETACHED => Self::Detached {
                 session: fields.session()?,
                 at: fields.time()?,
                 expiry: fields.u32()?,
                 will_stands: boolean(fields)?,
             },
-            DELETED => Self::Deleted {
-                session: fields.session()?,
-            },
-            SUBSCRIBED => Self::Subscribed {
-                session: fields.session()?,
-                filter: fields.str()?,
-                grant: fields.grant()?,
-            },
-            UNSUBSCRIBED => Self::Unsubscribed {
-                session: fields.session()?,
-                filter: fields.str()?,
-            },
+            DELETED => Self::Deleted { session: fields.session()? },
+            SUBSCRIBED => Self::Subscribed { session: fields.session()?, filter: fields.str()?, grant: fields.grant()? },
+            UNSUBSCRIBED => Self::Unsubscribed { session: fields.session()?, filter: fields.str()? },
             PUBLISHED => {
                 let mut flags = fields.flags()?;
                 let (sets_retained, is_will) = (flags.bit(), flags.bit());
                 flags.end()?;
                 Self::Published {
                     id: fields.message_id()?,
-                    will_of: if is_will {
-                        Some(fields.session()?)
-                    } else {
-                        None
-                    },
+                    will_of: if is_will { Some(fields.session()?) } else { None },
                     message: fields.message()?,
                     targets: targets(fields)?,
                     sets_retained,
                 }
             }
-            RECEIVED => Self::Received {
-                session: fields.session()?,
-                packet_id: fields.packet_id()?,
-                message: fields.message()?,
-            },
+            RECEIVED => Self::Received { session: fields.session()?, packet_id: fields.packet_id()?, message: fields.message()? },
             RELEASED => {
                 let sets_retained = boolean(fields)?;
                 Self::Released {
@@ -300,41 +222,20 @@ impl<'a> Record<'a> {
                 message: fields.message_id()?,
                 qos: QoS::try_from(fields.u8()?).map_err(|_| RecordError::Flags)?,
             },
-            PASSED => Self::Passed {
-                session: fields.session()?,
-                packet_id: fields.packet_id()?,
-                message: fields.message_id()?,
-            },
+            PASSED => Self::Passed { session: fields.session()?, packet_id: fields.packet_id()?, message: fields.message_id()? },
             SETTLED => Self::Settled {
                 session: fields.session()?,
                 packet_id: fields.packet_id()?,
                 message: fields.optional(Reader::message_id)?,
             },
-            DROPPED => Self::Dropped {
-                session: fields.session()?,
-                message: fields.message_id()?,
-            },
+            DROPPED => Self::Dropped { session: fields.session()?, message: fields.message_id()? },
             MOVED => {
                 let from = fields.session()?;
-                Self::Moved {
-                    from,
-                    message: fields.message_id()?,
-                    target: fields.target(from)?,
-                }
+                Self::Moved { from, message: fields.message_id()?, target: fields.target(from)? }
             }
-            CURSOR => Self::Cursor {
-                session: fields.session()?,
-                filter: fields.str()?,
-                after: fields.optional(Reader::str)?,
-            },
-            WILL_SET => Self::WillSet {
-                session: fields.session()?,
-                client_id: fields.str()?,
-                will: fields.will()?,
-            },
-            WILL_GONE => Self::WillGone {
-                session: fields.session()?,
-            },
+            CURSOR => Self::Cursor { session: fields.session()?, filter: fields.str()?, after: fields.optional(Reader::str)? },
+            WILL_SET => Self::WillSet { session: fields.session()?, client_id: fields.str()?, will: fields.will()? },
+            WILL_GONE => Self::WillGone { session: fields.session()? },
             kind => return Err(RecordError::UnknownKind(kind)),
         })
     }
@@ -369,8 +270,8 @@ fn begin(out: &mut Vec<u8>, kind: u8) -> usize {
 }
 
 fn end(out: &mut [u8], start: usize) {
-    let len = u32::try_from(out.len() - start - HEADER)
-        .expect("a packet has less than 256 MiB and a broker fewer than 2^28 sessions");
+    let len =
+        u32::try_from(out.len() - start - HEADER).expect("a packet has less than 256 MiB and a broker fewer than 2^28 sessions");
     out[start + 2..start + HEADER].copy_from_slice(&len.to_le_bytes());
 }
 
@@ -400,12 +301,7 @@ impl<'o> PublicationEncoder<'o> {
             put_u64(out, session.0);
         }
         put_message(out, message);
-        Self {
-            out,
-            start,
-            last: SessionNo(0),
-            count: 0,
-        }
+        Self { out, start, last: SessionNo(0), count: 0 }
     }
 
     /// Begins a [`Record::Released`].
@@ -421,47 +317,19 @@ impl<'o> PublicationEncoder<'o> {
         put_u64(out, session.0);
         put_u64(out, packet_id.get().into());
         put_u64(out, id.0);
-        Self {
-            out,
-            start,
-            last: SessionNo(0),
-            count: 0,
-        }
+        Self { out, start, last: SessionNo(0), count: 0 }
     }
 
     /// Adds a durable target. In order of sessions they take the least space.
-    pub fn target(
-        &mut self,
-        session: SessionNo,
-        qos: QoS,
-        retain: bool,
-        shared: bool,
-        ids: &[u32],
-    ) {
-        put_target(
-            self.out,
-            self.last,
-            session,
-            How {
-                qos,
-                retain,
-                shared,
-                ids,
-            },
-        );
+    pub fn target(&mut self, session: SessionNo, qos: QoS, retain: bool, shared: bool, ids: &[u32]) {
+        put_target(self.out, self.last, session, How { qos, retain, shared, ids });
         self.last = session;
         self.count += 1;
     }
 
     fn targets(&mut self, targets: &[TargetRecord]) {
         for it in targets {
-            self.target(
-                it.session,
-                it.qos,
-                it.retain,
-                it.shared,
-                &it.subscription_ids,
-            );
+            self.target(it.session, it.qos, it.retain, it.shared, &it.subscription_ids);
         }
     }
 
@@ -498,13 +366,158 @@ impl<'a> From<&'a Message> for MessageRecord<'a> {
 impl MessageRecord<'_> {
     /// The message that the record holds.
     pub fn to_message(&self) -> Message {
-        Message::new(
-            Arc::from(self.topic),
-            self.qos,
-            self.retain,
-            self.expires,
-            self.properties,
-            self.payload,
-        )
+        Message::new(Arc::from(self.topic), self.qos, self.retain, self.expires, self.properties, self.payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use columba_proto::PacketId;
+
+    use super::*;
+    use crate::{durable::model::Live, testing::Rng};
+
+    /// Records of all kinds, as bytes.
+    fn history(seed: u64) -> Vec<Vec<u8>> {
+        let mut live = Live::new(seed);
+        for _ in 0..500 {
+            live.step();
+        }
+        live.end_all();
+        live.commit().into_iter().flatten().collect()
+    }
+
+    #[test]
+    fn what_is_decoded_is_what_was_encoded() {
+        let mut kinds = [false; WILL_GONE as usize + 1];
+        for seed in 0..20 {
+            for bytes in history(seed) {
+                let mut rest = &*bytes;
+                let record = Record::decode(&mut rest).unwrap();
+                assert!(rest.is_empty(), "seed {seed}");
+                let mut again = Vec::new();
+                record.encode(&mut again);
+                assert_eq!(again, bytes, "seed {seed}: {record:?}");
+                kinds[usize::from(bytes[0])] = true;
+            }
+        }
+        assert!(kinds[1..].iter().all(|seen| *seen), "all kinds: {kinds:?}");
+    }
+
+    #[test]
+    fn records_stand_one_behind_the_other() {
+        let records = history(1);
+        let bytes: Vec<u8> = records.iter().flatten().copied().collect();
+
+        let (mut rest, mut count) = (&*bytes, 0);
+        while !rest.is_empty() {
+            Record::decode(&mut rest).unwrap();
+            count += 1;
+        }
+
+        assert_eq!(count, records.len());
+    }
+
+    #[test]
+    fn targets_keep_any_session_number_in_any_order() {
+        let mut rng = Rng::new(1);
+        for _ in 0..1000 {
+            let target = |rng: &mut Rng| TargetRecord {
+                session: SessionNo(*rng.pick(&[
+                    0,
+                    1,
+                    u64::MAX,
+                    u64::MAX - 1,
+                    1 << 63,
+                    rng.clone().next(),
+                    rng.clone().next() >> 40,
+                ])),
+                qos: *rng.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce]),
+                retain: rng.chance(50),
+                subscription_ids: (0..rng.below(4)).map(|_| rng.next() as u32).collect(),
+                shared: rng.chance(50),
+            };
+            let record = Record::Released {
+                session: SessionNo(rng.next()),
+                packet_id: PacketId::new(65_535).unwrap(),
+                id: MessageId(rng.next()),
+                targets: (0..rng.below(10)).map(|_| target(&mut rng)).collect(),
+                sets_retained: rng.chance(50),
+            };
+            let mut bytes = Vec::new();
+            record.encode(&mut bytes);
+            assert_eq!(Record::decode(&mut &*bytes), Ok(record));
+        }
+    }
+
+    #[test]
+    fn sorted_targets_take_few_bytes() {
+        let message =
+            MessageRecord { topic: "t", qos: QoS::AtLeastOnce, retain: false, expires: None, properties: &[], payload: &[] };
+        let mut out = Vec::new();
+        let mut encoder = PublicationEncoder::published(&mut out, MessageId(1 << 40), &message, false, None);
+        for n in 0..1000 {
+            encoder.target(SessionNo((1_000_000 + n) << 12 | n % 64), QoS::AtLeastOnce, false, false, &[]);
+        }
+        assert_eq!(encoder.finish(), 1000);
+
+        assert!(out.len() < 3100, "{}", out.len());
+    }
+
+    #[test]
+    fn a_discarded_record_leaves_nothing() {
+        let message =
+            MessageRecord { topic: "t", qos: QoS::AtLeastOnce, retain: false, expires: None, properties: &[], payload: &[] };
+        let mut out = Vec::from([7]);
+
+        PublicationEncoder::published(&mut out, MessageId(1), &message, false, None).discard();
+
+        assert_eq!(out, [7]);
+    }
+
+    #[test]
+    fn a_cut_record_is_truncated_and_nothing_is_taken() {
+        for bytes in history(2) {
+            for len in 0..bytes.len() {
+                let mut rest = &bytes[..len];
+                assert_eq!(Record::decode(&mut rest), Err(RecordError::Truncated));
+                assert_eq!(rest.len(), len);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_wrote_is_refused() {
+        let mut bytes = Vec::new();
+        Record::Deleted { session: SessionNo(5) }.encode(&mut bytes);
+        let decode = |at: usize, value: u8| {
+            let mut bytes = bytes.clone();
+            bytes[at] = value;
+            Record::decode(&mut &*bytes).map(|_| ())
+        };
+
+        assert_eq!(decode(0, 99), Err(RecordError::UnknownKind(99)));
+        assert_eq!(decode(0, 0), Err(RecordError::UnknownKind(0)));
+        assert_eq!(decode(1, 2), Err(RecordError::UnknownVersion { kind: DELETED, version: 2 }));
+        bytes.push(0);
+        bytes[2] += 1;
+        assert_eq!(Record::decode(&mut &*bytes), Err(RecordError::Surplus));
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            for mut bytes in history(seed % 10) {
+                for _ in 0..1 + rng.below(3) {
+                    let at = rng.below(bytes.len());
+                    bytes[at] = rng.next() as u8;
+                }
+                let decoded = catch_unwind(|| Record::decode(&mut &*bytes).is_ok());
+                assert!(decoded.is_ok(), "seed {seed}: {bytes:?}");
+            }
+        }
     }
 }

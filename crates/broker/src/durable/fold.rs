@@ -11,9 +11,8 @@ use columba_proto::PacketId;
 
 use super::{
     keys::{
-        ColdError, ColdRead, HIGHEST, KeyChange, ORDER, Part, behind_session, filter_for_value,
-        get_number, message_key, message_value, number, parse_queue_key, parse_queued,
-        parse_session_key, put_optional_str, queue_key, session_key, space,
+        ColdError, ColdRead, HIGHEST, KeyChange, ORDER, Part, behind_session, filter_for_value, get_number, message_key,
+        message_value, number, parse_queue_key, parse_queued, parse_session_key, put_optional_str, queue_key, session_key, space,
     },
     record::{GrantRecord, MessageRecord, Record, TargetRecord, WillRecord},
     window::{Known, Reference, Source, Window},
@@ -41,6 +40,8 @@ pub struct Fold {
     floor: u64,
     /// Counts `Sent` records.
     order: u64,
+    /// As it stands in the store.
+    order_written: u64,
 }
 
 /// Loose ends inside one commit.
@@ -61,9 +62,7 @@ impl Fold {
         let order = get_number(cold, space::META, ORDER)?.unwrap_or(0);
         let mut sessions = Vec::new();
         scan(cold, space::SESSIONS, &[], None, |key, _| {
-            sessions.push(parse_session_key(key).ok_or(ColdError::Key {
-                space: space::SESSIONS,
-            })?);
+            sessions.push(parse_session_key(key).ok_or(ColdError::Key { space: space::SESSIONS })?);
             Ok(())
         })?;
         let cleared = read_cleared(cold)?;
@@ -76,6 +75,7 @@ impl Fold {
             highest,
             floor: highest,
             order,
+            order_written: order,
         })
     }
 
@@ -83,39 +83,22 @@ impl Fold {
     pub fn record(&mut self, record: &Record<'_>, cold: &dyn ColdRead) -> Result<(), FoldError> {
         match record {
             Record::Created { session, client_id } => self.create(*session, client_id),
-            Record::Attached {
-                session,
-                expiry,
-                will,
-            } => {
+            Record::Attached { session, expiry, will } => {
                 self.link(*session, *expiry, None);
                 match will {
                     Some(will) => self.put(*session, Part::Will, will_value(will)),
                     None => self.delete(*session, Part::Will),
                 }
             }
-            Record::Detached {
-                session,
-                at,
-                expiry,
-                will_stands,
-            } => {
+            Record::Detached { session, at, expiry, will_stands } => {
                 self.link(*session, *expiry, Some(at.0));
                 if !will_stands {
                     self.delete(*session, Part::Will);
                 }
             }
             Record::Deleted { session } => self.end_session(*session, cold)?,
-            Record::Subscribed {
-                session,
-                filter,
-                grant,
-            } => {
-                self.put(
-                    *session,
-                    Part::Subscription(filter),
-                    subscription_value(filter, grant),
-                );
+            Record::Subscribed { session, filter, grant } => {
+                self.put(*session, Part::Subscription(filter), subscription_value(filter, grant));
                 match grant.cursor {
                     Some(_) => self.put(*session, Part::Cursor(filter), cursor_value(filter, None)),
                     None => self.delete(*session, Part::Cursor(filter)),
@@ -125,50 +108,20 @@ impl Fold {
                 self.delete(*session, Part::Subscription(filter));
                 self.delete(*session, Part::Cursor(filter));
             }
-            Record::Cursor {
-                session,
-                filter,
-                after,
-            } => match after {
-                Some(after) => self.put(
-                    *session,
-                    Part::Cursor(filter),
-                    cursor_value(filter, Some(after)),
-                ),
+            Record::Cursor { session, filter, after } => match after {
+                Some(after) => self.put(*session, Part::Cursor(filter), cursor_value(filter, Some(after))),
                 None => self.delete(*session, Part::Cursor(filter)),
             },
-            Record::Published {
-                id,
-                message,
-                targets,
-                sets_retained,
-                will_of,
-            } => {
-                self.publish(
-                    *id,
-                    &Content::Record(message),
-                    targets,
-                    *sets_retained,
-                    cold,
-                )?;
+            Record::Published { id, message, targets, sets_retained, will_of } => {
+                self.publish(*id, &Content::Record(message), targets, *sets_retained, cold)?;
                 if let Some(session) = will_of {
                     self.remove_will(*session);
                 }
             }
-            Record::Received {
-                session,
-                packet_id,
-                message,
-            } => {
+            Record::Received { session, packet_id, message } => {
                 self.put_fresh(*session, Part::Received(*packet_id), message_value(message));
             }
-            Record::Released {
-                session,
-                packet_id,
-                id,
-                targets,
-                sets_retained,
-            } => {
+            Record::Released { session, packet_id, id, targets, sets_retained } => {
                 let part = Part::Received(*packet_id);
                 let key = part.key(*session);
                 let value = match self.window.get(space::PARTS, &key) {
@@ -179,42 +132,21 @@ impl Fold {
                 let value = value.ok_or(ColdError::MessageMissing(*id))?;
                 self.publish(*id, &Content::Value(value), targets, *sets_retained, cold)?;
             }
-            Record::Sent {
-                session,
-                packet_id,
-                message,
-                qos,
-            } => {
+            Record::Sent { session, packet_id, message, qos } => {
                 self.order += 1;
                 let mut value = number(self.order);
                 put_u64(&mut value, message.0);
                 value.push(*qos as u8);
                 self.put_fresh(*session, Part::Sent(*packet_id), value);
             }
-            Record::Passed {
-                session,
-                packet_id,
-                message,
-            } => {
+            Record::Passed { session, packet_id, message } => {
                 self.put_fresh(*session, Part::Passed(*packet_id), Vec::from([1]));
                 self.leave(*session, *message, cold)?;
             }
-            Record::Settled {
-                session,
-                packet_id,
-                message,
-            } => self.settle(*session, *packet_id, *message, cold)?,
+            Record::Settled { session, packet_id, message } => self.settle(*session, *packet_id, *message, cold)?,
             Record::Dropped { session, message } => self.leave(*session, *message, cold)?,
-            Record::Moved {
-                from,
-                message,
-                target,
-            } => self.moved(*from, *message, target, cold)?,
-            Record::WillSet {
-                session,
-                client_id,
-                will,
-            } => {
+            Record::Moved { from, message, target } => self.moved(*from, *message, target, cold)?,
+            Record::WillSet { session, client_id, will } => {
                 self.see(session.0);
                 let mut value = Vec::new();
                 put_str(&mut value, client_id);
@@ -250,44 +182,29 @@ impl Fold {
             .map(|(topic, (id, _))| (topic.clone(), *id))
             .collect();
         let mut changes = Vec::new();
-        for (name, value, before) in [(HIGHEST, self.highest, self.floor), (ORDER, self.order, 0)] {
+        for (name, value, before) in [(HIGHEST, self.highest, self.floor), (ORDER, self.order, self.order_written)] {
             if value != before {
-                changes.push(KeyChange {
-                    space: space::META,
-                    key: name.to_vec(),
-                    value: Some(number(value)),
-                });
+                changes.push(KeyChange { space: space::META, key: name.to_vec(), value: Some(number(value)) });
             }
         }
         let old = core::mem::replace(&mut self.cleared, marks);
         for topic in old.into_keys() {
             if !self.cleared.contains_key(&topic) {
-                changes.push(KeyChange {
-                    space: space::CLEARED,
-                    key: topic.into_boxed_bytes().into_vec(),
-                    value: None,
-                });
+                changes.push(KeyChange { space: space::CLEARED, key: topic.into_boxed_bytes().into_vec(), value: None });
             }
         }
         changes.extend(self.window.take());
         self.floor = self.highest;
+        self.order_written = self.order;
         changes
     }
 
     fn create(&mut self, session: SessionNo, client_id: &str) {
         self.see(session.0);
         self.sessions.insert(session);
-        self.window.put(
-            space::SESSIONS,
-            session_key(session),
-            client_id.as_bytes().to_vec(),
-            self.maybe_cold(session.0),
-        );
-        while let Some((&(_, message), _)) = self
-            .early
-            .deliveries
-            .range((session, MessageId(0))..=(session, MessageId(u64::MAX)))
-            .next()
+        self.window.put(space::SESSIONS, session_key(session), client_id.as_bytes().to_vec(), self.maybe_cold(session.0));
+        while let Some((&(_, message), _)) =
+            self.early.deliveries.range((session, MessageId(0))..=(session, MessageId(u64::MAX))).next()
             && let Some(entry) = self.early.deliveries.remove(&(session, message))
         {
             self.enqueue(session, message, entry);
@@ -321,9 +238,7 @@ impl Fold {
         })?;
         let mut counted = Vec::new();
         scan(cold, space::QUEUE, &from, to.as_deref(), |key, value| {
-            let (_, message) = parse_queue_key(key).ok_or(ColdError::Key {
-                space: space::QUEUE,
-            })?;
+            let (_, message) = parse_queue_key(key).ok_or(ColdError::Key { space: space::QUEUE })?;
             if window.is_touched(session, message) {
                 return Ok(());
             }
@@ -351,14 +266,7 @@ impl Fold {
         self.see(id.0);
         for target in targets {
             self.window.hold(id, || message.value());
-            self.deliver(
-                id,
-                Reference {
-                    target: target.clone(),
-                    source: Source::Window,
-                },
-                cold,
-            )?;
+            self.deliver(id, Reference { target: target.clone(), source: Source::Window }, cold)?;
         }
         if sets_retained {
             self.set_retained(id, message, cold)?;
@@ -367,12 +275,7 @@ impl Fold {
     }
 
     /// Puts a message, counted for this, into a queue, or where an earlier record of this commit says that it has gone from there.
-    fn deliver(
-        &mut self,
-        message: MessageId,
-        mut entry: Reference,
-        cold: &dyn ColdRead,
-    ) -> Result<(), FoldError> {
+    fn deliver(&mut self, message: MessageId, mut entry: Reference, cold: &dyn ColdRead) -> Result<(), FoldError> {
         loop {
             if self.early.acks.remove(&(entry.target.session, message)) {
                 self.window.release(message, entry.source);
@@ -407,12 +310,7 @@ impl Fold {
     }
 
     /// A message leaves a queue.
-    fn leave(
-        &mut self,
-        session: SessionNo,
-        message: MessageId,
-        cold: &dyn ColdRead,
-    ) -> Result<(), FoldError> {
+    fn leave(&mut self, session: SessionNo, message: MessageId, cold: &dyn ColdRead) -> Result<(), FoldError> {
         match self.unqueue(session, message, cold)? {
             Some((entry, _)) => self.window.release(message, entry.source),
             None => {
@@ -482,49 +380,29 @@ impl Fold {
         };
         let queued = parse_queued(session, &value)?;
         self.window.unqueue_cold(session, message);
-        let source = if queued.message.is_some() {
-            Source::Inline
-        } else {
-            Source::Counted
-        };
+        let source = if queued.message.is_some() { Source::Inline } else { Source::Counted };
         if source == Source::Counted {
             self.count(message, cold)?;
         }
         let inline = queued.message.map(<[u8]>::to_vec);
-        Ok(Some((
-            Reference {
-                target: queued.target,
-                source,
-            },
-            inline,
-        )))
+        Ok(Some((Reference { target: queued.target, source }, inline)))
     }
 
     /// Loads the count of a message.
     fn count(&mut self, message: MessageId, cold: &dyn ColdRead) -> Result<(), FoldError> {
         if !self.window.counts.contains_key(&message) {
-            let count = get_number(cold, space::COUNTS, &message_key(message))?
-                .ok_or(ColdError::MessageMissing(message))?;
+            let count = get_number(cold, space::COUNTS, &message_key(message))?.ok_or(ColdError::MessageMissing(message))?;
             self.window.counts.insert(message, count);
         }
         Ok(())
     }
 
     /// The highest identity wins: lanes may write their versions of a topic in another order.
-    fn set_retained(
-        &mut self,
-        id: MessageId,
-        message: &Content<'_>,
-        cold: &dyn ColdRead,
-    ) -> Result<(), FoldError> {
+    fn set_retained(&mut self, id: MessageId, message: &Content<'_>, cold: &dyn ColdRead) -> Result<(), FoldError> {
         let (topic, is_clear) = message.topic()?;
         let known = match self.window.retained.get(&*topic) {
             Some((known, _)) => Some(*known),
-            None => self
-                .cleared
-                .get(&*topic)
-                .copied()
-                .max(self.retained_in_store(&topic, id, cold)?),
+            None => self.cleared.get(&*topic).copied().max(self.retained_in_store(&topic, id, cold)?),
         };
         if known.is_none_or(|known| known < id) {
             let value = (!is_clear).then(|| {
@@ -538,12 +416,7 @@ impl Fold {
     }
 
     /// The version in the store, if it can be as young as `id`.
-    fn retained_in_store(
-        &self,
-        topic: &str,
-        id: MessageId,
-        cold: &dyn ColdRead,
-    ) -> Result<Option<MessageId>, FoldError> {
+    fn retained_in_store(&self, topic: &str, id: MessageId, cold: &dyn ColdRead) -> Result<Option<MessageId>, FoldError> {
         if !self.maybe_cold(id.0) {
             return Ok(None);
         }
@@ -556,23 +429,16 @@ impl Fold {
     }
 
     fn put(&mut self, session: SessionNo, part: Part<'_>, value: Vec<u8>) {
-        self.window.put(
-            space::PARTS,
-            part.key(session),
-            value,
-            self.maybe_cold(session.0),
-        );
+        self.window.put(space::PARTS, part.key(session), value, self.maybe_cold(session.0));
     }
 
     /// Puts a part that is not there: what was under its identifier has been deleted before.
     fn put_fresh(&mut self, session: SessionNo, part: Part<'_>, value: Vec<u8>) {
-        self.window
-            .put(space::PARTS, part.key(session), value, false);
+        self.window.put(space::PARTS, part.key(session), value, false);
     }
 
     fn delete(&mut self, session: SessionNo, part: Part<'_>) {
-        self.window
-            .delete(space::PARTS, part.key(session), self.maybe_cold(session.0));
+        self.window.delete(space::PARTS, part.key(session), self.maybe_cold(session.0));
     }
 
     fn see(&mut self, id: u64) {
@@ -605,10 +471,7 @@ impl Content<'_> {
             Self::Record(message) => Ok((message.topic.into(), message.payload.is_empty())),
             Self::Value(value) => {
                 let message = Reader::new(value).message();
-                let message = message.map_err(|error| ColdError::Value {
-                    space: space::PARTS,
-                    error,
-                })?;
+                let message = message.map_err(|error| ColdError::Value { space: space::PARTS, error })?;
                 Ok((message.topic.into(), message.payload.is_empty()))
             }
         }
@@ -636,20 +499,11 @@ fn cursor_value(filter: &str, after: Option<&str>) -> Vec<u8> {
 }
 
 /// The topics cleared in the last window.
-pub(super) fn read_cleared(
-    cold: &dyn ColdRead,
-) -> Result<BTreeMap<Box<str>, MessageId>, ColdError> {
+pub(super) fn read_cleared(cold: &dyn ColdRead) -> Result<BTreeMap<Box<str>, MessageId>, ColdError> {
     let mut cleared = BTreeMap::new();
     scan(cold, space::CLEARED, &[], None, |key, value| {
-        let topic = core::str::from_utf8(key).map_err(|_| ColdError::Key {
-            space: space::CLEARED,
-        })?;
-        let id = Reader::new(value)
-            .message_id()
-            .map_err(|error| ColdError::Value {
-                space: space::CLEARED,
-                error,
-            })?;
+        let topic = core::str::from_utf8(key).map_err(|_| ColdError::Key { space: space::CLEARED })?;
+        let id = Reader::new(value).message_id().map_err(|error| ColdError::Value { space: space::CLEARED, error })?;
         cleared.insert(topic.into(), id);
         Ok(())
     })?;
@@ -667,11 +521,7 @@ pub(super) fn scan(
     let mut result = Ok(());
     cold.visit(space, from, to, &mut |key, value| {
         result = visit(key, value);
-        if result.is_ok() {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
+        if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     result
 }

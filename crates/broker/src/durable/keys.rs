@@ -35,16 +35,8 @@ pub mod space {
 }
 
 /// All spaces in use.
-pub const SPACES: [u8; 8] = [
-    space::META,
-    space::SESSIONS,
-    space::PARTS,
-    space::QUEUE,
-    space::MESSAGES,
-    space::COUNTS,
-    space::RETAINED,
-    space::CLEARED,
-];
+pub const SPACES: [u8; 8] =
+    [space::META, space::SESSIONS, space::PARTS, space::QUEUE, space::MESSAGES, space::COUNTS, space::RETAINED, space::CLEARED];
 
 /// A change of one key in the cold store.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -179,20 +171,12 @@ fn put_filter(key: &mut Vec<u8>, tag: u8, filter: &str) {
 }
 
 fn parse_filter(rest: &[u8]) -> Option<&str> {
-    if rest.first() == Some(&HASHED) {
-        Some("")
-    } else {
-        core::str::from_utf8(rest).ok()
-    }
+    if rest.first() == Some(&HASHED) { Some("") } else { core::str::from_utf8(rest).ok() }
 }
 
 /// The filter for the value of a key that cannot hold it.
 pub(super) fn filter_for_value(filter: &str) -> &str {
-    if filter.len() <= FILTER_MAX {
-        ""
-    } else {
-        filter
-    }
+    if filter.len() <= FILTER_MAX { "" } else { filter }
 }
 
 fn put_packet_id(key: &mut Vec<u8>, tag: u8, packet_id: PacketId) {
@@ -201,10 +185,7 @@ fn put_packet_id(key: &mut Vec<u8>, tag: u8, packet_id: PacketId) {
 }
 
 fn parse_packet_id(rest: &[u8]) -> Option<PacketId> {
-    rest.try_into()
-        .ok()
-        .map(u16::from_be_bytes)
-        .and_then(PacketId::new)
+    rest.try_into().ok().map(u16::from_be_bytes).and_then(PacketId::new)
 }
 
 pub(super) fn session_key(session: SessionNo) -> Vec<u8> {
@@ -217,10 +198,7 @@ pub(super) fn parse_session_key(key: &[u8]) -> Option<SessionNo> {
 
 /// The first key behind all keys of a session.
 pub(super) fn behind_session(session: SessionNo) -> Option<Vec<u8>> {
-    session
-        .0
-        .checked_add(1)
-        .map(|next| next.to_be_bytes().to_vec())
+    session.0.checked_add(1).map(|next| next.to_be_bytes().to_vec())
 }
 
 pub(super) fn queue_key(session: SessionNo, message: MessageId) -> Vec<u8> {
@@ -232,10 +210,7 @@ pub(super) fn queue_key(session: SessionNo, message: MessageId) -> Vec<u8> {
 pub(super) fn parse_queue_key(key: &[u8]) -> Option<(SessionNo, MessageId)> {
     let (session, message) = key.split_first_chunk()?;
     let message = message.try_into().ok()?;
-    Some((
-        SessionNo(u64::from_be_bytes(*session)),
-        MessageId(u64::from_be_bytes(message)),
-    ))
+    Some((SessionNo(u64::from_be_bytes(*session)), MessageId(u64::from_be_bytes(message))))
 }
 
 pub(super) fn message_key(message: MessageId) -> Vec<u8> {
@@ -257,23 +232,13 @@ pub(super) fn put_queued(out: &mut Vec<u8>, how: How<'_>, message: Option<&[u8]>
 
 pub(super) fn parse_queued(session: SessionNo, value: &[u8]) -> Result<Queued<'_>, ColdError> {
     let mut reader = Reader::new(value);
-    let target = reader
-        .target_options(session)
-        .map_err(|error| ColdError::Value {
-            space: space::QUEUE,
-            error,
-        })?;
+    let target = reader.target_options(session).map_err(|error| ColdError::Value { space: space::QUEUE, error })?;
     let message = reader.rest();
-    Ok(Queued {
-        target,
-        message: (!message.is_empty()).then_some(message),
-    })
+    Ok(Queued { target, message: (!message.is_empty()).then_some(message) })
 }
 
 pub(super) fn message_value(message: &MessageRecord<'_>) -> Vec<u8> {
-    let mut value = Vec::with_capacity(
-        message.topic.len() + message.properties.len() + message.payload.len() + 16,
-    );
+    let mut value = Vec::with_capacity(message.topic.len() + message.properties.len() + message.payload.len() + 16);
     put_message(&mut value, message);
     value
 }
@@ -285,19 +250,9 @@ pub(super) fn number(value: u64) -> Vec<u8> {
     out
 }
 
-pub(super) fn get_number(
-    cold: &dyn ColdRead,
-    space: u8,
-    key: &[u8],
-) -> Result<Option<u64>, ColdError> {
+pub(super) fn get_number(cold: &dyn ColdRead, space: u8, key: &[u8]) -> Result<Option<u64>, ColdError> {
     let value = cold.get(space, key)?;
-    value
-        .map(|value| {
-            Reader::new(&value)
-                .u64()
-                .map_err(|error| ColdError::Value { space, error })
-        })
-        .transpose()
+    value.map(|value| Reader::new(&value).u64().map_err(|error| ColdError::Value { space, error })).transpose()
 }
 
 /// A text that may be absent.

@@ -11,9 +11,13 @@ mod apply;
 mod codec;
 mod fold;
 mod keys;
+#[cfg(test)]
+mod model;
 mod record;
 mod recover;
 mod state;
+#[cfg(test)]
+mod tests;
 mod window;
 mod wire;
 
@@ -23,7 +27,4 @@ pub use fold::{Fold, FoldError};
 pub use keys::{ColdError, ColdRead, KeyChange, SPACES, space};
 pub use record::{GrantRecord, MessageRecord, Record, TargetRecord, WillRecord};
 pub use recover::{RecoverError, load_window, recover};
-pub use state::{
-    ColdQueue, Exchanges, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State,
-    StoredWill,
-};
+pub use state::{ColdQueue, Exchanges, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State, StoredWill};

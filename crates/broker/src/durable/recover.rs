@@ -9,14 +9,11 @@ use super::{
     codec::RecordError,
     fold::{read_cleared, scan},
     keys::{
-        ColdError, ColdRead, HIGHEST, Part, behind_session, get_number, message_key,
-        parse_queue_key, parse_queued, parse_session_key, queue_key, space,
+        ColdError, ColdRead, HIGHEST, Part, behind_session, get_number, message_key, parse_queue_key, parse_queued,
+        parse_session_key, queue_key, space,
     },
     record::TargetRecord,
-    state::{
-        ColdQueue, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State, StoredWill,
-        delivery,
-    },
+    state::{ColdQueue, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State, StoredWill, delivery},
     wire::Reader,
 };
 use crate::{
@@ -30,71 +27,40 @@ pub type RecoverError = ColdError;
 
 /// Loads all state but the queues. The caller applies the journal behind the store's position to it, commit by commit, and ends with [`State::finish`].
 pub fn recover(cold: &dyn ColdRead) -> Result<State, RecoverError> {
-    let mut state = State {
-        highest: get_number(cold, space::META, HIGHEST)?.unwrap_or(0),
-        ..State::default()
-    };
+    let mut state = State { highest: get_number(cold, space::META, HIGHEST)?.unwrap_or(0), ..State::default() };
     scan(cold, space::SESSIONS, &[], None, |key, value| {
-        let no = parse_session_key(key).ok_or(ColdError::Key {
-            space: space::SESSIONS,
-        })?;
-        let client_id = core::str::from_utf8(value).map_err(|_| ColdError::Key {
-            space: space::SESSIONS,
-        })?;
-        state
-            .sessions
-            .insert(no, RecoveredSession::new(no, client_id));
+        let no = parse_session_key(key).ok_or(ColdError::Key { space: space::SESSIONS })?;
+        let client_id = core::str::from_utf8(value).map_err(|_| ColdError::Key { space: space::SESSIONS })?;
+        state.sessions.insert(no, RecoveredSession::new(no, client_id));
         Ok(())
     })?;
     load_parts(cold, &mut state)?;
     find_queues(cold, &mut state)?;
     scan(cold, space::RETAINED, &[], None, |_, value| {
         let mut reader = Reader::new(value);
-        let (id, message) = reader
-            .message_id()
-            .and_then(|id| Ok((id, reader.message()?)))
-            .map_err(in_space(space::RETAINED))?;
+        let (id, message) = reader.message_id().and_then(|id| Ok((id, reader.message()?))).map_err(in_space(space::RETAINED))?;
         let message = Arc::new(message.to_message());
-        state
-            .retained
-            .insert(Arc::clone(&message.topic), (id, message));
+        state.retained.insert(Arc::clone(&message.topic), (id, message));
         Ok(())
     })?;
-    state.cleared = read_cleared(cold)?
-        .into_iter()
-        .map(|(topic, id)| (topic.into(), id))
-        .collect();
+    state.cleared = read_cleared(cold)?.into_iter().map(|(topic, id)| (topic.into(), id)).collect();
     Ok(state)
 }
 
 /// Reads up to `count` entries of a queue behind `after`, in order. What was settled since the last checkpoint is still among them.
-pub fn load_window(
-    cold: &dyn ColdRead,
-    session: SessionNo,
-    after: MessageId,
-    count: usize,
-) -> Result<Loaded, RecoverError> {
+pub fn load_window(cold: &dyn ColdRead, session: SessionNo, after: MessageId, count: usize) -> Result<Loaded, RecoverError> {
     let mut read: Vec<(MessageId, TargetRecord, Option<Arc<Message>>)> = Vec::new();
     let mut last = true;
     if let Some(from) = after.0.checked_add(1) {
         let mut result = Ok(());
-        cold.visit(
-            space::QUEUE,
-            &queue_key(session, MessageId(from)),
-            behind_session(session).as_deref(),
-            &mut |key, value| {
-                last = read.len() < count;
-                if !last {
-                    return ControlFlow::Break(());
-                }
-                result = parse_entry(key, value).map(|entry| read.push(entry));
-                if result.is_ok() {
-                    ControlFlow::Continue(())
-                } else {
-                    ControlFlow::Break(())
-                }
-            },
-        )?;
+        cold.visit(space::QUEUE, &queue_key(session, MessageId(from)), behind_session(session).as_deref(), &mut |key, value| {
+            last = read.len() < count;
+            if !last {
+                return ControlFlow::Break(());
+            }
+            result = parse_entry(key, value).map(|entry| read.push(entry));
+            if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
         result?;
     }
     let mut entries = Vec::with_capacity(read.len());
@@ -105,11 +71,7 @@ pub fn load_window(
         };
         entries.extend(message.map(|message| delivery(id, message, &target)));
     }
-    Ok(Loaded {
-        session,
-        entries,
-        last,
-    })
+    Ok(Loaded { session, entries, last })
 }
 
 impl State {
@@ -132,18 +94,9 @@ impl State {
                 if session.queue.contains_key(&message) {
                     continue;
                 }
-                let stays = session
-                    .cold
-                    .as_ref()
-                    .is_some_and(|cold| !cold.acked.contains(&message));
-                match if stays {
-                    load_entry(cold, session.no, message)?
-                } else {
-                    None
-                } {
-                    Some((target, stored)) => {
-                        session.take_from_cold(delivery(message, stored, &target))
-                    }
+                let stays = session.cold.as_ref().is_some_and(|cold| !cold.acked.contains(&message));
+                match if stays { load_entry(cold, session.no, message)? } else { None } {
+                    Some((target, stored)) => session.take_from_cold(delivery(message, stored, &target)),
                     // It left the queue otherwise (dropped, moved): nothing to send again.
                     None => drop(session.in_flight.remove(packet_id)),
                 }
@@ -157,10 +110,7 @@ impl State {
         for session in self.sessions.values_mut() {
             if let Some(part) = session.cold.take() {
                 let loaded = load_window(cold, session.no, MessageId(0), usize::MAX)?;
-                let here = loaded
-                    .entries
-                    .into_iter()
-                    .filter(|entry| entry.id <= part.up_to && !part.acked.contains(&entry.id));
+                let here = loaded.entries.into_iter().filter(|entry| entry.id <= part.up_to && !part.acked.contains(&entry.id));
                 session.queue.extend(here.map(|entry| (entry.id, entry)));
             }
         }
@@ -189,57 +139,29 @@ fn load_parts(cold: &dyn ColdRead, state: &mut State) -> Result<(), RecoverError
     let mut sent: BTreeMap<(SessionNo, PacketId), Sent> = BTreeMap::new();
     let mut passed: Vec<(SessionNo, PacketId)> = Vec::new();
     scan(cold, space::PARTS, &[], None, |key, value| {
-        let (no, part) = Part::parse(key).ok_or(ColdError::Key {
-            space: space::PARTS,
-        })?;
+        let (no, part) = Part::parse(key).ok_or(ColdError::Key { space: space::PARTS })?;
         let mut reader = Reader::new(value);
         if part == Part::LoneWill {
             let client_id = reader.str().map_err(in_space(space::PARTS))?;
             let will = StoredWill::from(&reader.will().map_err(in_space(space::PARTS))?);
-            state.wills.insert(
-                no,
-                RecoveredWill {
-                    no,
-                    client_id: client_id.into(),
-                    will,
-                },
-            );
+            state.wills.insert(no, RecoveredWill { no, client_id: client_id.into(), will });
             return Ok(());
         }
-        let session = state
-            .sessions
-            .get_mut(&no)
-            .ok_or(ColdError::SessionMissing(no))?;
+        let session = state.sessions.get_mut(&no).ok_or(ColdError::SessionMissing(no))?;
         match part {
-            Part::Sent(packet_id) => drop(sent.insert(
-                (no, packet_id),
-                read_sent(&mut reader).map_err(in_space(space::PARTS))?,
-            )),
+            Part::Sent(packet_id) => drop(sent.insert((no, packet_id), read_sent(&mut reader).map_err(in_space(space::PARTS))?)),
             Part::Passed(packet_id) => passed.push((no, packet_id)),
-            other => session
-                .read_part(other, &mut reader)
-                .map_err(in_space(space::PARTS))?,
+            other => session.read_part(other, &mut reader).map_err(in_space(space::PARTS))?,
         }
         Ok(())
     })?;
     for ((no, packet_id), it) in sent {
         if let Some(session) = state.sessions.get_mut(&no) {
-            session.in_flight.insert(
-                it.order,
-                packet_id,
-                InFlight::Publish {
-                    message: it.message,
-                    qos: it.qos,
-                },
-            );
+            session.in_flight.insert(it.order, packet_id, InFlight::Publish { message: it.message, qos: it.qos });
         }
     }
     for (no, packet_id) in passed {
-        if let Some(exchange) = state
-            .sessions
-            .get_mut(&no)
-            .and_then(|session| session.in_flight.get_mut(packet_id))
-        {
+        if let Some(exchange) = state.sessions.get_mut(&no).and_then(|session| session.in_flight.get_mut(packet_id)) {
             *exchange = InFlight::Pubrel;
         }
     }
@@ -250,11 +172,7 @@ fn read_sent(reader: &mut Reader<'_>) -> Result<Sent, RecordError> {
     let order = reader.u64()?;
     let message = reader.message_id()?;
     let qos = QoS::try_from(reader.u8()?).map_err(|_| RecordError::Flags)?;
-    Ok(Sent {
-        order,
-        message,
-        qos,
-    })
+    Ok(Sent { order, message, qos })
 }
 
 impl RecoveredSession {
@@ -277,22 +195,11 @@ impl RecoveredSession {
                 let long = value.str()?;
                 let filter = if long.is_empty() { filter } else { long };
                 // Subscriptions stand before cursors.
-                let newest = self
-                    .subscriptions
-                    .get(filter)
-                    .and_then(|grant| grant.cursor)
-                    .unwrap_or_default();
-                self.cursors.insert(
-                    filter.into(),
-                    RecoveredCursor {
-                        after: after.map(Into::into),
-                        newest,
-                    },
-                );
+                let newest = self.subscriptions.get(filter).and_then(|grant| grant.cursor).unwrap_or_default();
+                self.cursors.insert(filter.into(), RecoveredCursor { after: after.map(Into::into), newest });
             }
             Part::Received(packet_id) => {
-                self.received
-                    .insert(packet_id, Arc::new(value.message()?.to_message()));
+                self.received.insert(packet_id, Arc::new(value.message()?.to_message()));
             }
             Part::LoneWill | Part::Sent(_) | Part::Passed(_) => {}
         }
@@ -312,17 +219,9 @@ fn find_queues(cold: &dyn ColdRead, state: &mut State) -> Result<(), RecoverErro
         let Some(key) = found else {
             break;
         };
-        let (no, _) = key.ok_or(ColdError::Key {
-            space: space::QUEUE,
-        })?;
-        state
-            .sessions
-            .get_mut(&no)
-            .ok_or(ColdError::SessionMissing(no))?
-            .cold = Some(ColdQueue {
-            up_to: MessageId(state.highest),
-            ..ColdQueue::default()
-        });
+        let (no, _) = key.ok_or(ColdError::Key { space: space::QUEUE })?;
+        state.sessions.get_mut(&no).ok_or(ColdError::SessionMissing(no))?.cold =
+            Some(ColdQueue { up_to: MessageId(state.highest), ..ColdQueue::default() });
         from = behind_session(no);
     }
     Ok(())
@@ -345,27 +244,15 @@ fn load_entry(
     Ok(message.map(|message| (target, message)))
 }
 
-fn parse_entry(
-    key: &[u8],
-    value: &[u8],
-) -> Result<(MessageId, TargetRecord, Option<Arc<Message>>), ColdError> {
-    let (session, id) = parse_queue_key(key).ok_or(ColdError::Key {
-        space: space::QUEUE,
-    })?;
+fn parse_entry(key: &[u8], value: &[u8]) -> Result<(MessageId, TargetRecord, Option<Arc<Message>>), ColdError> {
+    let (session, id) = parse_queue_key(key).ok_or(ColdError::Key { space: space::QUEUE })?;
     let queued = parse_queued(session, value)?;
-    let message = queued
-        .message
-        .map(|value| parse_message(space::QUEUE, value))
-        .transpose()?;
+    let message = queued.message.map(|value| parse_message(space::QUEUE, value)).transpose()?;
     Ok((id, queued.target, message))
 }
 
 /// The message of an entry that has it not beside itself. `None`: a checkpoint has taken both away in between.
-fn counted_message(
-    cold: &dyn ColdRead,
-    session: SessionNo,
-    id: MessageId,
-) -> Result<Option<Arc<Message>>, ColdError> {
+fn counted_message(cold: &dyn ColdRead, session: SessionNo, id: MessageId) -> Result<Option<Arc<Message>>, ColdError> {
     if let Some(value) = cold.get(space::MESSAGES, &message_key(id))? {
         return parse_message(space::MESSAGES, &value).map(Some);
     }
@@ -377,12 +264,8 @@ fn counted_message(
 
 fn parse_message(space: u8, value: &[u8]) -> Result<Arc<Message>, ColdError> {
     let mut reader = Reader::new(value);
-    let message = reader
-        .message()
-        .and_then(|message| reader.end().map(|()| message));
-    message
-        .map(|message| Arc::new(message.to_message()))
-        .map_err(in_space(space))
+    let message = reader.message().and_then(|message| reader.end().map(|()| message));
+    message.map(|message| Arc::new(message.to_message())).map_err(in_space(space))
 }
 
 fn in_space(space: u8) -> impl Fn(RecordError) -> ColdError {

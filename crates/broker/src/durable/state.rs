@@ -178,10 +178,7 @@ impl Exchanges {
 
     /// `false`: the identifier is in use.
     pub(super) fn push(&mut self, packet_id: PacketId, exchange: InFlight) -> bool {
-        let order = self
-            .by_order
-            .last_key_value()
-            .map_or(0, |(order, _)| order + 1);
+        let order = self.by_order.last_key_value().map_or(0, |(order, _)| order + 1);
         self.insert(order, packet_id, exchange)
     }
 
@@ -216,21 +213,13 @@ impl PartialEq for Exchanges {
 impl StoredWill {
     /// As it stands in a record.
     pub fn to_record(&self) -> WillRecord<'_> {
-        WillRecord {
-            message: MessageRecord::from(&*self.message),
-            delay: self.delay,
-            message_expiry: self.message_expiry,
-        }
+        WillRecord { message: MessageRecord::from(&*self.message), delay: self.delay, message_expiry: self.message_expiry }
     }
 }
 
 impl From<&WillRecord<'_>> for StoredWill {
     fn from(record: &WillRecord<'_>) -> Self {
-        Self {
-            message: Arc::new(record.message.to_message()),
-            delay: record.delay,
-            message_expiry: record.message_expiry,
-        }
+        Self { message: Arc::new(record.message.to_message()), delay: record.delay, message_expiry: record.message_expiry }
     }
 }
 

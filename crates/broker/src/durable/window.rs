@@ -76,41 +76,24 @@ impl Window {
     }
 
     pub(super) fn get(&self, space: u8, key: &[u8]) -> Option<Option<&Vec<u8>>> {
-        self.keys
-            .get(&(space, key.to_vec()))
-            .map(|slot| slot.value.as_ref())
+        self.keys.get(&(space, key.to_vec())).map(|slot| slot.value.as_ref())
     }
 
     pub(super) fn put(&mut self, space: u8, key: Vec<u8>, value: Vec<u8>, maybe_cold: bool) {
         self.bytes += key.len() + value.len();
-        self.keys
-            .entry((space, key))
-            .or_insert(Slot {
-                maybe_cold,
-                value: None,
-            })
-            .value = Some(value);
+        self.keys.entry((space, key)).or_insert(Slot { maybe_cold, value: None }).value = Some(value);
     }
 
     pub(super) fn delete(&mut self, space: u8, key: Vec<u8>, maybe_cold: bool) {
         let key = (space, key);
         if let Some(slot) = self.keys.get_mut(&key) {
-            let before = slot
-                .value
-                .take()
-                .map_or(0, |value| key.1.len() + value.len());
+            let before = slot.value.take().map_or(0, |value| key.1.len() + value.len());
             self.bytes = self.bytes.saturating_sub(before);
             if !slot.maybe_cold {
                 self.keys.remove(&key);
             }
         } else if maybe_cold {
-            self.keys.insert(
-                key,
-                Slot {
-                    maybe_cold,
-                    value: None,
-                },
-            );
+            self.keys.insert(key, Slot { maybe_cold, value: None });
         }
     }
 
@@ -126,11 +109,7 @@ impl Window {
             self.delete(space, key, false);
         }
         let queue = (session, MessageId(0))..=(session, MessageId(u64::MAX));
-        let queued: Vec<_> = self
-            .queue
-            .range(queue)
-            .map(|((_, message), _)| *message)
-            .collect();
+        let queued: Vec<_> = self.queue.range(queue).map(|((_, message), _)| *message).collect();
         for message in queued {
             if let Known::Here(entry) = self.unqueue(session, message) {
                 self.release(message, entry.source);
@@ -144,10 +123,7 @@ impl Window {
         let held = self.messages.entry(message).or_insert_with(|| {
             let value = value();
             *bytes += value.len();
-            Held {
-                value,
-                references: 0,
-            }
+            Held { value, references: 0 }
         });
         held.references += 1;
     }
@@ -174,16 +150,8 @@ impl Window {
     }
 
     /// Puts an entry, the reference to its message already counted; gives back the entry of this window that it replaces.
-    pub(super) fn enqueue(
-        &mut self,
-        session: SessionNo,
-        message: MessageId,
-        entry: Reference,
-    ) -> Option<Reference> {
-        let slot = self.queue.entry((session, message)).or_insert(Slot {
-            maybe_cold: false,
-            value: None,
-        });
+    pub(super) fn enqueue(&mut self, session: SessionNo, message: MessageId, entry: Reference) -> Option<Reference> {
+        let slot = self.queue.entry((session, message)).or_insert(Slot { maybe_cold: false, value: None });
         slot.value.replace(entry)
     }
 
@@ -205,13 +173,7 @@ impl Window {
     /// An entry of the store goes.
     pub(super) fn unqueue_cold(&mut self, session: SessionNo, message: MessageId) {
         self.bytes += 16;
-        self.queue.insert(
-            (session, message),
-            Slot {
-                maybe_cold: true,
-                value: None,
-            },
-        );
+        self.queue.insert((session, message), Slot { maybe_cold: true, value: None });
     }
 
     pub(super) fn is_touched(&self, session: SessionNo, message: MessageId) -> bool {
@@ -220,32 +182,17 @@ impl Window {
 
     /// All changes, and an empty window.
     pub(super) fn take(&mut self) -> Vec<KeyChange> {
-        let Self {
-            keys,
-            queue,
-            messages,
-            counts,
-            retained,
-            bytes: _,
-        } = core::mem::take(self);
-        let mut changes = Vec::with_capacity(
-            keys.len() + queue.len() + messages.len() + counts.len() + retained.len(),
-        );
+        let Self { keys, queue, messages, counts, retained, bytes: _ } = core::mem::take(self);
+        let mut changes = Vec::with_capacity(keys.len() + queue.len() + messages.len() + counts.len() + retained.len());
         let mut change = |space, key, value| changes.push(KeyChange { space, key, value });
         for ((space, key), slot) in keys {
             change(space, key, slot.value);
         }
         for ((session, message), slot) in queue {
             let value = slot.value.map(|entry| {
-                let held = messages
-                    .get(&message)
-                    .filter(|held| entry.source == Source::Window && held.is_inline());
+                let held = messages.get(&message).filter(|held| entry.source == Source::Window && held.is_inline());
                 let mut value = Vec::new();
-                put_queued(
-                    &mut value,
-                    (&entry.target).into(),
-                    held.map(|held| &*held.value),
-                );
+                put_queued(&mut value, (&entry.target).into(), held.map(|held| &*held.value));
                 value
             });
             change(space::QUEUE, queue_key(session, message), value);
@@ -264,11 +211,7 @@ impl Window {
             if count == 0 {
                 change(space::MESSAGES, message_key(message), None);
             }
-            change(
-                space::COUNTS,
-                message_key(message),
-                (count > 0).then_some(value),
-            );
+            change(space::COUNTS, message_key(message), (count > 0).then_some(value));
         }
         for (topic, (id, value)) in retained {
             let key = Vec::from(topic.as_bytes());

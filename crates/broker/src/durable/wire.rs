@@ -32,18 +32,11 @@ impl<'a> Reader<'a> {
 
     /// All that is left must have been read.
     pub(super) fn end(&self) -> Result<(), RecordError> {
-        if self.is_empty() {
-            Ok(())
-        } else {
-            Err(RecordError::Surplus)
-        }
+        if self.is_empty() { Ok(()) } else { Err(RecordError::Surplus) }
     }
 
     pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(len)
-            .ok_or(RecordError::Truncated)?;
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(RecordError::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -90,10 +83,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn packet_id(&mut self) -> Result<PacketId, RecordError> {
-        u16::try_from(self.u64()?)
-            .ok()
-            .and_then(PacketId::new)
-            .ok_or(RecordError::Number)
+        u16::try_from(self.u64()?).ok().and_then(PacketId::new).ok_or(RecordError::Number)
     }
 
     pub(super) fn time(&mut self) -> Result<Time, RecordError> {
@@ -121,11 +111,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn will(&mut self) -> Result<WillRecord<'a>, RecordError> {
-        Ok(WillRecord {
-            delay: self.u32()?,
-            message_expiry: self.optional(Self::u32)?,
-            message: self.message()?,
-        })
+        Ok(WillRecord { delay: self.u32()?, message_expiry: self.optional(Self::u32)?, message: self.message()? })
     }
 
     pub(super) fn grant(&mut self) -> Result<GrantRecord, RecordError> {
@@ -142,19 +128,8 @@ impl<'a> Reader<'a> {
         let cursor = flags.bit();
         flags.end()?;
         let subscription_id = self.u32()?;
-        let cursor = if cursor {
-            Some(self.message_id()?)
-        } else {
-            None
-        };
-        Ok(GrantRecord {
-            qos,
-            no_local,
-            retain_as_published,
-            retain_handling,
-            subscription_id,
-            cursor,
-        })
+        let cursor = if cursor { Some(self.message_id()?) } else { None };
+        Ok(GrantRecord { qos, no_local, retain_as_published, retain_handling, subscription_id, cursor })
     }
 
     /// A target whose session number stands as the difference to the one before it.
@@ -166,10 +141,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A target without its session number.
-    pub(super) fn target_options(
-        &mut self,
-        session: SessionNo,
-    ) -> Result<TargetRecord, RecordError> {
+    pub(super) fn target_options(&mut self, session: SessionNo) -> Result<TargetRecord, RecordError> {
         let mut flags = self.flags()?;
         let qos = flags.qos()?;
         let retain = flags.bit();
@@ -183,19 +155,10 @@ impl<'a> Reader<'a> {
                 subscription_ids.push(self.u32()?);
             }
         }
-        Ok(TargetRecord {
-            session,
-            qos,
-            retain,
-            subscription_ids,
-            shared,
-        })
+        Ok(TargetRecord { session, qos, retain, subscription_ids, shared })
     }
 
-    pub(super) fn optional<T>(
-        &mut self,
-        read: fn(&mut Self) -> Result<T, RecordError>,
-    ) -> Result<Option<T>, RecordError> {
+    pub(super) fn optional<T>(&mut self, read: fn(&mut Self) -> Result<T, RecordError>) -> Result<Option<T>, RecordError> {
         match self.u8()? {
             0 => Ok(None),
             1 => read(self).map(Some),
@@ -224,11 +187,7 @@ impl Flags {
     }
 
     pub(super) fn end(self) -> Result<(), RecordError> {
-        if self.0 == 0 {
-            Ok(())
-        } else {
-            Err(RecordError::Flags)
-        }
+        if self.0 == 0 { Ok(()) } else { Err(RecordError::Flags) }
     }
 }
 
@@ -257,11 +216,7 @@ pub(super) fn put_optional(out: &mut Vec<u8>, value: Option<u32>) {
 }
 
 pub(super) fn put_message(out: &mut Vec<u8>, message: &MessageRecord<'_>) {
-    out.push(
-        message.qos as u8
-            | u8::from(message.retain) << 2
-            | u8::from(message.expires.is_some()) << 3,
-    );
+    out.push(message.qos as u8 | u8::from(message.retain) << 2 | u8::from(message.expires.is_some()) << 3);
     put_str(out, message.topic);
     if let Some(at) = message.expires {
         put_u64(out, at.0);
@@ -312,12 +267,7 @@ pub(super) struct How<'a> {
 }
 
 pub(super) fn put_target_options(out: &mut Vec<u8>, how: How<'_>) {
-    out.push(
-        how.qos as u8
-            | u8::from(how.retain) << 2
-            | u8::from(how.shared) << 3
-            | u8::from(!how.ids.is_empty()) << 4,
-    );
+    out.push(how.qos as u8 | u8::from(how.retain) << 2 | u8::from(how.shared) << 3 | u8::from(!how.ids.is_empty()) << 4);
     if !how.ids.is_empty() {
         put_u64(out, how.ids.len() as u64);
         for &id in how.ids {
@@ -328,11 +278,6 @@ pub(super) fn put_target_options(out: &mut Vec<u8>, how: How<'_>) {
 
 impl<'a> From<&'a TargetRecord> for How<'a> {
     fn from(target: &'a TargetRecord) -> Self {
-        Self {
-            qos: target.qos,
-            retain: target.retain,
-            shared: target.shared,
-            ids: &target.subscription_ids,
-        }
+        Self { qos: target.qos, retain: target.retain, shared: target.shared, ids: &target.subscription_ids }
     }
 }

@@ -149,6 +149,12 @@ impl FilterIndex {
         }
     }
 
+    /// Whether nothing is left but the root.
+    #[cfg(test)]
+    pub(super) fn is_bare(&self) -> bool {
+        self.nodes.len() == 1 && self.edges.is_empty() && self.levels.len() == 0
+    }
+
     fn find(&self, filter: &TopicFilter) -> Option<u32> {
         filter.levels().try_fold(ROOT, |node, level| self.child(node, level))
     }

@@ -10,6 +10,8 @@ mod index;
 mod levels;
 mod shared;
 mod target;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 pub use cache::TopicCache;

@@ -1,0 +1,182 @@
+//! What routing costs: `cargo run --release -p columba-broker --example route [subscriptions]`.
+//!
+//! One million subscriptions by default: 85 % without a wildcard, 5 % each of `a/#`, `a/+` and `a/+/b/+`. Prints the time of a match (cold: random topics; hot:
+//! 1,000 topics), of a hit in the topic cache with as many topics, and the bytes that a subscription takes.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::RefCell,
+    hint::black_box,
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use columba_broker::{
+    id::{Clock, SessionNo},
+    placement::Placement,
+    retained::RetainedStore,
+    route::{FilterIndex, Grant, SessionRef, TopicCache, Versions},
+    seam::{Commons, Cx},
+};
+use columba_proto::{QoS, Time, packet::RetainHandling, topic::SubscriptionFilter};
+
+/// The system's allocator, counting.
+struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+#[expect(unsafe_code, reason = "a global allocator cannot be written without")]
+// SAFETY: hands every call to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        HELD.fetch_add(layout.size(), Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+struct World {
+    clock: Clock,
+    placement: Placement,
+    versions: Versions,
+    index: RefCell<FilterIndex>,
+    retained: RefCell<RetainedStore>,
+}
+
+impl Commons for World {
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    fn read_index(&self, read: &mut dyn FnMut(&FilterIndex)) {
+        read(&self.index.borrow());
+    }
+
+    fn write_index(&self, write: &mut dyn FnMut(&mut FilterIndex)) {
+        write(&mut self.index.borrow_mut());
+    }
+
+    fn read_retained(&self, read: &mut dyn FnMut(&RetainedStore)) {
+        read(&self.retained.borrow());
+    }
+
+    fn write_retained(&self, write: &mut dyn FnMut(&mut RetainedStore)) {
+        write(&mut self.retained.borrow_mut());
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut out = std::io::stdout().lock();
+    let count = std::env::args().nth(1).map_or(Ok(1_000_000), |text| text.parse::<u64>())?;
+    let seed = 42;
+    let world = World {
+        clock: Clock::default(),
+        placement: Placement::new([0; 16], 64, 1),
+        versions: Versions::new(seed),
+        index: RefCell::new(FilterIndex::new(seed)),
+        retained: RefCell::default(),
+    };
+    let sessions: Vec<SessionRef> =
+        (0..count).map(|n| SessionRef { no: SessionNo((n + 1) << 12), slot: n as u32, presence: Arc::default() }).collect();
+
+    let (held, started) = (HELD.load(Relaxed), Instant::now());
+    for n in 0..count {
+        let filter: SubscriptionFilter = filter(n).parse()?;
+        let grant = Grant {
+            qos: QoS::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::Send,
+            id: None,
+        };
+        world.index.borrow_mut().insert(&filter, sessions[n as usize].clone(), grant, &world.versions);
+    }
+    report(&mut out, "subscribe", started.elapsed(), count)?;
+    writeln!(out, "{:<34}{:>8} B", "memory per subscription", (HELD.load(Relaxed) - held) as u64 / count)?;
+
+    let cx = Cx { now: Time(0), commons: &world };
+    for (name, topics) in [("of random topics", count.min(285_000)), ("of 1,000 topics", 1000)] {
+        let topics: Vec<Arc<str>> = (0..topics).map(|n| topic(mix(n) % count).into()).collect();
+        let index = world.index.borrow();
+        let started = Instant::now();
+        let mut found = 0;
+        for topic in &topics {
+            found += index.route(Arc::clone(topic)).targets.len();
+        }
+        report(&mut out, &format!("match {name}"), started.elapsed(), topics.len() as u64)?;
+        writeln!(out, "{:<34}{:>8.2}", "  receivers each", found as f64 / topics.len() as f64)?;
+        drop(index);
+
+        let mut cache = TopicCache::new(topics.len() * 2, seed);
+        for topic in &topics {
+            cache.route(&cx, topic);
+        }
+        let rounds = (4_000_000 / topics.len()).max(1);
+        let started = Instant::now();
+        for _ in 0..rounds {
+            for topic in &topics {
+                black_box(cache.route(&cx, topic));
+            }
+        }
+        report(&mut out, &format!("cache hit {name}"), started.elapsed(), (rounds * topics.len()) as u64)?;
+    }
+
+    let started = Instant::now();
+    for n in 0..count {
+        let filter: SubscriptionFilter = filter(n).parse()?;
+        world.index.borrow_mut().remove(&filter, sessions[n as usize].no, &world.versions);
+    }
+    report(&mut out, "unsubscribe", started.elapsed(), count)?;
+    writeln!(out, "{:<34}{:>8} B", "memory left", HELD.load(Relaxed).saturating_sub(held))?;
+    Ok(())
+}
+
+fn filter(n: u64) -> String {
+    let (site, device, value) = parts(n);
+    match n % 20 {
+        0 => format!("site{site}/dev{device}/#"),
+        1 => format!("site{site}/+/{value}"),
+        2 => format!("site{site}/+/{value}/+"),
+        _ => topic(n),
+    }
+}
+
+fn topic(n: u64) -> String {
+    let (site, device, value) = parts(n);
+    format!("site{site}/dev{device}/{value}")
+}
+
+fn parts(n: u64) -> (u64, u64, u64) {
+    (mix(n) % 1000, n / 10, n % 10)
+}
+
+/// Spreads numbers.
+fn mix(n: u64) -> u64 {
+    let n = (n ^ (n >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (n ^ (n >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB) >> 20
+}
+
+fn report(out: &mut impl Write, what: &str, took: Duration, times: u64) -> std::io::Result<()> {
+    writeln!(out, "{what:<34}{:>8.1} ns", took.as_nanos() as f64 / times as f64)
+}

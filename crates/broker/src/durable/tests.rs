@@ -1,0 +1,171 @@
+//! The two folds of a journal against each other: in memory, and through the cold store at any cut.
+
+use alloc::{collections::BTreeMap, string::ToString, vec::Vec};
+
+use super::{
+    model::{Commit, Live, MemoryCold},
+    *,
+};
+use crate::{
+    id::{MessageId, SessionNo},
+    testing::Rng,
+};
+
+/// The commit's records with the shards' parts in a random order, as one run of bytes.
+fn frame(commit: &Commit, rng: &mut Rng) -> Vec<u8> {
+    let mut parts: Vec<_> = commit.iter().collect();
+    for last in (1..parts.len()).rev() {
+        parts.swap(last, rng.below(last + 1));
+    }
+    parts.into_iter().flatten().flatten().copied().collect()
+}
+
+fn each_record(frame: &[u8], mut each: impl FnMut(&Record<'_>)) {
+    let mut rest = frame;
+    while !rest.is_empty() {
+        each(&Record::decode(&mut rest).unwrap());
+    }
+}
+
+fn replay(state: &mut State, frames: &[Vec<u8>], seed: u64) {
+    for frame in frames {
+        each_record(frame, |record| {
+            state.apply(record).unwrap_or_else(|error| panic!("seed {seed}: {error} at {record:?}"));
+        });
+        state.end_of_commit();
+    }
+}
+
+fn finished(mut state: State, cold: &MemoryCold) -> State {
+    state.finish(cold).unwrap();
+    state.load_queues(cold).unwrap();
+    state
+}
+
+fn same(a: &State, b: &State, context: &str) {
+    assert_eq!(a.sessions.keys().collect::<Vec<_>>(), b.sessions.keys().collect::<Vec<_>>(), "{context}: sessions");
+    for (no, it) in &a.sessions {
+        let other = &b.sessions[no];
+        assert_eq!(it.queue.keys().collect::<Vec<_>>(), other.queue.keys().collect::<Vec<_>>(), "{context}: queue of {no:?}");
+        assert_eq!(it, other, "{context}: session {no:?}");
+    }
+    assert_eq!(a.retained, b.retained, "{context}: retained");
+    assert_eq!(a, b, "{context}");
+}
+
+fn agrees_with_the_broker(state: &State, live: &Live, context: &str) {
+    let queues: BTreeMap<_, Vec<_>> = state.sessions.iter().map(|(no, it)| (*no, it.queue.keys().copied().collect())).collect();
+    let expected = live.sessions.iter().map(|(no, it)| (*no, it.queue.keys().copied().collect())).collect();
+    assert_eq!(queues, expected, "{context}: queues");
+    for (no, it) in &live.sessions {
+        let exchanges: Vec<_> = state.sessions[no].in_flight.iter().collect();
+        let expected = it.in_flight.iter().map(|(packet_id, message, qos, passed)| {
+            let publish = InFlight::Publish { message: *message, qos: *qos };
+            (*packet_id, if *passed { InFlight::Pubrel } else { publish })
+        });
+        assert_eq!(exchanges, expected.collect::<Vec<_>>(), "{context}: in flight of {no:?}");
+    }
+    let retained: BTreeMap<_, _> =
+        state.retained.iter().map(|(topic, (id, it))| (&**topic, (*id, it.payload().to_vec()))).collect();
+    let expected = live.retained.iter().filter(|(_, (_, payload))| !payload.is_empty());
+    assert_eq!(
+        retained,
+        expected.map(|(topic, (id, payload))| (*topic, (*id, payload.clone().into_bytes()))).collect(),
+        "{context}: retained"
+    );
+}
+
+fn windows_come_in_order(cold: &MemoryCold, rng: &mut Rng, context: &str) {
+    let mut queues: BTreeMap<SessionNo, Vec<MessageId>> = BTreeMap::new();
+    for (_, key) in cold.0.keys().filter(|(space, _)| *space == space::QUEUE) {
+        let (session, message) = keys::parse_queue_key(key).unwrap();
+        queues.entry(session).or_default().push(message);
+    }
+    for (session, expected) in queues {
+        let (mut read, count) = (Vec::new(), 1 + rng.below(5));
+        loop {
+            let after = read.last().copied().unwrap_or_default();
+            let loaded = load_window(cold, session, after, count).unwrap();
+            assert!(loaded.entries.len() <= count, "{context}");
+            read.extend(loaded.entries.iter().map(|entry| entry.id));
+            if loaded.last {
+                break;
+            }
+        }
+        assert_eq!(read, expected, "{context}: windows of {session:?}");
+    }
+}
+
+#[test]
+fn the_cold_store_and_the_tail_are_the_whole_journal_at_any_cut() {
+    let count = if cfg!(miri) { 2 } else { 300 };
+    for seed in 0..count {
+        story(seed);
+    }
+}
+
+fn story(seed: u64) {
+    let context = &*alloc::format!("seed {seed}");
+    let mut live = Live::new(seed);
+    let mut rng = Rng::new(seed ^ 0xDEAD);
+    let mut frames: Vec<Vec<u8>> = Vec::new();
+    let mut others: Vec<Vec<u8>> = Vec::new();
+    let mut cold = MemoryCold::default();
+    let mut fold = Fold::new(&cold).unwrap();
+    let mut cut = 0;
+
+    for _ in 0..40 {
+        for _ in 0..rng.below(25) {
+            live.step();
+        }
+        let records = live.commit();
+        frames.push(frame(&records, &mut rng));
+        others.push(frame(&records, &mut rng));
+        if rng.chance(30) {
+            checkpoint(&mut fold, &mut cold, &frames[cut..]);
+            cut = frames.len();
+            windows_come_in_order(&cold, &mut rng, context);
+            if rng.chance(30) {
+                fold = Fold::new(&cold).unwrap();
+            }
+        }
+        if rng.chance(15) {
+            let mut recovered = recover(&cold).unwrap();
+            replay(&mut recovered, &frames[cut..], seed);
+            let mut whole = State::default();
+            replay(&mut whole, &frames, seed);
+            same(&finished(recovered, &cold), &finished(whole, &MemoryCold::default()), context);
+        }
+    }
+    for _ in 0..2 {
+        let records = live.commit();
+        frames.push(frame(&records, &mut rng));
+        others.push(frame(&records, &mut rng));
+    }
+
+    let mut whole = State::default();
+    replay(&mut whole, &frames, seed);
+    let whole = finished(whole, &MemoryCold::default());
+    agrees_with_the_broker(&whole, &live, context);
+    let mut other = State::default();
+    replay(&mut other, &others, seed);
+    same(&whole, &finished(other, &MemoryCold::default()), &(context.to_string() + " in another order of shards"));
+
+    live.end_all();
+    frames.push(frame(&live.commit(), &mut rng));
+    checkpoint(&mut fold, &mut cold, &frames[cut..]);
+    for space in [space::SESSIONS, space::PARTS, space::QUEUE, space::MESSAGES, space::COUNTS] {
+        assert_eq!(cold.keys(space), 0, "{context}: something is left in space {space} of sessions that are gone");
+    }
+    checkpoint(&mut fold, &mut cold, &[]);
+    assert_eq!(cold.keys(space::CLEARED), 0, "{context}");
+    assert_eq!(fold.take_changes(), [], "{context}");
+}
+
+fn checkpoint(fold: &mut Fold, cold: &mut MemoryCold, frames: &[Vec<u8>]) {
+    for frame in frames {
+        each_record(frame, |record| fold.record(record, &*cold).unwrap());
+        fold.end_of_commit();
+    }
+    cold.write(fold.take_changes());
+}
