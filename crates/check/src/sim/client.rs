@@ -167,6 +167,20 @@ impl Client {
             && self.requests.is_empty()
     }
 
+    /// How it is, for people.
+    pub(crate) fn condition(&self) -> String {
+        format!(
+            "{:?}, {:?}, outbox {}, sending {}, receiving {}, answers {}, requests {}",
+            self.habits.version,
+            self.phase,
+            self.outbox.len(),
+            self.sender.len(),
+            self.receiver.len(),
+            self.answers.len(),
+            self.requests.len()
+        )
+    }
+
     /// Bytes for the network.
     pub(crate) fn take_out(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)

@@ -132,6 +132,11 @@ impl Pipe {
         Some(segment.bytes)
     }
 
+    /// From now on nothing bad happens in here.
+    pub(crate) fn calm(&mut self) {
+        self.nodes.clear();
+    }
+
     /// Bytes inside.
     pub(crate) fn len(&self) -> usize {
         self.held

@@ -159,6 +159,9 @@ impl World {
             self.grant();
             if self.draining.is_some_and(|since| self.now > since + DRAIN_MOST) {
                 self.fact(Fact::Differs { what: Difference::NeverQuiet });
+                for client in &self.clients {
+                    self.history.notes.push(format!("{}: {}", client.id(), client.condition()));
+                }
                 self.refused = true;
             }
         }
@@ -530,6 +533,7 @@ impl World {
         let out = client.take_out();
         let Some(link) = client.link() else { return };
         if let Some(slow) = client.habits.slow.filter(|_| !owed && client.owes_answers()) {
+            let slow = if self.draining.is_some() { 500 } else { slow };
             let at = self.now + self.rng.below(slow);
             self.agenda.add(at, Due::Answer(no, link));
         }
@@ -553,6 +557,7 @@ impl World {
         self.with_client(no, |client, _| client.answer(count));
         let client = &self.clients[usize::from(no.0)];
         if let Some(slow) = client.habits.slow.filter(|_| client.owes_answers()) {
+            let slow = if self.draining.is_some() { 500 } else { slow };
             let at = self.now + self.rng.below(slow);
             self.agenda.add(at, Due::Answer(no, link));
         }
@@ -663,6 +668,10 @@ impl World {
                 said_goodbye: false,
             },
         );
+        if let Some(link) = self.links.get_mut(&link).filter(|_| self.draining.is_some()) {
+            link.up.calm();
+            link.down.calm();
+        }
         let will = if self.draining.is_none() && self.rng.chance(1, 3) { Some(self.plan_will(no)) } else { None };
         self.with_client(no, |client, scene| client.connect(scene, link, clean, will));
     }
@@ -679,6 +688,10 @@ impl World {
 impl World {
     fn begin_to_drain(&mut self) {
         self.fact(Fact::Draining);
+        for link in self.links.values_mut() {
+            link.up.calm();
+            link.down.calm();
+        }
         self.look_again();
     }
 
