@@ -67,6 +67,11 @@ impl Ring {
         self.frames.len()
     }
 
+    /// How far what still waits here has to be on disk.
+    pub(crate) fn waits_for(&self) -> ChangeSeq {
+        self.frames.iter().map(|held| held.until).max().unwrap_or_default()
+    }
+
     /// Appends; the answer is the frame's number, for [`Self::settle`].
     pub(crate) fn push(&mut self, held: Held<Frame>) -> u64 {
         self.frames.push_back(held);

@@ -244,8 +244,10 @@ impl Shard {
         let route = self.cache.route(cx, &message.topic);
         let source = Source { publisher: Some(no), lane: no.lane() };
         let released = recorded.then_some((no, ack.id));
+        let behind = self.connections.get_mut(id).and_then(|connection| connection.open()).map_or(ChangeSeq(0), |open| open.ring.waits_for());
         let mut publication = Publication::of(&message);
-        match self.release_exactly_once(cx, source, &route, &mut publication, released, None) {
+        let promise = Promise { released, will_of: None, behind };
+        match self.release_exactly_once(cx, source, &route, &mut publication, promise) {
             Ok(Release::AtOnce(full)) => {
                 self.answer(cx, id, ChangeSeq(0), full, comp(ReasonCode::SUCCESS));
             }
@@ -333,6 +335,16 @@ impl Shard {
     }
 }
 
+/// What a QoS 2 publication has to do with beside its targets.
+struct Promise {
+    /// The identifier that its record makes free.
+    released: Option<(SessionNo, PacketId)>,
+    /// Whose will it is.
+    will_of: Option<SessionNo>,
+    /// What earlier publications of the same connection wait for: nothing passes them [MQTT-4.6.0-6].
+    behind: ChangeSeq,
+}
+
 /// The journal is lost, and with it any promise.
 struct Unstorable;
 
@@ -386,9 +398,9 @@ impl Shard {
         source: Source,
         route: &Arc<Route>,
         publication: &mut Publication<'_>,
-        released: Option<(SessionNo, PacketId)>,
-        will_of: Option<SessionNo>,
+        promise: Promise,
     ) -> Result<Release, Unstorable> {
+        let Promise { released, will_of, behind } = promise;
         let audience = route.audience(source.publisher, publication.qos, publication.retain);
         let is_promised = audience.any(|receiver| receiver.is_durable());
         let is_durable = released.is_some() || will_of.is_some() || publication.retain || is_promised;
@@ -396,15 +408,21 @@ impl Shard {
             return Err(Unstorable);
         }
         let id = Self::identify(cx, source.lane, publication, true);
-        if !is_durable {
+        if !is_durable && behind <= self.batch.synced() {
             return Ok(Release::AtOnce(self.hand_on(cx, id, &audience, publication)));
         }
         let sets_retained = publication.retain;
-        let record = match released {
-            Some((session, packet_id)) => Record::Released { session, packet_id, id, targets: targets(&audience), sets_retained },
-            None => Record::Published { id, message: publication.record(), targets: targets(&audience), sets_retained, will_of },
+        let until = match released {
+            // It has no record: the last append is behind all that it must not pass.
+            _ if !is_durable => self.batch.last_append(),
+            Some((session, packet_id)) => {
+                self.record(&Record::Released { session, packet_id, id, targets: targets(&audience), sets_retained })
+            }
+            None => {
+                let targets = targets(&audience);
+                self.record(&Record::Published { id, message: publication.record(), targets, sets_retained, will_of })
+            }
         };
-        let until = self.record(&record);
         let targets = audience.to_targets();
         self.deferred.push_back(Deferred { until, id, message: publication.message(), targets, answer: None });
         Ok(Release::Deferred(until))
@@ -427,7 +445,8 @@ impl Shard {
         };
         let source = Source { publisher, lane };
         let accepted = if will.message.qos == QoS::ExactlyOnce {
-            self.release_exactly_once(cx, source, &route, &mut publication, None, will_of).is_ok()
+            let promise = Promise { released: None, will_of, behind: ChangeSeq(0) };
+            self.release_exactly_once(cx, source, &route, &mut publication, promise).is_ok()
         } else {
             self.accept(cx, source, &route, &mut publication, will_of).is_ok()
         };
