@@ -83,6 +83,8 @@ pub(crate) struct Client {
     /// A clean start was asked for and not yet confirmed: nothing else will do until it is.
     must_clean: bool,
     next_sequence: u32,
+    /// When its last connection that had a CONNACK ended.
+    detached_at: Option<Micros>,
     /// Filters asked for and not given up.
     pub(crate) filters: Vec<FilterNo>,
     // What ends with the connection.
@@ -130,6 +132,7 @@ impl Client {
             outbox: VecDeque::new(),
             must_clean: false,
             next_sequence: 0,
+            detached_at: None,
             filters: Vec::new(),
             phase: Phase::Offline,
             partial: Vec::new(),
@@ -193,7 +196,7 @@ impl Client {
 
     /// Begins to connect over a fresh link.
     pub(crate) fn connect(&mut self, scene: &mut Scene<'_>, link: LinkNo, clean: bool, will: Option<WillPlan>) {
-        let clean = clean || self.habits.always_clean || self.must_clean;
+        let clean = clean || self.habits.always_clean || self.must_clean || self.may_have_expired(scene.now);
         scene.add(Fact::ConnectSent { client: self.no, link, clean, will: will.map(|will| will.message) });
         if clean {
             self.forget(scene);
@@ -236,10 +239,22 @@ impl Client {
         connect.encode(&mut self.out);
     }
 
+    /// Both sides throw a session away when its time is over. Near that moment nobody can know what the other side did: begin anew.
+    fn may_have_expired(&self, now: Micros) -> bool {
+        let lasting = Micros::from(self.habits.expiry) * 1_000_000;
+        self.habits.expiry != u32::MAX && self.detached_at.is_some_and(|at| now + EXPIRY_MARGIN >= at + lasting && lasting > 0)
+    }
+
     /// The connection is of no use any more.
     pub(crate) fn lost(&mut self, scene: &mut Scene<'_>) {
         if let Some(link) = self.link() {
             scene.add(Fact::LinkLost { client: self.no, link });
+        }
+        if matches!(self.phase, Phase::Open(_)) {
+            self.detached_at = Some(scene.now);
+        }
+        if self.habits.expiry == 0 {
+            self.forget(scene);
         }
         self.phase = Phase::Offline;
         self.partial.clear();
@@ -463,6 +478,7 @@ impl Client {
         let present = version.has_session_present().then_some(connack.session_present);
         scene.add(Fact::Connected { client: self.no, link, present });
         self.phase = Phase::Open(link);
+        self.detached_at = None;
         let resumes = present.unwrap_or(!self.must_clean);
         self.must_clean = false;
         if !resumes {
@@ -669,6 +685,9 @@ impl Client {
         }
     }
 }
+
+/// The two sides may have noticed the end of a connection at different times.
+const EXPIRY_MARGIN: Micros = 1_000_000;
 
 /// Message expiry interval in seconds, for messages that have one.
 const MESSAGE_EXPIRY: u32 = 20;
