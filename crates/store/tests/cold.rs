@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use columba_store::cold::{ColdError, KEY_LEN_MAX, MemFault};
 use columba_store::sim::Rng;
@@ -164,4 +165,109 @@ fn a_key_that_is_too_long_is_refused_before_anything_is_written() {
         assert_eq!(cold.get(Space(0), b"").unwrap(), Some(b"1".to_vec()));
         assert_eq!(cold.get(Space(0), &vec![9; KEY_LEN_MAX]).unwrap(), Some(b"2".to_vec()));
     }
+}
+
+#[test]
+fn a_visit_beside_a_writer_sees_whole_checkpoints() {
+    const KEYS: u16 = 500;
+    let dir = tempfile::tempdir().unwrap();
+    let mut cold = FjallCold::open(&dir.path().join("cold")).unwrap();
+    let reader = cold.reader();
+    let writing = AtomicBool::new(true);
+
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..200_u64 {
+                let mut batch = Batch::new();
+                for key in 0..KEYS {
+                    batch.put(Space(1), key.to_be_bytes(), round.to_le_bytes());
+                }
+                cold.write(batch, Position::START).unwrap();
+            }
+            writing.store(false, SeqCst);
+        });
+        while writing.load(SeqCst) {
+            let values = reader.scan(Space(1), &[], None, usize::MAX).unwrap();
+            assert!(values.is_empty() || values.len() == usize::from(KEYS), "{} keys", values.len());
+            assert!(values.iter().all(|(_, value)| *value == values[0].1), "two checkpoints in one visit");
+        }
+    });
+}
+
+#[test]
+fn keys_as_long_as_the_longest_topic_stand_in_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cold");
+    let mut fjall = FjallCold::open(&path).unwrap();
+    let mut memory = MemCold::new();
+    // All lengths around the limit, with shared beginnings, and short ones.
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    for len in [1, 65_531, 65_532, 65_533, 65_534, 65_535] {
+        for last in [0, 7, 255] {
+            let mut key = vec![7; len];
+            key[len - 1] = last;
+            keys.push(key);
+        }
+    }
+    for cold in [&mut fjall as &mut dyn Cold, &mut memory] {
+        let mut batch = Batch::new();
+        for (number, key) in keys.iter().enumerate() {
+            batch.put(Space(6), key.clone(), number.to_le_bytes());
+            batch.put(Space(7), key.clone(), *b"another space");
+        }
+        batch.remove(Space(6), keys[13].clone());
+        cold.write(batch, Position::START).unwrap();
+    }
+    drop(fjall);
+    let fjall = FjallCold::open(&path).unwrap();
+
+    for from in &keys {
+        assert_eq!(fjall.get(Space(6), from).unwrap(), memory.get(Space(6), from).unwrap());
+        for to in keys.iter().map(Some).chain([None]) {
+            let scan = |cold: &dyn ColdRead| cold.scan(Space(6), from, to.map(Vec::as_slice), 100).unwrap();
+            assert_eq!(scan(&fjall), scan(&memory));
+        }
+    }
+    assert_eq!(fjall.scan(Space(6), &[], None, 100).unwrap().len(), keys.len() - 1);
+}
+
+#[test]
+fn a_snapshot_stays_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fjall = FjallCold::open(&dir.path().join("cold")).unwrap();
+    let mut memory = MemCold::new();
+    for cold in [&mut fjall as &mut dyn Cold, &mut memory] {
+        let write = |cold: &mut dyn Cold, value: &[u8]| {
+            let mut batch = Batch::new();
+            batch.put(Space(1), *b"key", value);
+            cold.write(batch, Position::START).unwrap();
+        };
+        write(cold, b"old");
+        let snapshot = cold.reader().snapshot().unwrap();
+        write(cold, b"new");
+
+        assert_eq!(snapshot.get(Space(1), b"key").unwrap(), Some(b"old".to_vec()));
+        assert_eq!(snapshot.snapshot().unwrap().scan(Space(1), &[], None, 9).unwrap()[0].1, b"old");
+        assert_eq!(cold.get(Space(1), b"key").unwrap(), Some(b"new".to_vec()));
+    }
+}
+
+#[test]
+fn readers_go_on_after_the_store_was_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cold = FjallCold::open(&dir.path().join("cold")).unwrap();
+    let reader = cold.reader();
+    let mut batch = Batch::new();
+    batch.put(Space(1), *b"key", *b"value");
+    cold.write(batch, Position::START).unwrap();
+    let snapshot = cold.snapshot().unwrap();
+
+    assert!(cold.reopen().is_err(), "a snapshot keeps the old engine alive");
+    assert!(matches!(reader.get(Space(1), b"key"), Err(ColdError::Closed { .. })));
+    drop(snapshot);
+    cold.reopen().unwrap();
+
+    assert_eq!(reader.get(Space(1), b"key").unwrap(), Some(b"value".to_vec()));
+    assert_eq!(cold.position(), Some(Position::START));
+    cold.write(Batch::new(), Position::START).unwrap();
 }

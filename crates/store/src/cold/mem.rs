@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Batch, Cold, ColdError, ColdRead, KEY_LEN_MAX, Space, Visit};
 use crate::log::Position;
 
-/// How many keys a visit takes at once.
-const PIECE: usize = 64;
-
 /// An ordered map. Clones are handles to the same one: what a clone sees is what a restart would find.
 #[derive(Clone, Debug, Default)]
 pub struct MemCold(Arc<Mutex<Content>>);
 
+type Keys = BTreeMap<(Space, Vec<u8>), Vec<u8>>;
+
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Content {
-    keys: BTreeMap<(Space, Vec<u8>), Vec<u8>>,
+    /// Shared with whoever visits it just now; a write meanwhile makes a copy.
+    keys: Arc<Keys>,
     position: Option<Position>,
     fault: Option<MemFault>,
 }
@@ -75,24 +75,18 @@ impl ColdRead for MemCold {
         if to.is_some_and(|to| to <= from) {
             return Ok(());
         }
-        let mut start = Bound::Included((space, from.to_vec()));
-        loop {
-            // Piece by piece, and not under the lock, so that `visit` may do with the store what it likes.
-            let piece: Vec<_> = {
-                let content = self.content();
-                let range = content.keys.range((start, end.clone())).take(PIECE);
-                range.map(|((_, key), value)| (key.clone(), value.clone())).collect()
-            };
-            for (key, value) in &piece {
-                if visit(key, value).is_break() {
-                    return Ok(());
-                }
-            }
-            match piece.into_iter().last() {
-                Some((last, _)) => start = Bound::Excluded((space, last)),
-                None => return Ok(()),
+        // As it is now, and not under the lock: `visit` may do with the store what it likes.
+        let keys = Arc::clone(&self.content().keys);
+        for ((_, key), value) in keys.range((Bound::Included((space, from.to_vec())), end)) {
+            if visit(key, value).is_break() {
+                break;
             }
         }
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn ColdRead>, ColdError> {
+        Ok(Box::new(self.fork()))
     }
 }
 
@@ -106,10 +100,11 @@ impl Cold for MemCold {
         if fault == Some(MemFault::BeforeWrite) {
             return Err(ColdError::Injected);
         }
+        let keys = Arc::make_mut(&mut content.keys);
         for change in batch.changes {
             match change.value {
-                Some(value) => content.keys.insert((change.space, change.key), value),
-                None => content.keys.remove(&(change.space, change.key)),
+                Some(value) => keys.insert((change.space, change.key), value),
+                None => keys.remove(&(change.space, change.key)),
             };
         }
         content.position = Some(position);

@@ -15,8 +15,8 @@ pub use mem::{MemCold, MemFault};
 
 use crate::log::Position;
 
-/// The longest key.
-pub const KEY_LEN_MAX: usize = 65_533;
+/// The longest key: as long as the longest topic.
+pub const KEY_LEN_MAX: usize = 65_535;
 
 /// A namespace of keys.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -77,13 +77,17 @@ impl Batch {
 /// What a scan calls for each key and value; `Break` ends it.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
-/// Reading, from any thread, also beside a write.
+/// Reading, from any thread, also beside a write. One call sees whole checkpoints; two calls may see different ones, if
+/// they are not made to a [`snapshot`](ColdRead::snapshot).
 pub trait ColdRead: Send + Sync {
     /// The value of a key.
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError>;
 
     /// Visits keys from `from` (included) to `to` (excluded, `None` = to the end) in their order.
     fn visit(&self, space: Space, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), ColdError>;
+
+    /// The store as it is now, whatever is written later. It holds back what the store would free: keep it short.
+    fn snapshot(&self) -> Result<Box<dyn ColdRead>, ColdError>;
 
     /// The first `limit` keys and values of a range.
     fn scan(&self, space: Space, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, ColdError> {
@@ -135,6 +139,13 @@ pub enum ColdError {
         path: String,
         /// What the operating system said.
         source: std::io::Error,
+    },
+
+    /// The engine failed and could not be opened again.
+    #[error("cold store {path} is closed: it failed and has not been opened again")]
+    Closed {
+        /// The directory.
+        path: String,
     },
 
     /// The stored position is not one.

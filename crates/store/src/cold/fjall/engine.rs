@@ -1,0 +1,232 @@
+//! How spaces and keys stand in a fjall database.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fjall::{Database, Iter, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot};
+
+use crate::cold::{Change, ColdError, ColdRead, KEY_LEN_MAX, Space, Visit};
+use crate::log::Position;
+
+/// What is gathered in memory before a table is written.
+const MEMTABLE_BYTES: u64 = 16 << 20;
+/// Recently read blocks.
+const CACHE_BYTES: u64 = 16 << 20;
+/// Threads that flush and compact.
+const WORKERS: usize = 2;
+/// The smallest that fjall accepts for its own journals.
+const JOURNALING_BYTES: u64 = 64 << 20;
+/// The keyspace for all spaces. Each keyspace costs some twenty syncs to make and a memtable to keep; a prefix costs
+/// nothing.
+const KEYSPACE: &str = "columba";
+/// Keys in it begin with this byte, or with [`DATA`] and a space.
+const META: u8 = 0;
+const DATA: u8 = 1;
+const POSITION: &[u8] = &[META, b'p'];
+const PREFIX_LEN: usize = 2;
+/// The longest key that fjall takes.
+const STORED_KEY_MAX: usize = u16::MAX as usize;
+const _: () = assert!(KEY_LEN_MAX == STORED_KEY_MAX, "a key fits without a prefix");
+/// A key that is too long for the prefix stands without it in a keyspace of its space, made for the first one.
+const LONG: &str = "long-";
+
+/// An open database.
+pub(super) struct Engine {
+    database: Database,
+    keyspace: Keyspace,
+    long: Mutex<BTreeMap<Space, Keyspace>>,
+}
+
+fn options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
+}
+
+impl Engine {
+    pub(super) fn open(path: &Path) -> Result<Self, ColdError> {
+        let database = (Database::builder(path).cache_size(CACHE_BYTES))
+            .worker_threads(WORKERS)
+            .max_journaling_size(JOURNALING_BYTES)
+            // Each batch says itself how durable it is.
+            .manual_journal_persist(true)
+            .open()
+            .map_err(refused(path))?;
+        let keyspace = database.keyspace(KEYSPACE, options).map_err(refused(path))?;
+        let mut long = BTreeMap::new();
+        for name in database.list_keyspace_names() {
+            let number = name.strip_prefix(LONG).and_then(|number| number.parse().ok());
+            if let Some(space) = number.map(Space) {
+                long.insert(space, database.keyspace(&name, options).map_err(refused(path))?);
+            }
+        }
+        Ok(Self { database, keyspace, long: Mutex::new(long) })
+    }
+
+    pub(super) fn position(&self, path: &Path) -> Result<Option<Position>, ColdError> {
+        let Some(bytes) = self.keyspace.get(POSITION).map_err(refused(path))? else {
+            return Ok(None);
+        };
+        let bytes = <[u8; 16]>::try_from(&*bytes);
+        let bytes = bytes.map_err(|_| ColdError::Position { path: path.display().to_string() })?;
+        Ok(Some(Position::from_bytes(bytes)))
+    }
+
+    /// One atomic batch, durable on return.
+    pub(super) fn write(&self, path: &Path, changes: Vec<Change>, position: Position) -> Result<(), ColdError> {
+        let mut writes = self.database.batch().durability(Some(PersistMode::SyncAll));
+        for Change { space, key, value } in changes {
+            let (keyspace, key) = match stored_key(space, &key) {
+                Some(stored) => (self.keyspace.clone(), stored),
+                None => (self.make_long(path, space)?, key),
+            };
+            match value {
+                Some(value) => writes.insert(&keyspace, key, value),
+                None => writes.remove(&keyspace, key),
+            }
+        }
+        writes.insert(&self.keyspace, POSITION, position.to_bytes());
+        writes.commit().map_err(refused(path))
+    }
+
+    fn long(&self) -> MutexGuard<'_, BTreeMap<Space, Keyspace>> {
+        self.long.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn make_long(&self, path: &Path, space: Space) -> Result<Keyspace, ColdError> {
+        let mut long = self.long();
+        if let Some(keyspace) = long.get(&space) {
+            return Ok(keyspace.clone());
+        }
+        let name = format!("{LONG}{}", space.0);
+        let keyspace = self.database.keyspace(&name, options).map_err(refused(path))?;
+        long.insert(space, keyspace.clone());
+        Ok(keyspace)
+    }
+}
+
+/// A key with its prefix, `None` if there is no room for one.
+fn stored_key(space: Space, key: &[u8]) -> Option<Vec<u8>> {
+    let len = PREFIX_LEN + key.len();
+    (len <= STORED_KEY_MAX).then(|| {
+        let mut stored = Vec::with_capacity(len);
+        stored.extend_from_slice(&[DATA, space.0]);
+        stored.extend_from_slice(key);
+        stored
+    })
+}
+
+/// The same, cut off where there is no room: as a bound between keys that do have room it is not different.
+fn stored_bound(space: Space, key: &[u8]) -> (Vec<u8>, bool) {
+    let cut = &key[..key.len().min(STORED_KEY_MAX - PREFIX_LEN)];
+    let mut stored = vec![DATA, space.0];
+    stored.extend_from_slice(cut);
+    (stored, cut.len() < key.len())
+}
+
+/// All whole checkpoints up to one point in time. Keyspaces read without a snapshot show half of the batch that is just
+/// being applied.
+pub(super) struct View {
+    snapshot: Snapshot,
+    engine: Arc<Engine>,
+    path: PathBuf,
+}
+
+impl View {
+    pub(super) fn new(engine: Arc<Engine>, path: &Path) -> Self {
+        Self { snapshot: engine.database.snapshot(), engine, path: path.to_owned() }
+    }
+
+    fn long(&self, space: Space) -> Option<Keyspace> {
+        self.engine.long().get(&space).cloned()
+    }
+}
+
+impl ColdRead for View {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError> {
+        let value = match (stored_key(space, key), self.long(space)) {
+            (Some(stored), _) => self.snapshot.get(&self.engine.keyspace, stored),
+            (None, Some(long)) => self.snapshot.get(&long, key),
+            (None, None) => return Ok(None),
+        };
+        Ok(value.map_err(refused(&self.path))?.map(|value| value.to_vec()))
+    }
+
+    fn visit(&self, space: Space, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), ColdError> {
+        if to.is_some_and(|to| to <= from) {
+            return Ok(());
+        }
+        let cursor = |pairs| Cursor { pairs, path: &self.path };
+        let short = self.short_range(space, from, to).map(cursor);
+        let long = self.long(space).map(|long| match to {
+            Some(to) => self.snapshot.range(&long, from..to),
+            None => self.snapshot.range(&long, from..),
+        });
+        merge(short, long.map(cursor), visit)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn ColdRead>, ColdError> {
+        let (snapshot, engine) = (self.snapshot.clone(), Arc::clone(&self.engine));
+        Ok(Box::new(Self { snapshot, engine, path: self.path.clone() }))
+    }
+}
+
+impl View {
+    /// The keys with a prefix, `None` if there is no place for one between the bounds.
+    fn short_range(&self, space: Space, from: &[u8], to: Option<&[u8]>) -> Option<Iter> {
+        // A bound that was cut off is itself in front of the key it stands for.
+        let from = match stored_bound(space, from) {
+            (stored, true) => Bound::Excluded(stored),
+            (stored, false) => Bound::Included(stored),
+        };
+        let to = match to.map(|to| stored_bound(space, to)) {
+            Some((stored, true)) => Bound::Included(stored),
+            Some((stored, false)) => Bound::Excluded(stored),
+            // Behind the last key of the space.
+            None => Bound::Excluded(space.0.checked_add(1).map_or_else(|| vec![DATA + 1], |next| vec![DATA, next])),
+        };
+        match (&from, &to) {
+            (Bound::Excluded(from), Bound::Included(to)) if from == to => None,
+            _ => Some(self.snapshot.range(&self.engine.keyspace, (from, to))),
+        }
+    }
+}
+
+struct Cursor<'a> {
+    pairs: Iter,
+    path: &'a Path,
+}
+
+impl Cursor<'_> {
+    fn next(&mut self) -> Result<Option<fjall::KvPair>, ColdError> {
+        self.pairs.next().map(|pair| pair.into_inner().map_err(refused(self.path))).transpose()
+    }
+}
+
+/// Visits both in the order of their keys.
+fn merge<'a>(mut short: Option<Cursor<'a>>, mut long: Option<Cursor<'a>>, visit: &mut Visit<'_>) -> Result<(), ColdError> {
+    let step = |cursor: &mut Option<Cursor<'a>>| cursor.as_mut().map_or(Ok(None), Cursor::next);
+    let (mut next_short, mut next_long) = (step(&mut short)?, step(&mut long)?);
+    loop {
+        let short_key = next_short.as_ref().map(|(key, _)| &key[PREFIX_LEN..]);
+        let long_key = next_long.as_ref().map(|(key, _)| &key[..]);
+        let short_is_first = match (short_key, long_key) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some(short), Some(long)) => short < long,
+        };
+        let (cursor, next) = if short_is_first { (&mut short, &mut next_short) } else { (&mut long, &mut next_long) };
+        let prefix_len = if short_is_first { PREFIX_LEN } else { 0 };
+        if let Some((key, value)) = next
+            && visit(&key[prefix_len..], value).is_break()
+        {
+            return Ok(());
+        }
+        *next = step(cursor)?;
+    }
+}
+
+fn refused(path: &Path) -> impl Fn(fjall::Error) -> ColdError {
+    move |source| ColdError::Engine { path: path.display().to_string(), source }
+}
