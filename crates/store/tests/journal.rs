@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use columba_store::journal::Wake;
 use columba_store::sim::{Fault, SimDisk};
@@ -181,6 +182,8 @@ fn a_follower_reads_across_segments_while_they_are_written_and_recycled() {
     });
 
     assert!(reader.position().segment > 10, "{:?}", reader.position());
+    // The reader may have been ahead of the commit thread's own accounts.
+    journal.sync_now().unwrap();
     assert!(checkpoints > 2 && journal.pending_bytes() == 0);
 }
 
@@ -283,4 +286,36 @@ fn what_was_called_durable_survives_any_crash_under_many_threads() {
             assert_eq!(found, expected, "seed {seed}: a gap or another order");
         }
     }
+}
+
+#[test]
+fn no_wake_is_lost_between_looking_and_sleeping() {
+    let disk = SimDisk::new(8);
+    let mut wakes: Vec<Wake> = Vec::new();
+    let mut woken = Vec::new();
+    for _ in 0..2 {
+        let (wake, wait) = mpsc::sync_channel(1);
+        // Full means that a wake is on its way already.
+        wakes.push(Box::new(move || wake.try_send(()).unwrap_or(())));
+        woken.push(wait);
+    }
+    let journal = Journal::start(open(&disk), &JournalOptions::default(), wakes).unwrap();
+    thread::scope(|scope| {
+        for (shard, wait) in (0_u16..).zip(woken) {
+            let appender = journal.appender(shard);
+            scope.spawn(move || {
+                for _ in 0..3000 {
+                    appender.mute();
+                    let commit = appender.append(b"x");
+                    // As a shard does it: look, then sleep. Each time the commit thread goes to sleep too.
+                    let mut durable = appender.unmute();
+                    while durable < commit {
+                        wait.recv_timeout(Duration::from_secs(30)).expect("a wake was lost");
+                        durable = appender.durable();
+                    }
+                }
+            });
+        }
+    });
+    journal.stop().unwrap();
 }
