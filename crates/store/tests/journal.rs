@@ -153,13 +153,15 @@ fn a_follower_reads_across_segments_while_they_are_written_and_recycled() {
     let journal = Journal::start(open(&disk), &JournalOptions::default(), no_wakes(1)).unwrap();
     let mut reader = journal.reader(Position::START);
     let (mut next, mut checkpoints) = (0, 0);
+    let taken = AtomicU64::new(0);
 
     thread::scope(|scope| {
-        let appender = journal.appender(0);
+        let (appender, taken) = (journal.appender(0), &taken);
         scope.spawn(move || {
             for number in 0..APPENDS {
                 appender.append(&[&number.to_le_bytes()[..], &[7; 92]].concat());
-                while appender.pending_bytes() > 8 << 10 {
+                // Small commits, and never more than a few segments ahead of the follower.
+                while appender.pending_bytes() > 8 << 10 || number > taken.load(SeqCst) + 2000 {
                     thread::yield_now();
                 }
             }
@@ -172,6 +174,7 @@ fn a_follower_reads_across_segments_while_they_are_written_and_recycled() {
                         next += 1;
                     }
                 }
+                taken.store(next, SeqCst);
             }
             if journal.usage().segments > 2 {
                 journal.recycle(reader.position()).unwrap();

@@ -11,6 +11,9 @@ use crate::log::{Commit, Log, LogError, LogHandle};
 
 /// How often a full disk is tried again when nobody says that there is room.
 const SPACE_RETRY: Duration = Duration::from_millis(250);
+/// How long a commit that was announced before its write stays unwritten: long enough that a kill at a random moment
+/// often meets one.
+const LIE_SHOWS: Duration = Duration::from_millis(10);
 /// A buffer longer than this is given back when commits have become much smaller.
 const BUFFER_KEPT_MAX: usize = 256 << 10;
 
@@ -120,6 +123,7 @@ impl<D: Disk> Committer<'_, D> {
     fn commit(&mut self) -> Result<(), LogError> {
         if self.early {
             self.announce();
+            thread::sleep(LIE_SHOWS);
         }
         self.write()?;
         self.log.sync()?;

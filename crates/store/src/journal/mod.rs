@@ -27,7 +27,7 @@ pub type Wake = Box<dyn Fn() + Send>;
 /// How the journal commits.
 #[derive(Clone, Debug)]
 pub struct JournalOptions {
-    /// Announces a commit *before* it is written. **This breaks every promise the journal makes**: it exists so that
+    /// Announces a commit *before* it is written, by some milliseconds. **This breaks every promise the journal makes**: it exists so that
     /// tests which look for lost acknowledgements can be shown to find them.
     pub release_before_write: bool,
     /// What the commit thread is called, for debuggers and `top`.
