@@ -119,27 +119,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, topics) in [("of random topics", count.min(285_000)), ("of 1,000 topics", 1000)] {
         let topics: Vec<Arc<str>> = (0..topics).map(|n| topic(mix(n) % count).into()).collect();
         let index = world.index.borrow();
-        let started = Instant::now();
         let mut found = 0;
-        for topic in &topics {
-            found += index.route(Arc::clone(topic)).targets.len();
-        }
-        report(&mut out, &format!("match {name}"), started.elapsed(), topics.len() as u64)?;
+        let took = fastest(&topics, |topic| found += index.route(Arc::clone(topic)).targets.len());
+        found /= ROUNDS;
+        report(&mut out, &format!("match {name}"), took, topics.len() as u64)?;
         writeln!(out, "{:<34}{:>8.2}", "  receivers each", found as f64 / topics.len() as f64)?;
         drop(index);
 
-        let mut cache = TopicCache::new(topics.len() * 2, seed);
+        let mut cache = TopicCache::new(topics.len() * 4, seed);
         for topic in &topics {
             cache.route(&cx, topic);
         }
-        let rounds = (4_000_000 / topics.len()).max(1);
-        let started = Instant::now();
-        for _ in 0..rounds {
-            for topic in &topics {
-                black_box(cache.route(&cx, topic));
-            }
-        }
-        report(&mut out, &format!("cache hit {name}"), started.elapsed(), (rounds * topics.len()) as u64)?;
+        let took = fastest(&topics, |topic| drop(black_box(cache.route(&cx, topic))));
+        report(&mut out, &format!("cache hit {name}"), took, topics.len() as u64)?;
     }
 
     let started = Instant::now();
@@ -152,11 +144,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+const ROUNDS: usize = 20;
+
+/// The time of the fastest of several rounds: what the others had more belongs to the neighbours on the machine.
+fn fastest(topics: &[Arc<str>], mut each: impl FnMut(&Arc<str>)) -> Duration {
+    let round = |_| {
+        let started = Instant::now();
+        topics.iter().for_each(&mut each);
+        started.elapsed()
+    };
+    (0..ROUNDS).map(round).min().unwrap_or_default()
+}
+
 fn filter(n: u64) -> String {
     let (site, device, value) = parts(n);
     match n % 20 {
         0 => format!("site{site}/dev{device}/#"),
-        1 => format!("site{site}/+/{value}"),
+        1 => format!("site{site}/+/{device}"),
         2 => format!("site{site}/+/{value}/+"),
         _ => topic(n),
     }

@@ -28,7 +28,17 @@ impl Rng {
     }
 
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        usize::try_from(self.next() % bound as u64).unwrap()
+    }
+
+    /// Any u32.
+    pub(crate) fn small(&mut self) -> u32 {
+        u32::try_from(self.next() >> 32).unwrap()
+    }
+
+    /// Any byte.
+    pub(crate) fn byte(&mut self) -> u8 {
+        u8::try_from(self.next() >> 56).unwrap()
     }
 
     /// True in `percent` of all cases.

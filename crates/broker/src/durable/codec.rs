@@ -436,7 +436,7 @@ mod tests {
                 ])),
                 qos: *rng.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce]),
                 retain: rng.chance(50),
-                subscription_ids: (0..rng.below(4)).map(|_| rng.next() as u32).collect(),
+                subscription_ids: (0..rng.below(4)).map(|_| rng.small()).collect(),
                 shared: rng.chance(50),
             };
             let record = Record::Released {
@@ -459,7 +459,7 @@ mod tests {
         let mut out = Vec::new();
         let mut encoder = PublicationEncoder::published(&mut out, MessageId(1 << 40), &message, false, None);
         for n in 0..1000 {
-            encoder.target(SessionNo((1_000_000 + n) << 12 | n % 64), QoS::AtLeastOnce, false, false, &[]);
+            encoder.target(SessionNo(((1_000_000 + n) << 12) | (n % 64)), QoS::AtLeastOnce, false, false, &[]);
         }
         assert_eq!(encoder.finish(), 1000);
 
@@ -511,9 +511,9 @@ mod tests {
         for seed in 0..200 {
             let mut rng = Rng::new(seed);
             for mut bytes in history(seed % 10) {
-                for _ in 0..1 + rng.below(3) {
+                for _ in 0..=rng.below(3) {
                     let at = rng.below(bytes.len());
-                    bytes[at] = rng.next() as u8;
+                    bytes[at] = rng.byte();
                 }
                 let decoded = catch_unwind(|| Record::decode(&mut &*bytes).is_ok());
                 assert!(decoded.is_ok(), "seed {seed}: {bytes:?}");

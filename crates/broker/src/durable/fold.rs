@@ -2,7 +2,7 @@
 
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     vec::Vec,
 };
 use core::ops::ControlFlow;
@@ -54,6 +54,9 @@ struct Early {
     /// Messages, counted, for sessions that are not there (yet).
     deliveries: BTreeMap<(SessionNo, MessageId), Reference>,
 }
+
+/// An entry taken out of a queue, with its message where the store had that beside it.
+type Taken = (Reference, Option<Vec<u8>>);
 
 impl Fold {
     /// Begins where the store stands.
@@ -123,11 +126,7 @@ impl Fold {
             }
             Record::Released { session, packet_id, id, targets, sets_retained } => {
                 let part = Part::Received(*packet_id);
-                let key = part.key(*session);
-                let value = match self.window.get(space::PARTS, &key) {
-                    Some(known) => known.cloned(),
-                    None => cold.get(space::PARTS, &key)?,
-                };
+                let value = self.window.get(space::PARTS, part.key(*session), cold)?;
                 self.delete(*session, part);
                 let value = value.ok_or(ColdError::MessageMissing(*id))?;
                 self.publish(*id, &Content::Value(value), targets, *sets_retained, cold)?;
@@ -328,13 +327,11 @@ impl Fold {
         cold: &dyn ColdRead,
     ) -> Result<(), FoldError> {
         self.delete(session, Part::Sent(packet_id));
-        match message {
-            Some(message) => self.leave(session, message, cold),
-            None => {
-                self.delete(session, Part::Passed(packet_id));
-                Ok(())
-            }
+        if let Some(message) = message {
+            return self.leave(session, message, cold);
         }
+        self.delete(session, Part::Passed(packet_id));
+        Ok(())
     }
 
     fn moved(
@@ -361,12 +358,7 @@ impl Fold {
     }
 
     /// Takes an entry out of a queue, with its message where the store has that beside it. A counted message's count is loaded.
-    fn unqueue(
-        &mut self,
-        session: SessionNo,
-        message: MessageId,
-        cold: &dyn ColdRead,
-    ) -> Result<Option<(Reference, Option<Vec<u8>>)>, FoldError> {
+    fn unqueue(&mut self, session: SessionNo, message: MessageId, cold: &dyn ColdRead) -> Result<Option<Taken>, FoldError> {
         match self.window.unqueue(session, message) {
             Known::Here(entry) => return Ok(Some((entry, None))),
             Known::Gone => return Ok(None),
@@ -390,9 +382,9 @@ impl Fold {
 
     /// Loads the count of a message.
     fn count(&mut self, message: MessageId, cold: &dyn ColdRead) -> Result<(), FoldError> {
-        if !self.window.counts.contains_key(&message) {
-            let count = get_number(cold, space::COUNTS, &message_key(message))?.ok_or(ColdError::MessageMissing(message))?;
-            self.window.counts.insert(message, count);
+        if let Entry::Vacant(unknown) = self.window.counts.entry(message) {
+            let count = get_number(cold, space::COUNTS, &message_key(message))?;
+            unknown.insert(count.ok_or(ColdError::MessageMissing(message))?);
         }
         Ok(())
     }

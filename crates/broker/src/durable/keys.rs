@@ -49,19 +49,16 @@ pub struct KeyChange {
     pub value: Option<Vec<u8>>,
 }
 
+/// What a scan calls for each key and value; `Break` ends it.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// Reads an ordered key-value store.
 pub trait ColdRead {
     /// The value of a key.
     fn get(&self, space: u8, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError>;
 
     /// Visits keys from `from` (included) to `to` (excluded; `None`: to the end) in their order, until `visit` breaks.
-    fn visit(
-        &self,
-        space: u8,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), ColdError>;
+    fn visit(&self, space: u8, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), ColdError>;
 }
 
 /// The cold store cannot be read, or holds what cannot be.

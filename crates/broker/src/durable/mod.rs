@@ -24,7 +24,7 @@ mod wire;
 pub use apply::ApplyError;
 pub use codec::{PublicationEncoder, RecordError};
 pub use fold::{Fold, FoldError};
-pub use keys::{ColdError, ColdRead, KeyChange, SPACES, space};
+pub use keys::{ColdError, ColdRead, KeyChange, SPACES, Visit, space};
 pub use record::{GrantRecord, MessageRecord, Record, TargetRecord, WillRecord};
 pub use recover::{RecoverError, load_window, recover};
 pub use state::{ColdQueue, Exchanges, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State, StoredWill};

@@ -6,7 +6,6 @@ use alloc::{
     string::String,
     vec::Vec,
 };
-use core::ops::ControlFlow;
 
 use columba_proto::{PacketId, QoS, Time, packet::RetainHandling};
 
@@ -45,13 +44,7 @@ impl ColdRead for MemoryCold {
         Ok(self.0.get(&(space, key.to_vec())).cloned())
     }
 
-    fn visit(
-        &self,
-        space: u8,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), ColdError> {
+    fn visit(&self, space: u8, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), ColdError> {
         for ((of, key), value) in self.0.range((space, from.to_vec())..) {
             if *of != space || to.is_some_and(|to| key.as_slice() >= to) || visit(key, value).is_break() {
                 break;
@@ -217,7 +210,7 @@ impl Live {
     fn subscriptions(&mut self) {
         let Some(session) = self.any() else { return };
         let filter = *self.rng.pick(&FILTERS);
-        let cursor = self.rng.chance(50).then(|| MessageId(self.seq << 12));
+        let cursor = self.rng.chance(50).then_some(MessageId(self.seq << 12));
         let grant = GrantRecord {
             qos: QoS::ExactlyOnce,
             no_local: self.rng.chance(20),
@@ -256,7 +249,7 @@ impl Live {
                 it.queue.insert(id, (qos, shared));
                 it.had.insert(id);
             }
-            let subscription_ids = (0..self.rng.below(3)).map(|n| n as u32 * 1000 + 1).collect();
+            let subscription_ids = (0..self.rng.below(3)).map(|_| self.rng.small()).collect();
             targets.push(TargetRecord { session, qos, retain, subscription_ids, shared });
         }
         targets
@@ -384,5 +377,5 @@ fn encoded(record: &Record<'_>) -> Vec<u8> {
 }
 
 fn free(used: impl Fn(PacketId) -> bool) -> PacketId {
-    (1..).filter_map(PacketId::new).find(|id| !used(*id)).unwrap()
+    (1..=u16::MAX).filter_map(PacketId::new).find(|id| !used(*id)).unwrap()
 }

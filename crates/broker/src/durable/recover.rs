@@ -151,7 +151,9 @@ fn load_parts(cold: &dyn ColdRead, state: &mut State) -> Result<(), RecoverError
         match part {
             Part::Sent(packet_id) => drop(sent.insert((no, packet_id), read_sent(&mut reader).map_err(in_space(space::PARTS))?)),
             Part::Passed(packet_id) => passed.push((no, packet_id)),
-            other => session.read_part(other, &mut reader).map_err(in_space(space::PARTS))?,
+            Part::Link | Part::Will | Part::LoneWill | Part::Subscription(_) | Part::Cursor(_) | Part::Received(_) => {
+                session.read_part(part, &mut reader).map_err(in_space(space::PARTS))?;
+            }
         }
         Ok(())
     })?;

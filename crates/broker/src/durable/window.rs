@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
 use super::{
-    keys::{KeyChange, behind_session, message_key, put_queued, queue_key, session_key, space},
+    keys::{ColdError, ColdRead, KeyChange, behind_session, message_key, put_queued, queue_key, session_key, space},
     record::TargetRecord,
     wire::put_u64,
 };
@@ -75,8 +75,13 @@ impl Window {
         self.bytes
     }
 
-    pub(super) fn get(&self, space: u8, key: &[u8]) -> Option<Option<&Vec<u8>>> {
-        self.keys.get(&(space, key.to_vec())).map(|slot| slot.value.as_ref())
+    /// A key as this window leaves it, or as the store has it.
+    pub(super) fn get(&self, space: u8, key: Vec<u8>, cold: &dyn ColdRead) -> Result<Option<Vec<u8>>, ColdError> {
+        let key = (space, key);
+        match self.keys.get(&key) {
+            Some(slot) => Ok(slot.value.clone()),
+            None => cold.get(space, &key.1),
+        }
     }
 
     pub(super) fn put(&mut self, space: u8, key: Vec<u8>, value: Vec<u8>, maybe_cold: bool) {

@@ -146,9 +146,9 @@ impl TopicCache {
 }
 
 impl Route {
-    /// What it counts in a cache: 1 for a short topic with a few receivers, about one more per 400 bytes.
+    /// What it counts in a cache: 1 for a short topic with a few receivers, about one more per KiB.
     fn weight(&self) -> usize {
         let members: usize = self.groups.iter().map(|group| 1 + group.members.len()).sum();
-        1 + (self.targets.len() + members) / 4 + self.topic.len() / 256
+        1 + (self.targets.len() + members) / 12 + self.topic.len() / 1024
     }
 }

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, collections::BTreeMap, string::ToString, sync::Arc, vec::Vec};
 use core::sync::atomic::AtomicU32;
 
-use columba_proto::topic::SubscriptionFilter;
+use columba_proto::topic::{ShareName, SubscriptionFilter};
 
 use super::{Group, Inserted, Member};
 use crate::id::SessionNo;
@@ -84,7 +84,7 @@ impl Holders {
                 here
             }
             (Self::Crowd(crowd), share) => {
-                let removed = crowd.remove(share.map(|share| share.as_str()), session);
+                let removed = crowd.remove(share.map(ShareName::as_str), session);
                 if crowd.plain.len() == 0 && crowd.groups.is_empty() {
                     *self = Self::Nobody;
                 }

@@ -9,8 +9,8 @@ use core::{
 use columba_proto::topic::TopicFilter;
 use foldhash::fast::FixedState;
 
-const WHOLE: usize = 4096;
-const FIRST: usize = 1024;
+const WHOLE: u16 = 4096;
+const FIRST: u16 = 1024;
 
 /// Versions of the filter index, in three kinds, so that one SUBSCRIBE leaves nearly all cached routes valid:
 /// by hash of the whole topic for filters without a wildcard, by hash of the first level for filters with a later wildcard, and one for filters
@@ -77,7 +77,7 @@ impl Versions {
         }
     }
 
-    fn slot(&self, text: &str, slots: usize) -> u16 {
-        (self.hasher.hash_one(text) % slots as u64) as u16
+    fn slot(&self, text: &str, slots: u16) -> u16 {
+        u16::try_from(self.hasher.hash_one(text) % u64::from(slots)).expect("less than a u16")
     }
 }
