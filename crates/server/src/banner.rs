@@ -37,7 +37,9 @@ impl Display for Banner {
             Data::Directory(path) => {
                 let Recovered { sessions, retained, took } = self.recovered;
                 let path = short(path);
-                writeln!(f, "data {path} ({sessions} sessions, {retained} retained, recovered in {} ms)", took.as_millis())?;
+                let what = if sessions == 1 { "session" } else { "sessions" };
+                let ms = took.as_millis();
+                writeln!(f, "data {path} ({sessions} {what}, {retained} retained, recovered in {ms} ms)")?;
             }
             Data::Ephemeral => writeln!(f, "ephemeral: a restart forgets everything")?,
         }

@@ -19,8 +19,9 @@ use columba_broker::{
     id::{Clock, ShardId},
     placement::Placement,
     retained::RetainedStore,
-    seam::Cx,
+    seam::{Commons, Cx},
 };
+use columba_proto::Time;
 use thiserror::Error;
 
 use crate::{
@@ -91,8 +92,8 @@ impl Server {
         let (speaker, words) = mpsc::channel();
         let (loader, load_orders) = loader::channel();
         let placement = Placement::new(placement_key, lanes, shards);
-        let figures = (state.sessions.len(), state.retained.len());
-        let (common, state) = share(placement, state);
+        let sessions = state.sessions.len();
+        let (common, state) = share(placement, state, clock.now());
         let shared = Arc::new(Shared {
             clock,
             commons: common,
@@ -119,6 +120,8 @@ impl Server {
         }
         restore(&mut shells, &shared, state);
         let took = began.elapsed();
+        let mut retained = 0;
+        shared.commons.read_retained(&mut |store| retained = store.len());
 
         let mut addresses = Vec::new();
         for address in reserved {
@@ -129,7 +132,6 @@ impl Server {
             }
         }
         let workers = spread(shells, config.runtime.workers, &speaker).map_err(system("a thread"))?;
-        let (sessions, retained) = figures;
         let banner =
             Banner { data: config.data, access: config.access, addresses, recovered: Recovered { sessions, retained, took } };
         Ok(Running { banner, on_failure: config.durability.on_failure, shared, workers, loader, store, words, speaker })
@@ -223,12 +225,14 @@ impl fmt::Debug for Running {
 }
 
 /// The part of the recovered state that all shards share, and the rest.
-fn share(placement: Placement, mut state: State) -> (Common, State) {
+fn share(placement: Placement, mut state: State, now: Time) -> (Common, State) {
     let clock = Clock::default();
     clock.seen(state.highest);
     let mut retained = RetainedStore::default();
     for (id, message) in std::mem::take(&mut state.retained).into_values() {
-        retained.set(id, message);
+        if !message.is_expired(now) {
+            retained.set(id, message);
+        }
     }
     (Common::new(clock, placement, retained, random()), state)
 }

@@ -2,10 +2,18 @@
 
 mod common;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Mutex};
 
 use columba_server::Running;
 use common::{Keep, Raw, address, connect, ephemeral, expect_disconnect, frame, publish, subscribe};
+use tracing::{
+    Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, SubscriberExt},
+};
 
 const MALFORMED: u8 = 0x81;
 const PROTOCOL_ERROR: u8 = 0x82;
@@ -61,6 +69,45 @@ fn offences(version: u8) -> Vec<(&'static str, Vec<u8>, u8)> {
         ("a second CONNECT", connect(version, "again", Keep::Nothing), PROTOCOL_ERROR),
         ("a packet larger than allowed", vec![0x30, 0x80, 0x80, 0x80, 0x04], TOO_LARGE),
     ]
+}
+
+/// Log lines of this process about clients that left or were refused, by client identifier.
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Collect;
+
+impl<S: Subscriber> Layer<S> for Collect {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        struct Fields(String);
+        impl Visit for Fields {
+            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                self.0 += &format!(" {}={value:?}", field.name());
+            }
+        }
+        let mut fields = Fields(String::new());
+        event.record(&mut fields);
+        LINES.lock().unwrap().push(format!("{}{}", event.metadata().level(), fields.0));
+    }
+}
+
+#[test]
+fn one_line_in_the_log_says_who_and_why() {
+    // The broker's threads log for the whole process.
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Collect)).unwrap();
+    let broker = ephemeral(&[]);
+
+    for (number, (what, bytes, reason)) in offences(5).into_iter().enumerate() {
+        let client_id = format!("logged-{number:02}");
+        let (mut offender, _) = Raw::connected(address(&broker), &connect(5, &client_id, Keep::Nothing));
+        offender.send(&bytes);
+        expect_disconnect(&mut offender, reason);
+        let lines = LINES.lock().unwrap();
+        let about: Vec<_> = lines.iter().filter(|line| line.contains(&client_id)).collect();
+        assert_eq!(about.len(), 2, "{what}: {about:?}");
+        assert!(about[0].contains("client connected"), "{what}: {about:?}");
+        assert!(about[1].contains("client disconnected"), "{what}: {about:?}");
+        assert!(about[1].contains(&format!("reason_code={reason}")), "{what}: {about:?}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod mail;
 mod mesh;
 mod shell;
 mod sockets;
+mod traffic;
 mod worker;
 
 use std::{io, sync::mpsc::Sender};

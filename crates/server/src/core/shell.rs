@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Read, Write},
+    io,
     os::fd::{AsRawFd, RawFd},
     sync::Arc,
     time::{Duration, Instant},
@@ -11,24 +11,24 @@ use std::{
 use columba_broker::{
     Shard,
     id::ConnectionId,
-    seam::{Cx, Gone, Origin, Output},
+    seam::{Cx, Gone, Output},
 };
 use mio::{Events, Interest, Poll};
 
 use super::{
     Shared,
-    accept::{Accepted, Acceptor},
+    accept::Acceptor,
     commits::{Commits, Ledger},
     linger::Lingering,
-    mail::{Arrival, Mail},
+    mail::Mail,
     mesh::Weighed,
-    sockets::{Peer, Socket, Sockets, Source},
+    sockets::{Peer, Sockets, Source},
 };
 use crate::{events, loader::Load, server::Word};
 
 /// What one turn may spend on mail, on reading and on writing, each, before the rest is carried over: it bounds the latency of everyone on
 /// the shard.
-const TURN_BUDGET: Duration = Duration::from_micros(500);
+pub(super) const TURN_BUDGET: Duration = Duration::from_micros(500);
 
 /// All reading of a shard goes through one buffer of this size.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -49,46 +49,52 @@ const CLOSE_MAX: Duration = Duration::from_secs(5);
 const STOP_FLUSH_MAX: Duration = Duration::from_secs(2);
 const STOP_LINGER_MAX: Duration = Duration::from_millis(250);
 
+/// How often expired retained messages are looked for, and how many are removed at a time. They are not delivered in between.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+const SWEPT_MAX: usize = 1000;
+
 /// A batch buffer that grew beyond this is not kept.
 const RECORDS_KEPT_MAX: usize = 1 << 20;
 
 /// A shard with everything it owns; any thread may drive it, one at a time.
 pub(crate) struct Shell {
-    index: usize,
-    shared: Arc<Shared>,
-    brain: Shard,
-    ledger: Ledger,
-    commits: Commits,
-    records: Vec<u8>,
-    poll: Poll,
-    events: Events,
-    acceptors: Vec<Acceptor>,
-    sockets: Sockets,
-    lingering: Lingering,
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) brain: Shard,
+    pub(super) ledger: Ledger,
+    pub(super) commits: Commits,
+    pub(super) records: Vec<u8>,
+    pub(super) poll: Poll,
+    pub(super) events: Events,
+    pub(super) acceptors: Vec<Acceptor>,
+    pub(super) sockets: Sockets,
+    pub(super) lingering: Lingering,
     /// Connections to close when their time is over, in that order.
-    closing: VecDeque<(Instant, ConnectionId)>,
+    pub(super) closing: VecDeque<(Instant, ConnectionId)>,
     /// Connections that may have something to read.
-    ready: VecDeque<ConnectionId>,
+    pub(super) ready: VecDeque<ConnectionId>,
     /// Connections that may have something to write.
-    unwritten: VecDeque<ConnectionId>,
-    read_buffer: Box<[u8]>,
-    inbox: VecDeque<Mail>,
+    pub(super) unwritten: VecDeque<ConnectionId>,
+    pub(super) read_buffer: Box<[u8]>,
+    pub(super) inbox: VecDeque<Mail>,
     /// Swapped with the mailbox.
-    fresh: Vec<Mail>,
+    pub(super) fresh: Vec<Mail>,
     /// Mail of this turn, by addressee.
-    outbox: Vec<Vec<Mail>>,
+    pub(super) outbox: Vec<Vec<Mail>>,
     /// The poll had more events than fit.
-    more_events: bool,
+    pub(super) more_events: bool,
     /// A mailbox or the journal is full: nothing is read.
-    paused: Pause,
-    journal_failed: bool,
+    pub(super) paused: Pause,
+    pub(super) journal_failed: bool,
     /// The doorkeeper's refusal is in the log.
-    told_full: bool,
+    pub(super) told_full: bool,
     stop: Option<Stop>,
+    /// When to look for expired retained messages next; one shard does it for all.
+    sweep_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
-enum Pause {
+pub(super) enum Pause {
     No,
     /// Its owner wakes us.
     ForMailbox,
@@ -138,6 +144,7 @@ impl Shell {
             journal_failed: false,
             told_full: false,
             stop: None,
+            sweep_at: (index == 0).then(|| Instant::now() + SWEEP_INTERVAL),
         }
     }
 
@@ -180,7 +187,7 @@ impl Shell {
         let stop = self.stop.map(|stop| stop.linger_until.unwrap_or(stop.flush_until));
         let accept = self.acceptors.iter().filter_map(Acceptor::pause_ends).min();
         let closing = self.closing.front().map(|&(at, _)| at);
-        let instants = [self.lingering.next_deadline(), accept, closing, stop];
+        let instants = [self.lingering.next_deadline(), accept, closing, stop, self.sweep_at];
         let others = instants.into_iter().flatten().map(|at| at.saturating_duration_since(now));
         others.chain(brain).chain(pause).min()
     }
@@ -219,6 +226,7 @@ impl Shell {
         // What was written may have made room for more.
         self.settle(&cx);
         self.close_overdue(&cx, started);
+        self.sweep(&cx, started);
         self.pause_or_resume();
         Ok(self.is_over(started))
     }
@@ -296,98 +304,6 @@ impl Shell {
         }
     }
 
-    fn accept(&mut self, cx: &Cx<'_>, now: Instant) {
-        for index in 0..self.acceptors.len() {
-            for _ in 0..self.acceptors[index].share(now) {
-                let listener = self.acceptors[index].listener;
-                let Accepted::One(stream, peer) = self.acceptors[index].accept(now) else {
-                    break;
-                };
-                if self.shared.doorkeeper.enter(listener) {
-                    self.told_full = false;
-                    // Coalescing is ours: one write a turn.
-                    stream.set_nodelay(true).unwrap_or_default();
-                    self.arrived(cx, Arrival { stream, peer, listener, bytes: Vec::new() });
-                } else if !std::mem::replace(&mut self.told_full, true) {
-                    tracing::warn!(%peer, "connection refused: max_connections are there");
-                }
-            }
-        }
-    }
-
-    fn arrived(&mut self, cx: &Cx<'_>, arrival: Arrival) {
-        let Arrival { mut stream, peer, listener, bytes } = arrival;
-        let id = self.brain.opened(cx, Origin { peer: peer.to_string().into(), listener });
-        let token = Source::Connection { slot: id.slot, generation: id.generation }.token();
-        if let Err(error) = self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
-            tracing::error!(%peer, %error, "cannot watch a connection");
-            self.shared.doorkeeper.leave(listener);
-            self.brain.closed(cx, id, Gone::Failed);
-            return;
-        }
-        self.sockets.insert(id, Socket::new(stream, listener));
-        if !bytes.is_empty() {
-            self.brain.received(cx, id, &bytes);
-        }
-    }
-
-    fn read_all(&mut self, cx: &Cx<'_>) {
-        if self.paused != Pause::No || self.ready.is_empty() {
-            return;
-        }
-        let budget = Instant::now() + TURN_BUDGET;
-        // One chunk each: those that have more stand at the end again.
-        for _ in 0..self.ready.len() {
-            let Some(id) = self.ready.pop_front() else {
-                break;
-            };
-            self.read(cx, id);
-            if Instant::now() >= budget {
-                break;
-            }
-        }
-    }
-
-    fn read(&mut self, cx: &Cx<'_>, id: ConnectionId) {
-        let Some(socket) = self.sockets.get_mut(id) else {
-            return;
-        };
-        socket.queued = false;
-        if socket.closing {
-            return;
-        }
-        if !self.brain.wants_reading(id) {
-            if socket.peer == Peer::Gone {
-                self.gone(cx, id, Gone::Failed);
-            }
-            return;
-        }
-        match socket.stream.read(&mut self.read_buffer) {
-            Ok(0) => self.gone(cx, id, Gone::ByPeer),
-            Ok(count) => {
-                // A short read was the last there is, unless the end of the stream stands behind it.
-                if count == self.read_buffer.len() || socket.peer != Peer::Open {
-                    socket.queued = true;
-                    self.ready.push_back(id);
-                }
-                self.brain.received(cx, id, &self.read_buffer[..count]);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                socket.queued = true;
-                self.ready.push_back(id);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && socket.peer != Peer::Gone => {}
-            Err(_) => self.gone(cx, id, Gone::Failed),
-        }
-    }
-
-    fn gone(&mut self, cx: &Cx<'_>, id: ConnectionId, gone: Gone) {
-        if let Some(socket) = self.sockets.remove(id) {
-            self.shared.doorkeeper.leave(socket.listener);
-            self.brain.closed(cx, id, gone);
-        }
-    }
-
     /// Records to the journal, then everything that may leave because of that.
     fn settle(&mut self, cx: &Cx<'_>) {
         loop {
@@ -444,115 +360,18 @@ impl Shell {
         }
     }
 
-    fn hand_over(&mut self, id: ConnectionId, to: usize, bytes: Vec<u8>) {
-        let Some(Socket { mut stream, listener, .. }) = self.sockets.remove(id) else {
-            return;
-        };
-        // First of all: no event of this socket may reach us any more.
-        let moved = self.poll.registry().deregister(&mut stream).and_then(|()| stream.peer_addr());
-        match moved {
-            Ok(peer) => self.outbox[to].push(Mail::Connection(Arrival { stream, peer, listener, bytes })),
-            // It is closed already; its brain here has forgotten it.
-            Err(_) => self.shared.doorkeeper.leave(listener),
-        }
-    }
-
-    /// The brain wants to read on, or to stop.
-    fn look_again(&mut self, id: ConnectionId) {
-        if let Some(socket) = self.sockets.get_mut(id)
-            && !socket.queued
-            && self.brain.wants_reading(id)
-        {
-            socket.queued = true;
-            self.ready.push_back(id);
-        }
-    }
-
-    fn write_all(&mut self, cx: &Cx<'_>, now: Instant) {
-        if self.unwritten.is_empty() {
+    /// Removes retained messages whose time is over (§3.3.2.3.3).
+    fn sweep(&mut self, cx: &Cx<'_>, now: Instant) {
+        if self.sweep_at.is_none_or(|at| now < at) {
             return;
         }
-        let budget = Instant::now() + TURN_BUDGET;
-        for _ in 0..self.unwritten.len() {
-            let Some(id) = self.unwritten.pop_front() else {
-                break;
-            };
-            self.write(cx, id, now);
-            if Instant::now() >= budget {
-                break;
-            }
+        let mut more = false;
+        let mut is_due = false;
+        cx.commons.read_retained(&mut |retained| is_due = retained.next_expiry().is_some_and(|at| at <= cx.now));
+        if is_due {
+            cx.commons.write_retained(&mut |retained| more = retained.remove_expired(cx.now, SWEPT_MAX) == SWEPT_MAX);
         }
-    }
-
-    /// One write of what is there.
-    fn write(&mut self, cx: &Cx<'_>, id: ConnectionId, now: Instant) {
-        let Some(socket) = self.sockets.get_mut(id) else {
-            return;
-        };
-        let Some(out) = self.brain.out(id) else {
-            return;
-        };
-        if !out.is_empty() {
-            if socket.blocked {
-                return;
-            }
-            match socket.stream.write(out.pending()) {
-                Ok(count) => {
-                    socket.blocked = count < out.len();
-                    out.consume(count);
-                    let more = socket.blocked || !socket.closing;
-                    self.brain.flushed(cx, id);
-                    if more {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    socket.blocked = true;
-                    return;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.unwritten.push_back(id);
-                    return;
-                }
-                Err(_) => {
-                    let lost = out.len();
-                    out.consume(lost);
-                    if socket.closing {
-                        self.gone(cx, id, Gone::Failed);
-                    } else {
-                        // A DISCONNECT may lie unread before the end: it decides about the will.
-                        socket.peer = Peer::Gone;
-                        if !std::mem::replace(&mut socket.queued, true) {
-                            self.ready.push_back(id);
-                        }
-                    }
-                    return;
-                }
-            }
-        }
-        if socket_closes(&mut self.sockets, id) {
-            self.say_goodbye(cx, id, now);
-        }
-    }
-
-    /// All is said: waits for the other end to close, without the brain.
-    fn say_goodbye(&mut self, cx: &Cx<'_>, id: ConnectionId, now: Instant) {
-        let Some(socket) = self.sockets.remove(id) else {
-            return;
-        };
-        self.shared.doorkeeper.leave(socket.listener);
-        self.brain.closed(cx, id, Gone::ByPeer);
-        self.lingering.start(self.poll.registry(), socket.stream, now, &mut self.read_buffer);
-    }
-
-    fn close_overdue(&mut self, cx: &Cx<'_>, now: Instant) {
-        self.lingering.sweep(now);
-        while let Some(&(at, id)) = self.closing.front()
-            && (at <= now || self.sockets.get_mut(id).is_none())
-        {
-            self.closing.pop_front();
-            self.gone(cx, id, Gone::Failed);
-        }
+        self.sweep_at = Some(if more { now } else { now + SWEEP_INTERVAL });
     }
 
     fn congestion(&self) -> Pause {
@@ -586,10 +405,6 @@ impl Shell {
         let linger_until = *stop.linger_until.get_or_insert(now + STOP_LINGER_MAX);
         if self.lingering.is_empty() || now >= linger_until { Turn::Last } else { Turn::Over }
     }
-}
-
-fn socket_closes(sockets: &mut Sockets, id: ConnectionId) -> bool {
-    sockets.get_mut(id).is_some_and(|socket| socket.closing)
 }
 
 impl std::fmt::Debug for Shell {

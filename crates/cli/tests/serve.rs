@@ -1,0 +1,199 @@
+//! `columba serve` as a process: what it prints, what it refuses, how it ends.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    time::Duration,
+};
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// CONNECT of MQTT 5, client identifier "c", clean start.
+const CONNECT: &[u8] = b"\x10\x0E\0\x04MQTT\x05\x02\0\x3C\0\0\x01c";
+
+fn columba(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_columba"));
+    command.arg("serve").args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("COLUMBA_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A broker of its own, and the lines that it says when it is up.
+struct Broker {
+    process: Child,
+    stdout: BufReader<ChildStdout>,
+    banner: [String; 3],
+}
+
+impl Broker {
+    fn start(args: &[&str]) -> Self {
+        let mut process = columba(args).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut line = || {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            line
+        };
+        let banner = [line(), line(), line()];
+        Self { process, stdout, banner }
+    }
+
+    fn address(&self) -> SocketAddr {
+        let url = self.banner[1].split_whitespace().find_map(|word| word.strip_prefix("mqtt://")).unwrap();
+        url.parse().unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the end; the answer is the exit code.
+    fn ends(mut self) -> Option<i32> {
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "", "nothing is said after the banner");
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Where a test has failed; else it is gone already.
+        self.process.kill().unwrap_or_default();
+        self.process.wait().unwrap();
+    }
+}
+
+fn connected(address: SocketAddr) -> TcpStream {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(CONNECT).unwrap();
+    let mut head = [0; 2];
+    client.read_exact(&mut head).unwrap();
+    assert_eq!(head[0], 0x20, "CONNACK");
+    let mut body = vec![0; usize::from(head[1])];
+    client.read_exact(&mut body).unwrap();
+    assert_eq!(body[1], 0, "success");
+    client
+}
+
+fn refused(args: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = columba(args).output().unwrap();
+    assert!(stdout.is_empty());
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn the_banner_says_where_and_what_came_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+
+    let broker = Broker::start(&["--listen", "localhost:0", "--data-dir", path]);
+
+    let [first, second, third] = &broker.banner;
+    let begin = format!("columba {}  data {path} (0 sessions, 0 retained, recovered in ", env!("CARGO_PKG_VERSION"));
+    assert!(first.starts_with(&begin), "{first}");
+    assert!(second.contains("mqtt://127.0.0.1:") && second.ends_with("no password: this machine only\n"), "{second}");
+    let port = broker.address().port();
+    assert!(third.starts_with(&format!("Try:  columba sub -p {port} ")), "{third}");
+}
+
+#[test]
+fn sigterm_tells_clients_and_ends_with_0() {
+    for signal in ["TERM", "INT"] {
+        let broker = Broker::start(&["--listen", "127.0.0.1:0", "--ephemeral"]);
+        let mut client = connected(broker.address());
+
+        broker.signal(signal);
+
+        let mut farewell = Vec::new();
+        client.read_to_end(&mut farewell).unwrap();
+        assert_eq!((farewell[0], farewell[2]), (0xE0, 0x8B), "DISCONNECT: server shutting down");
+        drop(client);
+        assert_eq!(broker.ends(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn a_second_signal_is_obeyed_at_once() {
+    let broker = Broker::start(&["--listen", "127.0.0.1:0", "--ephemeral"]);
+    // A client that takes note of nothing keeps the stop waiting.
+    let mut client = connected(broker.address());
+
+    broker.signal("TERM");
+    let mut first = [0];
+    client.read_exact(&mut first).unwrap();
+    broker.signal("TERM");
+
+    // Where the first stop was faster, it ended with 0.
+    let code = broker.ends();
+    assert!(code == Some(1) || code == Some(0), "{code:?}");
+}
+
+#[test]
+fn a_killed_broker_leaves_its_port_and_its_directory_free() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let broker = Broker::start(&["--listen", "127.0.0.1:0", "--data-dir", path]);
+    let address = broker.address().to_string();
+    let client = connected(broker.address());
+
+    broker.signal("KILL");
+    assert_eq!(broker.ends(), None);
+    let again = Broker::start(&["--listen", &address, "--data-dir", path]);
+
+    assert_eq!(again.address().to_string(), address);
+    drop(client);
+    again.signal("TERM");
+    assert_eq!(again.ends(), Some(0));
+}
+
+#[test]
+fn what_is_refused_says_why_and_what_to_try() {
+    let (code, text) = refused(&["--listen", "0.0.0.0:0", "--ephemeral"]);
+    let mut lines = text.lines();
+    assert_eq!(code, Some(2));
+    assert_eq!(lines.next(), Some("error: listener 0.0.0.0:0 is reachable from other machines and has no authentication"));
+    assert_eq!(lines.next(), Some("try:   columba serve --listen localhost:0   # this machine only"));
+    let last = "or:    columba serve --listen 0.0.0.0:0 --allow-anonymous   # anyone on the network may connect";
+    assert_eq!(lines.next(), Some(last));
+
+    let (code, text) = refused(&["--ephemeral", "--set", "limits.inflihgt=5"]);
+    assert_eq!(code, Some(2));
+    assert_eq!(text, "error: --set limits.inflihgt=5: unknown key \"limits.inflihgt\"; did you mean \"inflight\"?\n");
+
+    let broker = Broker::start(&["--listen", "127.0.0.1:0", "--ephemeral"]);
+    let (code, text) = refused(&["--listen", &broker.address().to_string(), "--ephemeral"]);
+    assert_eq!(code, Some(1));
+    let taken = format!("error: {} is taken (pid {}, columba)\n", broker.address(), broker.process.id());
+    assert!(text.starts_with(&taken), "{text}");
+}
+
+#[test]
+fn a_file_is_read_and_its_mistakes_are_placed() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |text: &str| -> String {
+        let path = directory.path().join("columba.toml");
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let data = |name: &str| -> String { Path::new(directory.path()).join(name).to_str().unwrap().to_owned() };
+
+    let file = write(&format!("data_dir = \"{}\"\n[[listener]]\nurl = \"mqtt://127.0.0.1:0\"\n", data("store")));
+    let broker = Broker::start(&["--config", &file]);
+    assert!(broker.banner[0].contains(&data("store")), "{}", broker.banner[0]);
+    drop(broker);
+
+    let file = write("[log]\nfromat = \"json\"\n");
+    let (code, text) = refused(&["-c", &file]);
+    assert_eq!(code, Some(2));
+    assert_eq!(text, format!("error: {file}:2:1: unknown key \"log.fromat\"; did you mean \"format\"?\n"));
+}

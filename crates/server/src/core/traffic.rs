@@ -1,0 +1,224 @@
+//! The part of a shard's body that touches sockets: accept, read, write, hand over, close.
+
+use std::{
+    io::{self, Read, Write},
+    time::Instant,
+};
+
+use columba_broker::{
+    id::ConnectionId,
+    seam::{Cx, Gone, Origin},
+};
+use mio::Interest;
+
+use super::{
+    accept::Accepted,
+    mail::{Arrival, Mail},
+    shell::{Pause, Shell, TURN_BUDGET},
+    sockets::{Peer, Socket, Source},
+};
+
+impl Shell {
+    pub(super) fn accept(&mut self, cx: &Cx<'_>, now: Instant) {
+        for index in 0..self.acceptors.len() {
+            for _ in 0..self.acceptors[index].share(now) {
+                let listener = self.acceptors[index].listener;
+                let Accepted::One(stream, peer) = self.acceptors[index].accept(now) else {
+                    break;
+                };
+                if self.shared.doorkeeper.enter(listener) {
+                    self.told_full = false;
+                    // Coalescing is ours: one write a turn.
+                    stream.set_nodelay(true).unwrap_or_default();
+                    self.arrived(cx, Arrival { stream, peer, listener, bytes: Vec::new() });
+                } else if !std::mem::replace(&mut self.told_full, true) {
+                    tracing::warn!(%peer, "connection refused: max_connections are there");
+                }
+            }
+        }
+    }
+
+    pub(super) fn arrived(&mut self, cx: &Cx<'_>, arrival: Arrival) {
+        let Arrival { mut stream, peer, listener, bytes } = arrival;
+        let id = self.brain.opened(cx, Origin { peer: peer.to_string().into(), listener });
+        let token = Source::Connection { slot: id.slot, generation: id.generation }.token();
+        if let Err(error) = self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
+            tracing::error!(%peer, %error, "cannot watch a connection");
+            self.shared.doorkeeper.leave(listener);
+            self.brain.closed(cx, id, Gone::Failed);
+            return;
+        }
+        self.sockets.insert(id, Socket::new(stream, listener));
+        if !bytes.is_empty() {
+            self.brain.received(cx, id, &bytes);
+        }
+    }
+
+    pub(super) fn read_all(&mut self, cx: &Cx<'_>) {
+        if self.paused != Pause::No || self.ready.is_empty() {
+            return;
+        }
+        let budget = Instant::now() + TURN_BUDGET;
+        // One chunk each: those that have more stand at the end again.
+        for _ in 0..self.ready.len() {
+            let Some(id) = self.ready.pop_front() else {
+                break;
+            };
+            self.read(cx, id);
+            if Instant::now() >= budget {
+                break;
+            }
+        }
+    }
+
+    fn read(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        socket.queued = false;
+        if socket.closing {
+            return;
+        }
+        if !self.brain.wants_reading(id) {
+            if socket.peer == Peer::Gone {
+                self.gone(cx, id, Gone::Failed);
+            }
+            return;
+        }
+        match socket.stream.read(&mut self.read_buffer) {
+            Ok(0) => self.gone(cx, id, Gone::ByPeer),
+            Ok(count) => {
+                // A short read was the last there is, unless the end of the stream stands behind it.
+                if count == self.read_buffer.len() || socket.peer != Peer::Open {
+                    socket.queued = true;
+                    self.ready.push_back(id);
+                }
+                self.brain.received(cx, id, &self.read_buffer[..count]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                socket.queued = true;
+                self.ready.push_back(id);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && socket.peer != Peer::Gone => {}
+            Err(_) => self.gone(cx, id, Gone::Failed),
+        }
+    }
+
+    pub(super) fn gone(&mut self, cx: &Cx<'_>, id: ConnectionId, gone: Gone) {
+        if let Some(socket) = self.sockets.remove(id) {
+            self.shared.doorkeeper.leave(socket.listener);
+            self.brain.closed(cx, id, gone);
+        }
+    }
+
+    pub(super) fn hand_over(&mut self, id: ConnectionId, to: usize, bytes: Vec<u8>) {
+        let Some(Socket { mut stream, listener, .. }) = self.sockets.remove(id) else {
+            return;
+        };
+        // First of all: no event of this socket may reach us any more.
+        let moved = self.poll.registry().deregister(&mut stream).and_then(|()| stream.peer_addr());
+        match moved {
+            Ok(peer) => self.outbox[to].push(Mail::Connection(Arrival { stream, peer, listener, bytes })),
+            // It is closed already; its brain here has forgotten it.
+            Err(_) => self.shared.doorkeeper.leave(listener),
+        }
+    }
+
+    /// The brain wants to read on, or to stop.
+    pub(super) fn look_again(&mut self, id: ConnectionId) {
+        if let Some(socket) = self.sockets.get_mut(id)
+            && !socket.queued
+            && self.brain.wants_reading(id)
+        {
+            socket.queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    pub(super) fn write_all(&mut self, cx: &Cx<'_>, now: Instant) {
+        if self.unwritten.is_empty() {
+            return;
+        }
+        let budget = Instant::now() + TURN_BUDGET;
+        for _ in 0..self.unwritten.len() {
+            let Some(id) = self.unwritten.pop_front() else {
+                break;
+            };
+            self.write(cx, id, now);
+            if Instant::now() >= budget {
+                break;
+            }
+        }
+    }
+
+    /// One write of what is there.
+    fn write(&mut self, cx: &Cx<'_>, id: ConnectionId, now: Instant) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        let Some(out) = self.brain.out(id) else {
+            return;
+        };
+        if !out.is_empty() {
+            if socket.blocked {
+                return;
+            }
+            match socket.stream.write(out.pending()) {
+                Ok(count) => {
+                    socket.blocked = count < out.len();
+                    out.consume(count);
+                    let more = socket.blocked || !socket.closing;
+                    self.brain.flushed(cx, id);
+                    if more {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    socket.blocked = true;
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    self.unwritten.push_back(id);
+                    return;
+                }
+                Err(_) => {
+                    let lost = out.len();
+                    out.consume(lost);
+                    if socket.closing {
+                        self.gone(cx, id, Gone::Failed);
+                    } else {
+                        // A DISCONNECT may lie unread before the end: it decides about the will.
+                        socket.peer = Peer::Gone;
+                        if !std::mem::replace(&mut socket.queued, true) {
+                            self.ready.push_back(id);
+                        }
+                    }
+                    return;
+                }
+            }
+        }
+        if self.sockets.get_mut(id).is_some_and(|socket| socket.closing) {
+            self.say_goodbye(cx, id, now);
+        }
+    }
+
+    /// All is said: waits for the other end to close, without the brain.
+    fn say_goodbye(&mut self, cx: &Cx<'_>, id: ConnectionId, now: Instant) {
+        let Some(socket) = self.sockets.remove(id) else {
+            return;
+        };
+        self.shared.doorkeeper.leave(socket.listener);
+        self.brain.closed(cx, id, Gone::ByPeer);
+        self.lingering.start(self.poll.registry(), socket.stream, now, &mut self.read_buffer);
+    }
+
+    pub(super) fn close_overdue(&mut self, cx: &Cx<'_>, now: Instant) {
+        self.lingering.sweep(now);
+        while let Some(&(at, id)) = self.closing.front()
+            && (at <= now || self.sockets.get_mut(id).is_none())
+        {
+            self.closing.pop_front();
+            self.gone(cx, id, Gone::Failed);
+        }
+    }
+}
