@@ -14,12 +14,15 @@ use columba_proto::{AckKind, PacketId, QoS, TopicName, Version};
 use crate::load::SessionKind;
 use crate::load::frames;
 
+use super::chance::Chance;
 use super::judge::Fault;
 
 /// Publisher, number, and whether it is the publisher's last: what stands before it has arrived once this has.
 const PAYLOAD: usize = 8 + 8 + 1;
 /// A silent connection looks up this often whether the storm is over.
 const LOOK_UP: Duration = Duration::from_millis(50);
+/// A subscriber that comes and goes receives fewer messages than this each time.
+const STAYS_FOR_MAX: u64 = 400;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(2);
 /// How long a client that makes no progress waits before it gives up.
 const PROGRESS_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -32,6 +35,8 @@ pub(super) struct Shared {
     pub(super) publishers: usize,
     /// Packets that clients have received so far.
     pub(super) packets: AtomicU64,
+    /// How often the broker has been killed so far.
+    pub(super) kills: AtomicU64,
     /// No more kills: publishers send their last message.
     pub(super) calm: AtomicBool,
     /// Clients that have got to their end, or given up.
@@ -108,17 +113,25 @@ pub(super) fn publish(shared: &Shared, number: usize, window: u16) -> Published 
     published
 }
 
-/// Receives until the last message of every publisher has come.
-pub(super) fn subscribe(shared: &Shared, number: usize, subscribed: &AtomicU64) -> Received {
+/// Receives until the last message of every publisher has come. The first subscriber stays; the others leave again and again
+/// without a word, and return after the next kill: what they are to receive is nowhere but in the broker's hands.
+pub(super) fn subscribe(shared: &Shared, number: usize, subscribed: &AtomicU64, mut chance: Chance) -> Received {
     let mut link = Link::new(shared, format!("storm-sub-{number}"), version_of(number));
     let mut receiver: Receiver<Message> = Receiver::new();
     let mut deliveries = Vec::new();
     let mut ended = BTreeSet::new();
     let mut asked = false;
+    let mut leave_at = 0;
     let request = frames::subscribe(link.version, &["storm/+".to_owned()], shared.qos);
     while ended.len() < shared.publishers && !link.has_given_up() {
         if !link.is_open() {
             link.connect(if asked { &[] } else { &request });
+        }
+        let is_calm = shared.calm.load(Ordering::Relaxed);
+        if number > 0 && asked && !is_calm && deliveries.len() >= leave_at {
+            link.stay_away();
+            leave_at = deliveries.len() + usize::try_from(chance.below(STAYS_FOR_MAX)).unwrap_or(0);
+            continue;
         }
         let mut deliver = |message: Message| {
             deliveries.push((message.publisher, message.sequence));
@@ -275,6 +288,16 @@ impl<'s> Link<'s> {
 
     fn close(&mut self) {
         self.stream = None;
+    }
+
+    /// Gone until the next kill, or until it is calm.
+    fn stay_away(&mut self) {
+        self.close();
+        let kills = self.shared.kills.load(Ordering::Relaxed);
+        while self.shared.kills.load(Ordering::Relaxed) == kills && !self.shared.calm.load(Ordering::Relaxed) {
+            thread::sleep(RECONNECT_PAUSE);
+        }
+        self.moved_at = Instant::now();
     }
 
     fn broken(&mut self, why: &str) {

@@ -50,6 +50,7 @@ pub fn storm(broker: &mut Broker, plan: Storm, chance: &mut Chance) -> Verdict {
         qos: plan.qos,
         publishers: plan.publishers,
         packets: AtomicU64::new(0),
+        kills: AtomicU64::new(0),
         calm: AtomicBool::new(false),
         done: AtomicU64::new(0),
     };
@@ -57,8 +58,12 @@ pub fn storm(broker: &mut Broker, plan: Storm, chance: &mut Chance) -> Verdict {
     let (published, received) = thread::scope(|scope| {
         let shared = &shared;
         let subscribed = &subscribed;
-        let subscribers: Vec<_> =
-            (0..plan.subscribers).map(|number| scope.spawn(move || subscribe(shared, number, subscribed))).collect();
+        let subscribers: Vec<_> = (0..plan.subscribers)
+            .map(|number| {
+                let chance = Chance::new(chance.draw());
+                scope.spawn(move || subscribe(shared, number, subscribed, chance))
+            })
+            .collect();
         wait_until(|| subscribed.load(Ordering::Relaxed) == plan.subscribers as u64 || shared.done.load(Ordering::Relaxed) > 0);
         let publishers: Vec<_> =
             (0..plan.publishers).map(|number| scope.spawn(move || publish(shared, number, plan.window))).collect();
@@ -68,6 +73,7 @@ pub fn storm(broker: &mut Broker, plan: Storm, chance: &mut Chance) -> Verdict {
             let moment = shared.packets.load(Ordering::Relaxed) + more;
             wait_until(|| shared.packets.load(Ordering::Relaxed) >= moment || shared.done.load(Ordering::Relaxed) > 0);
             broker.kill();
+            shared.kills.fetch_add(1, Ordering::Relaxed);
             broker.restart();
         }
         shared.calm.store(true, Ordering::Relaxed);

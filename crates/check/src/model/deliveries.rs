@@ -49,8 +49,11 @@ pub(crate) struct Copies {
 impl Copies {
     pub(crate) fn count(history: &History) -> Self {
         let messages = history.messages.len();
-        let mut all =
-            Self { messages, got: vec![Got { lowest: u8::MAX, lowest_live: u8::MAX, ..Got::default() }; messages * history.clients.len()], crashes: 0 };
+        let mut all = Self {
+            messages,
+            got: vec![Got { lowest: u8::MAX, lowest_live: u8::MAX, ..Got::default() }; messages * history.clients.len()],
+            crashes: 0,
+        };
         for (step, &(_, fact)) in history.facts.iter().enumerate() {
             if let Fact::HandedOver { client, message, qos, retain, dup } = fact {
                 let got = &mut all.got[usize::from(client.0) * messages + message.0 as usize];

@@ -117,7 +117,9 @@ impl Timeline {
 
     fn outlived_expiry(&self, at: Micros) -> bool {
         // Without a lasting session every connection begins anew, also one that takes the place of another.
-        self.expiry == 0 || self.expiry != u32::MAX && self.told.is_some_and(|told| at > told + u64::from(self.expiry) * 1_000_000 + EXPIRY_SLACK)
+        self.expiry == 0
+            || self.expiry != u32::MAX
+                && self.told.is_some_and(|told| at > told + u64::from(self.expiry) * 1_000_000 + EXPIRY_SLACK)
     }
 
     /// The connection ended here at the earliest.
