@@ -10,6 +10,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use columba_proto::{QoS, Version};
 
+use crate::bench::BenchArgs;
 use crate::property::PropertyFlag;
 use crate::{serve, values};
 
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Sub(Box<SubArgs>),
     /// Show the nine QoS combinations and the four failures of QoS 2, on a broker of its own
     Demo(DemoArgs),
+    /// Measure a broker, and columba beside mosquitto
+    Bench(BenchArgs),
     /// Print the version
     Version,
 }
@@ -330,7 +333,7 @@ pub(crate) enum OutputKind {
 }
 
 /// Reads a version as mosquitto, MQTTX or the wire name it.
-fn version(text: &str) -> Result<Version, String> {
+pub(crate) fn version(text: &str) -> Result<Version, String> {
     match text.to_ascii_lowercase().as_str() {
         "5" | "5.0" | "mqttv5" | "mqttv50" => Ok(Version::V5),
         "3.1.1" | "4" | "311" | "mqttv311" => Ok(Version::V311),
@@ -339,7 +342,7 @@ fn version(text: &str) -> Result<Version, String> {
     }
 }
 
-fn qos() -> impl Fn(&str) -> Result<QoS, String> + Clone + Send + Sync + 'static {
+pub(crate) fn qos() -> impl Fn(&str) -> Result<QoS, String> + Clone + Send + Sync + 'static {
     |text: &str| {
         let bits: u8 = text.parse().map_err(|_| "a QoS is 0, 1 or 2".to_owned())?;
         QoS::try_from(bits).map_err(|_| "a QoS is 0, 1 or 2".to_owned())

@@ -3,6 +3,7 @@
 mod args;
 
 mod argv;
+mod bench;
 mod broker;
 #[cfg(test)]
 mod command_lines;
@@ -72,7 +73,7 @@ fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
     let asks_for_help = match &cli.command {
         Some(Command::Pub(args)) => args.common.host.as_deref() == Some(""),
         Some(Command::Sub(args)) => args.common.host.as_deref() == Some(""),
-        Some(Command::Serve(_) | Command::Demo(_) | Command::Version) | None => false,
+        Some(Command::Serve(_) | Command::Demo(_) | Command::Bench(_) | Command::Version) | None => false,
     };
     if asks_for_help {
         let name = matches.subcommand_name().unwrap_or_default();
@@ -115,6 +116,7 @@ fn run(cli: Cli) -> ExitCode {
             finish(block_on(subscribe::run(*args)), quiet)
         }
         Some(Command::Demo(args)) => finish(demo::run(&args), false),
+        Some(Command::Bench(args)) => finish(bench::run(args).map(print_and_end), false),
     }
 }
 
@@ -139,6 +141,12 @@ fn finish(result: Result<Exit, Failure>, quiet: bool) -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// What a command has found, then how it ends.
+fn print_and_end((text, exit): (String, Exit)) -> Exit {
+    print(&text);
+    exit
 }
 
 /// To standard output; whoever has closed it does not want to read it.
