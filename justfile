@@ -23,6 +23,10 @@ wasm:
 outside:
     .ci/run outside
 
+# live one simulated life again, exactly; without a seed, a thousand new ones
+sim seed="":
+    cargo run --release -p columba-check --example sim -- {{ if seed == "" { "--count 1000 --from " + `date +%s` } else { seed + " --verbose" } }}
+
 # kill -9 storms against the real program; COLUMBA_SEED repeats one
 crash:
     cargo test -p columba-cli --test kill -- --nocapture
@@ -33,7 +37,7 @@ bench:
 
 # ten-second sanity of the load generator and the broker
 bench-smoke:
-    cargo run --release -p columba-cli -- bench compare --runs 1 --duration 1s
+    cargo run --release -p columba-cli -- bench compare --runs 1 --duration 1s --require 1
 
 # exactly what CI runs
 ci:
