@@ -1,8 +1,6 @@
 //! The broker's keys in the store's cold store: one names what the other keeps.
 
-use std::ops::ControlFlow;
-
-use columba_broker::durable::{ColdError, ColdRead, KeyChange};
+use columba_broker::durable::{ColdError, ColdRead, KeyChange, Visit};
 use columba_store::{Batch, Space};
 
 /// A cold store as the brain's recovery reads it.
@@ -14,13 +12,7 @@ impl ColdRead for ColdKeys<'_> {
         self.0.get(Space(space), key).map_err(refused)
     }
 
-    fn visit(
-        &self,
-        space: u8,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), ColdError> {
+    fn visit(&self, space: u8, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), ColdError> {
         self.0.visit(Space(space), from, to, visit).map_err(refused)
     }
 }

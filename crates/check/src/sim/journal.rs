@@ -1,9 +1,7 @@
 //! The journal, the cold store and the checkpoint in a simulated world: the real code on a simulated disk, with every wait made visible.
 
-use std::ops::ControlFlow;
-
 use columba_broker::{
-    durable::{self, ColdError, ColdRead, Fold, Record, State},
+    durable::{self, ColdError, ColdRead, Fold, Record, State, Visit},
     id::{ChangeSeq, MessageId, SessionNo},
     seam::Loaded,
 };
@@ -77,13 +75,7 @@ impl ColdRead for Reading<'_> {
         self.0.get(Space(space), key).map_err(|error| ColdError::Store(Box::new(error)))
     }
 
-    fn visit(
-        &self,
-        space: u8,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), ColdError> {
+    fn visit(&self, space: u8, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), ColdError> {
         self.0.visit(Space(space), from, to, visit).map_err(|error| ColdError::Store(Box::new(error)))
     }
 }
