@@ -264,7 +264,7 @@ impl Fold {
     ) -> Result<(), FoldError> {
         self.see(id.0);
         for target in targets {
-            self.window.hold(id, || message.value());
+            self.hold(id, || message.value(), cold)?;
             self.deliver(id, Reference { target: target.clone(), source: Source::Window }, cold)?;
         }
         if sets_retained {
@@ -351,7 +351,7 @@ impl Fold {
         };
         entry.target = target.clone();
         if let Some(value) = inline {
-            self.window.hold(message, || value);
+            self.hold(message, || value, cold)?;
             entry.source = Source::Window;
         }
         self.deliver(message, entry, cold)
@@ -378,6 +378,18 @@ impl Fold {
         }
         let inline = queued.message.map(<[u8]>::to_vec);
         Ok(Some((Reference { target: queued.target, source }, inline)))
+    }
+
+    /// Holds a message in the window, counted once more. One that the store has too (a message that a group passed on) goes on being counted there.
+    fn hold(&mut self, message: MessageId, value: impl FnOnce() -> Vec<u8>, cold: &dyn ColdRead) -> Result<(), FoldError> {
+        if self.maybe_cold(message.0)
+            && let Entry::Vacant(unknown) = self.window.counts.entry(message)
+            && let Some(count) = get_number(cold, space::COUNTS, &message_key(message))?
+        {
+            unknown.insert(count);
+        }
+        self.window.hold(message, value);
+        Ok(())
     }
 
     /// Loads the count of a message.

@@ -2,6 +2,8 @@
 
 use alloc::{collections::BTreeMap, string::ToString, vec::Vec};
 
+use columba_proto::QoS;
+
 use super::{
     model::{Commit, Live, MemoryCold},
     *,
@@ -168,4 +170,107 @@ fn checkpoint(fold: &mut Fold, cold: &mut MemoryCold, frames: &[Vec<u8>]) {
         fold.end_of_commit();
     }
     cold.write(fold.take_changes());
+}
+
+/// A fold with its store, fed record by record.
+struct Follower {
+    fold: Fold,
+    cold: MemoryCold,
+}
+
+impl Follower {
+    fn new() -> Self {
+        let cold = MemoryCold::default();
+        Self { fold: Fold::new(&cold).unwrap(), cold }
+    }
+
+    fn commit(&mut self, records: &[Record<'_>]) {
+        for record in records {
+            self.fold.record(record, &self.cold).unwrap();
+        }
+        self.fold.end_of_commit();
+    }
+
+    fn checkpoint(&mut self) {
+        let changes = self.fold.take_changes();
+        self.cold.write(changes);
+    }
+}
+
+fn created(no: u64) -> Record<'static> {
+    Record::Created { session: SessionNo(no), client_id: "c" }
+}
+
+fn published(id: u64, payload: &[u8], to: impl IntoIterator<Item = u64>) -> Record<'_> {
+    let target = |no| TargetRecord {
+        session: SessionNo(no),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        subscription_ids: Vec::new(),
+        shared: true,
+    };
+    let message = MessageRecord { topic: "t", qos: QoS::AtLeastOnce, retain: false, expires: None, properties: &[], payload };
+    Record::Published {
+        id: MessageId(id),
+        message,
+        targets: to.into_iter().map(target).collect(),
+        sets_retained: false,
+        will_of: None,
+    }
+}
+
+fn dropped(no: u64, message: u64) -> Record<'static> {
+    Record::Dropped { session: SessionNo(no), message: MessageId(message) }
+}
+
+#[test]
+fn a_payload_for_many_is_stored_once_and_goes_with_its_last_reader() {
+    let mut follower = Follower::new();
+    let payload = [7; 3000];
+    follower.commit(&[created(1), created(2), created(3), published(10, &payload, 1..=3)]);
+    follower.checkpoint();
+    assert_eq!((follower.cold.keys(space::QUEUE), follower.cold.keys(space::MESSAGES)), (3, 1));
+
+    follower.commit(&[dropped(1, 10), dropped(2, 10)]);
+    follower.checkpoint();
+    assert_eq!(load_window(&follower.cold, SessionNo(3), MessageId(0), 9).unwrap().entries[0].message.payload(), payload);
+
+    follower.commit(&[dropped(3, 10)]);
+    follower.checkpoint();
+    assert_eq!(follower.cold.keys(space::MESSAGES) + follower.cold.keys(space::COUNTS) + follower.cold.keys(space::QUEUE), 0);
+}
+
+#[test]
+fn a_message_that_groups_pass_on_under_its_old_identity_is_counted_with_the_others() {
+    let mut follower = Follower::new();
+    let payload = [7; 3000];
+    let sessions: Vec<_> = (1..=6).map(created).collect();
+    follower.commit(&sessions);
+    follower.commit(&[published(10, &payload, 1..=2)]);
+    follower.checkpoint();
+
+    follower.commit(&[published(10, &payload, [3]), published(10, &payload, [4]), dropped(1, 10)]);
+    follower.checkpoint();
+    follower.commit(&[published(10, &payload, [5]), published(10, &payload, [6]), dropped(2, 10), dropped(3, 10)]);
+    follower.checkpoint();
+    for no in 4..=6 {
+        assert_eq!(load_window(&follower.cold, SessionNo(no), MessageId(0), 9).unwrap().entries.len(), 1, "{no}");
+    }
+
+    follower.commit(&[dropped(4, 10), dropped(5, 10), dropped(6, 10)]);
+    follower.checkpoint();
+    assert_eq!(follower.cold.keys(space::MESSAGES) + follower.cold.keys(space::COUNTS) + follower.cold.keys(space::QUEUE), 0);
+}
+
+#[test]
+fn what_comes_and_goes_between_two_checkpoints_is_never_written() {
+    let mut follower = Follower::new();
+    follower.commit(&[created(1)]);
+    follower.checkpoint();
+
+    for id in 10..1000 {
+        follower.commit(&[published(id, b"x", [1]), dropped(1, id)]);
+    }
+
+    assert_eq!(follower.fold.take_changes().len(), 1, "the highest identity and nothing else");
 }

@@ -187,7 +187,7 @@ impl Window {
 
     /// All changes, and an empty window.
     pub(super) fn take(&mut self) -> Vec<KeyChange> {
-        let Self { keys, queue, messages, counts, retained, bytes: _ } = core::mem::take(self);
+        let Self { keys, queue, messages, mut counts, retained, bytes: _ } = core::mem::take(self);
         let mut changes = Vec::with_capacity(keys.len() + queue.len() + messages.len() + counts.len() + retained.len());
         let mut change = |space, key, value| changes.push(KeyChange { space, key, value });
         for ((space, key), slot) in keys {
@@ -203,12 +203,18 @@ impl Window {
             change(space::QUEUE, queue_key(session, message), value);
         }
         for (message, held) in messages {
-            if !held.is_inline() {
-                let mut count = Vec::new();
-                put_u64(&mut count, held.references as u64);
-                change(space::COUNTS, message_key(message), Some(count));
-                change(space::MESSAGES, message_key(message), Some(held.value));
+            if held.is_inline() {
+                continue;
             }
+            if let Some(count) = counts.get_mut(&message) {
+                // The store has it already, for other queues.
+                *count += held.references as u64;
+                continue;
+            }
+            let mut count = Vec::new();
+            put_u64(&mut count, held.references as u64);
+            change(space::COUNTS, message_key(message), Some(count));
+            change(space::MESSAGES, message_key(message), Some(held.value));
         }
         for (message, count) in counts {
             let mut value = Vec::new();

@@ -244,7 +244,11 @@ impl Shard {
         let route = self.cache.route(cx, &message.topic);
         let source = Source { publisher: Some(no), lane: no.lane() };
         let released = recorded.then_some((no, ack.id));
-        let behind = self.connections.get_mut(id).and_then(|connection| connection.open()).map_or(ChangeSeq(0), |open| open.ring.waits_for());
+        let behind = self
+            .connections
+            .get_mut(id)
+            .and_then(|connection| connection.open())
+            .map_or(ChangeSeq(0), |open| open.ring.waits_for());
         let mut publication = Publication::of(&message);
         let promise = Promise { released, will_of: None, behind };
         match self.release_exactly_once(cx, source, &route, &mut publication, promise) {
