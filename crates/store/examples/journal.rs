@@ -86,7 +86,8 @@ fn shard_loop(appender: &Appender, wait: &mpsc::Receiver<()>, in_flight: usize) 
     while begun.elapsed() < TIME || !held.is_empty() {
         appender.mute();
         while held.len() < in_flight.max(1) && begun.elapsed() < TIME {
-            held.push_back((appender.append(&record), Instant::now()));
+            let since = Instant::now();
+            held.push_back((appender.append(&record), since));
         }
         let mut durable = appender.unmute();
         if held.front().is_some_and(|&(commit, _)| commit > durable) {
