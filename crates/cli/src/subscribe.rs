@@ -1,9 +1,12 @@
 //! `columba sub`.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use columba_client::{AckMode, Client, Event, Inbox, Message, Overflow, QoS, ReasonCode, RetainHandling, Version};
+use columba_client::{
+    AckMode, Client, Delivery, Event, Inbox, Message, Overflow, PublishError, QoS, ReasonCode, RetainHandling, Version,
+};
 use columba_proto::{SubscriptionFilter, TopicFilter};
 use jiff::Zoned;
 use tokio::sync::broadcast;
@@ -21,6 +24,8 @@ use crate::property::{Property, PropertyOf};
 const MESSAGES_AT_ONCE: usize = 256;
 /// When a person who sees nothing is told what to expect.
 const SILENCE: Duration = Duration::from_secs(5);
+/// How long the end waits for the last acknowledgements.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Subscribes, and prints what arrives until something ends it.
 pub(crate) async fn run(args: SubArgs) -> Result<Exit, Failure> {
@@ -42,8 +47,18 @@ pub(crate) async fn run(args: SubArgs) -> Result<Exit, Failure> {
         Interrupt = interrupted() => return Ok(Exit::Done),
     };
     let events = client.events();
-    let mut subscriber =
-        Subscriber { args: &args, client, inbox, events, output, filtered_out, left: args.count, worst: Exit::Done };
+    let mut subscriber = Subscriber {
+        args: &args,
+        client,
+        inbox,
+        events,
+        output,
+        filtered_out,
+        cleared: BTreeSet::new(),
+        clearing: Vec::new(),
+        left: args.count,
+        worst: Exit::Done,
+    };
     let result = tokio::select! {
         result = subscriber.work(&filters) => result,
         () = &mut limit => Ok(Exit::TimeLimit),
@@ -110,6 +125,9 @@ struct Subscriber<'a> {
     events: broadcast::Receiver<Event>,
     output: Output,
     filtered_out: Vec<TopicFilter>,
+    /// Topics whose retained message we have removed, until our own empty message comes back.
+    cleared: BTreeSet<String>,
+    clearing: Vec<(String, Delivery)>,
     /// Messages until the end, where there is one.
     left: Option<u64>,
     worst: Exit,
@@ -246,6 +264,8 @@ impl Subscriber<'_> {
         }
         if self.args.remove_retained && message.retain() {
             self.clear(message).await;
+        } else if message.payload().is_empty() && self.cleared.remove(message.topic()) {
+            return Flow::GoOn;
         }
         if self.args.no_retained && message.retain() {
             return Flow::GoOn;
@@ -260,16 +280,33 @@ impl Subscriber<'_> {
         if self.left == Some(0) { Flow::Stop } else { Flow::GoOn }
     }
 
-    /// An empty retained message removes the one that is kept (§3.3.1.3).
+    /// An empty retained message removes the one that is kept (§3.3.1.3). The acknowledgement is looked at in the end:
+    /// it may be behind messages that we have not read yet.
     async fn clear(&mut self, message: &Message) {
-        let cleared = self.client.publish(message.topic(), "").qos(QoS::AtLeastOnce).retain(true).await;
-        if let Err(error) = cleared {
-            let failure = explain::publishing(&error, message.topic(), self.client.version(), self.id());
-            if !self.args.common.quiet {
-                eprintln!("{failure}");
-            }
-            if self.worst == Exit::Done {
-                self.worst = failure.exit;
+        self.cleared.insert(message.topic().to_owned());
+        let clearing = self.client.publish(message.topic(), "").qos(QoS::AtLeastOnce).retain(true).enqueue().await;
+        match clearing {
+            Ok(delivery) => self.clearing.push((message.topic().to_owned(), delivery)),
+            Err(error) => self.not_cleared(message.topic(), &error),
+        }
+    }
+
+    fn not_cleared(&mut self, topic: &str, error: &PublishError) {
+        let failure = explain::publishing(error, topic, self.client.version(), self.id());
+        if !self.args.common.quiet {
+            eprintln!("{failure}");
+        }
+        if self.worst == Exit::Done {
+            self.worst = failure.exit;
+        }
+    }
+
+    /// Looks at what the broker has said to the removals, for a moment.
+    async fn finish_clearing(&mut self) {
+        let until = Instant::now() + GOODBYE;
+        for (topic, delivery) in std::mem::take(&mut self.clearing) {
+            if let Ok(Err(error)) = tokio::time::timeout_at(until, delivery).await {
+                self.not_cleared(&topic, &error);
             }
         }
     }
@@ -315,8 +352,11 @@ impl Subscriber<'_> {
     }
 
     /// Says goodbye; what has been printed is acknowledged before.
-    async fn end(self, result: Result<Exit, Failure>) -> Result<Exit, Failure> {
+    async fn end(mut self, result: Result<Exit, Failure>) -> Result<Exit, Failure> {
         let exit = result?;
+        // Nothing more is printed: reading goes on, whatever waits.
+        self.inbox.close();
+        self.finish_clearing().await;
         let goodbye = connect::goodbye(&self.args.common.properties);
         match self.client.disconnect(goodbye).await {
             Err(lost) if exit == Exit::Done => Err(explain::lost(&lost, self.id())),

@@ -295,6 +295,9 @@ impl Builder {
 
     /// Keeps the session, and what arrives for it, for `expiry_seconds` after its connection; `u32::MAX` for ever.
     /// Before MQTT 5 there is only for ever.
+    ///
+    /// Our own half of the session lives in memory, as long as the client: a process that ends between PUBREC and its
+    /// taking of a QoS 2 message has lost that message, for it is the server's no longer.
     #[must_use]
     pub fn persistent(mut self, expiry_seconds: u32) -> Self {
         self.options.clean_start = false;
@@ -349,9 +352,14 @@ impl Builder {
         let (catch_all, unclaimed) = if let Some(sender) = self.catch_all.take() {
             (sender, None)
         } else {
-            let (inbox, sender) = Inbox::new(AckMode::OnTake, Arc::clone(&self.waiting));
-            // A session that ends with its connection brings nothing that was not subscribed to here.
-            (sender, self.options.is_persistent().then_some(inbox))
+            let (mut inbox, sender) = Inbox::new(AckMode::OnTake, Arc::clone(&self.waiting));
+            if self.options.is_persistent() {
+                (sender, Some(inbox))
+            } else {
+                // A session that ends with its connection brings nothing that was not subscribed to here.
+                inbox.renounce();
+                (sender, None)
+            }
         };
         let (commands, receiver) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(EVENTS_MAX);

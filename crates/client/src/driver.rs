@@ -475,8 +475,10 @@ impl Outlet for Nowhere {
 }
 
 fn give(inbox: &InboxSender, message: Message) {
-    if let Err(message) = inbox.send(message) {
-        // The application has dropped the inbox: it does not want the message, and the server need not wait.
+    if let Err(message) = inbox.send(message)
+        && inbox.is_renounced()
+    {
+        // The application does not want it, and the server need not wait.
         message.ack().ok();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use columba_proto::QoS;
@@ -30,6 +30,7 @@ pub struct Inbox {
     messages: mpsc::UnboundedReceiver<Message>,
     waiting: Arc<Waiting>,
     mode: AckMode,
+    is_renounced: Arc<AtomicBool>,
 }
 
 /// The messages of QoS 0 in all inboxes of a client, which no window bounds.
@@ -44,12 +45,15 @@ pub(crate) struct Waiting {
 pub(crate) struct InboxSender {
     messages: mpsc::UnboundedSender<Message>,
     waiting: Arc<Waiting>,
+    is_renounced: Arc<AtomicBool>,
 }
 
 impl Inbox {
     pub(crate) fn new(mode: AckMode, waiting: Arc<Waiting>) -> (Self, InboxSender) {
         let (sender, messages) = mpsc::unbounded_channel();
-        (Self { messages, waiting: Arc::clone(&waiting), mode }, InboxSender { messages: sender, waiting })
+        let is_renounced = Arc::new(AtomicBool::new(false));
+        let ours = Self { messages, waiting: Arc::clone(&waiting), mode, is_renounced: Arc::clone(&is_renounced) };
+        (ours, InboxSender { messages: sender, waiting, is_renounced })
     }
 
     /// The next message, as soon as there is one; `None` when the client is closed.
@@ -64,10 +68,34 @@ impl Inbox {
         Some(self.taken(message))
     }
 
-    fn taken(&self, mut message: Message) -> Message {
+    /// Takes nothing more. What has not been taken stays unacknowledged: the server delivers it again when the session is
+    /// resumed, and counts it against our receive maximum until then.
+    pub fn close(&mut self) {
+        self.messages.close();
+        while let Ok(message) = self.messages.try_recv() {
+            self.uncount(&message);
+        }
+    }
+
+    /// Takes nothing more, and lets the server forget what has not been taken and what may still come.
+    pub(crate) fn renounce(&mut self) {
+        self.is_renounced.store(true, Ordering::Release);
+        self.messages.close();
+        while let Ok(message) = self.messages.try_recv() {
+            self.uncount(&message);
+            // Nobody is left to hear of it once the client is closed.
+            message.ack().ok();
+        }
+    }
+
+    fn uncount(&self, message: &Message) {
         if message.qos == QoS::AtMostOnce {
             self.waiting.took_one();
         }
+    }
+
+    fn taken(&self, mut message: Message) -> Message {
+        self.uncount(&message);
         if self.mode == AckMode::OnTake {
             // Nobody is left to hear of it once the client is closed.
             message.ack.take().map(crate::message::AckHandle::ack);
@@ -85,16 +113,19 @@ impl Stream for Inbox {
     }
 }
 
-/// An application that no longer listens has no use for what it has not taken: acknowledged where that is automatic, left
-/// unacknowledged where it is not.
+/// As [`Inbox::close`].
 impl Drop for Inbox {
     fn drop(&mut self) {
-        self.messages.close();
-        while self.try_next().is_some() {}
+        self.close();
     }
 }
 
 impl InboxSender {
+    /// Whether what nobody takes is to be acknowledged.
+    pub(crate) fn is_renounced(&self) -> bool {
+        self.is_renounced.load(Ordering::Acquire)
+    }
+
     /// Gives the message back if nobody listens any more.
     #[expect(clippy::result_large_err, reason = "the message comes back as it went in")]
     pub(crate) fn send(&self, message: Message) -> Result<(), Message> {

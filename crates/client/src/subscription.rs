@@ -29,7 +29,8 @@ pub struct Subscribe<'a> {
     user_properties: Vec<(String, String)>,
 }
 
-/// The messages of one subscription, as a [`Stream`]. Dropping it unsubscribes, unless [`Subscription::keep`] was called.
+/// The messages of one subscription, as a [`Stream`]. Dropping it unsubscribes and renounces what has not been taken,
+/// unless [`Subscription::keep`] was called.
 #[derive(Debug)]
 pub struct Subscription {
     inbox: Inbox,
@@ -171,7 +172,8 @@ impl Subscription {
         &self.granted
     }
 
-    /// Leaves the subscription with the server when this is dropped: for sessions that outlive their connection.
+    /// Leaves the subscription with the server when this is dropped: for sessions that outlive their connection. What has
+    /// not been taken then stays unacknowledged, and is delivered again when the session is resumed.
     pub fn keep(&mut self) {
         self.commands = None;
     }
@@ -190,6 +192,7 @@ impl Drop for Subscription {
         let Some(commands) = self.commands.take().and_then(|commands| commands.upgrade()) else {
             return;
         };
+        self.inbox.renounce();
         let request = UnsubscribeRequest { filters: std::mem::take(&mut self.filters), user_properties: Vec::new() };
         // Where the client is closed there is nothing left to unsubscribe from.
         commands.send(Command::Unsubscribe(request, None)).ok();

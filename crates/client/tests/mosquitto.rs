@@ -206,6 +206,46 @@ async fn what_is_not_acknowledged_comes_again() {
 }
 
 #[tokio::test]
+async fn what_a_closed_inbox_has_not_taken_comes_again() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let mut builder = persistent(&broker, Version::V5, "leaver");
+    let inbox = builder.inbox(AckMode::OnTake);
+    let client = builder.connect().await.unwrap();
+    client.subscribe("jobs").qos(QoS::AtLeastOnce).into_shared_inbox().await.unwrap();
+    client.publish("jobs", "before").qos(QoS::AtLeastOnce).await.unwrap();
+    drop(inbox);
+    client.publish("jobs", "after").qos(QoS::AtLeastOnce).await.unwrap();
+    client.close().await.unwrap();
+
+    let again = persistent(&broker, Version::V5, "leaver").connect().await.unwrap();
+    let mut inbox = again.unclaimed().unwrap();
+
+    for expected in [b"before" as &[u8], b"after"] {
+        let message = timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
+        assert_eq!(&message.payload()[..], expected);
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_subscription_does_not_hold_up_the_others() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let client = Client::builder("127.0.0.1", broker.port).connect().await.unwrap();
+    let unwanted = client.subscribe("unwanted").qos(QoS::AtLeastOnce).await.unwrap();
+    let mut wanted = client.subscribe("wanted").qos(QoS::AtLeastOnce).await.unwrap();
+    client.publish("unwanted", "x").qos(QoS::AtLeastOnce).await.unwrap();
+    drop(unwanted);
+
+    // More than mosquitto has in flight at once: they all come only if the unwanted one is acknowledged.
+    for number in 0..50_u8 {
+        client.publish("wanted", vec![number]).qos(QoS::AtLeastOnce).await.unwrap();
+    }
+
+    for number in 0..50_u8 {
+        assert_eq!(timeout(PATIENCE, wanted.next()).await.unwrap().unwrap().payload()[..], [number]);
+    }
+}
+
+#[tokio::test]
 async fn a_silent_connection_is_kept_alive_with_pings() {
     let Some(broker) = Mosquitto::start("") else {
         return;
@@ -227,7 +267,7 @@ async fn a_silent_connection_is_kept_alive_with_pings() {
 #[tokio::test]
 async fn many_messages_through_a_small_window_arrive_in_order() {
     const MESSAGES: u32 = 2_000;
-    let Some(broker) = Mosquitto::start("max_queued_messages 0") else {
+    let Some(broker) = Mosquitto::start("allow_anonymous true\nmax_queued_messages 0") else {
         return;
     };
     let subscriber = Client::builder("127.0.0.1", broker.port).connect().await.unwrap();
