@@ -1,7 +1,6 @@
 //! The program `columba`: the broker and its clients behind one command line.
 
 mod args;
-
 mod argv;
 mod bench;
 mod broker;
