@@ -335,12 +335,12 @@ impl History {
         format!("{:>6} {:>9}.{:03} ms  {}", step, at / 1000, at % 1000, Told(self, fact))
     }
 
-    /// The last facts up to a step that concern these, and the crashes between them.
-    pub fn story(&self, message: Option<MessageNo>, client: Option<ClientNo>, until: Option<Step>, last: usize) -> String {
+    /// The last facts up to a step that concern these messages or (without one) this client, and the crashes between them.
+    pub fn story(&self, messages: &[MessageNo], client: Option<ClientNo>, until: Option<Step>, last: usize) -> String {
         let mut lines: Vec<String> = Vec::new();
         let end = until.map_or(self.facts.len(), |step| step + 1);
         for step in (0..end).rev() {
-            if concerns(self.facts[step].1, message, client) {
+            if self.concerns(self.facts[step].1, messages, client) {
                 lines.push(self.line(step));
                 if lines.len() == last {
                     break;
@@ -350,31 +350,33 @@ impl History {
         lines.reverse();
         lines.join("\n")
     }
-}
 
-fn concerns(fact: Fact, message: Option<MessageNo>, client: Option<ClientNo>) -> bool {
-    let same_client = |who: ClientNo| client == Some(who);
-    match fact {
-        Fact::ConnectSent { client, will, .. } => same_client(client) || (will.is_some() && will == message),
-        Fact::Connected { client, .. }
-        | Fact::DisconnectSent { client, .. }
-        | Fact::LinkLost { client, .. }
-        | Fact::BrokerLost { client, .. }
-        | Fact::DisconnectRead { client, .. }
-        | Fact::SubscribeSent { client, .. }
-        | Fact::Subscribed { client, .. }
-        | Fact::UnsubscribeSent { client, .. }
-        | Fact::Unsubscribed { client, .. }
-        | Fact::Broke { client, .. } => same_client(client),
-        Fact::PublishSent { message: other }
-        | Fact::Received { message: other }
-        | Fact::Acknowledged { message: other }
-        | Fact::Abandoned { message: other } => message == Some(other),
-        Fact::Arrived { client: who, message: other, .. } | Fact::HandedOver { client: who, message: other, .. } => {
-            message.map_or(same_client(who), |message| message == other)
+    fn concerns(&self, fact: Fact, messages: &[MessageNo], client: Option<ClientNo>) -> bool {
+        let same = |who: ClientNo| client == Some(who);
+        let about = |filter: FilterNo| messages.is_empty() || messages.iter().any(|&message| self.vocabulary.matches(filter, self.message(message).topic));
+        match fact {
+            Fact::ConnectSent { client, will, .. } => same(client) || will.is_some_and(|will| messages.contains(&will)),
+            Fact::Connected { client, .. }
+            | Fact::DisconnectSent { client, .. }
+            | Fact::LinkLost { client, .. }
+            | Fact::BrokerLost { client, .. }
+            | Fact::DisconnectRead { client, .. }
+            | Fact::Broke { client, .. } => {
+                same(client) || messages.iter().any(|&message| self.message(message).will.is_some() && self.message(message).publisher == client)
+            }
+            Fact::SubscribeSent { client, subscription } | Fact::Subscribed { client, subscription, .. } => {
+                same(client) && about(self.subscription(subscription).filter)
+            }
+            Fact::UnsubscribeSent { client, filter } | Fact::Unsubscribed { client, filter } => same(client) && about(filter),
+            Fact::PublishSent { message } | Fact::Received { message } | Fact::Acknowledged { message } | Fact::Abandoned { message } => {
+                messages.contains(&message)
+            }
+            Fact::Arrived { client: who, message, .. } | Fact::HandedOver { client: who, message, .. } => {
+                (client.is_none() || same(who)) && (messages.is_empty() || messages.contains(&message))
+            }
+            Fact::Written { .. } | Fact::Synced { .. } | Fact::Checkpoint { .. } => false,
+            Fact::Crashed | Fact::Recovered | Fact::Draining | Fact::Differs { .. } => true,
         }
-        Fact::Written { .. } | Fact::Synced { .. } | Fact::Checkpoint { .. } => false,
-        Fact::Crashed | Fact::Recovered | Fact::Draining | Fact::Differs { .. } => true,
     }
 }
 

@@ -36,9 +36,9 @@ pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[P
     firsts.sort_unstable_by_key(|&(stream, sequence, step, _)| (stream, sequence, step));
     firsts.dedup_by_key(|&mut (stream, sequence, ..)| (stream, sequence));
     for pair in firsts.windows(2) {
-        let [(stream, _, earlier_first, earlier), (other, _, later_first, _)] = pair else { continue };
+        let [(stream, _, earlier_first, earlier), (other, _, later_first, later)] = pair else { continue };
         if stream == other && later_first < earlier_first && !excused(history, timelines, publications, *stream, *earlier) {
-            wrong.push(Violation::of_message(Wrong::OutOfOrder, *earlier, super::ClientNo(stream.client)));
+            wrong.push(Violation { other: Some(*later), ..Violation::of_message(Wrong::OutOfOrder, *earlier, super::ClientNo(stream.client)) });
         }
     }
 }
@@ -49,6 +49,7 @@ fn excused(history: &History, timelines: &[Timeline], publications: &[Publicatio
     let had_subscribed = timelines[usize::from(stream.client)].segments.iter().any(|segment| {
         history.vocabulary.matches(segment.filter, stream.topic)
             && segment.qos_low >= stream.delivered
+            && !(segment.no_local && stream.publisher == stream.client)
             && publication.from.is_some_and(|from| segment.sure_from.is_some_and(|sure| sure <= from) && segment.sure_to > from)
     });
     stream.published == 1 && publication.sends > 1 && !had_subscribed

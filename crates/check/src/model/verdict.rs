@@ -52,6 +52,8 @@ pub struct Violation {
     pub wrong: Wrong,
     /// About which message.
     pub message: Option<MessageNo>,
+    /// And which other.
+    pub other: Option<MessageNo>,
     /// Towards which client.
     pub client: Option<ClientNo>,
     /// Where, if it is one moment.
@@ -60,16 +62,17 @@ pub struct Violation {
 
 impl Violation {
     pub(crate) fn of_client(wrong: Wrong, client: ClientNo) -> Self {
-        Self { wrong, message: None, client: Some(client), step: None }
+        Self { wrong, message: None, other: None, client: Some(client), step: None }
     }
 
     pub(crate) fn of_message(wrong: Wrong, message: MessageNo, client: ClientNo) -> Self {
-        Self { wrong, message: Some(message), client: Some(client), step: None }
+        Self { wrong, message: Some(message), other: None, client: Some(client), step: None }
     }
 
     /// The violation with the facts that concern it.
     pub fn told(&self, history: &History) -> String {
-        format!("{}\n{}", Headline(self, history), history.story(self.message, self.client, self.step, 40))
+        let about: Vec<MessageNo> = self.message.into_iter().chain(self.other).collect();
+        format!("{}\n{}", Headline(self, history), history.story(&about, self.client, self.step, 40))
     }
 }
 
@@ -96,7 +99,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
         if let Fact::Broke { client, breach } = fact {
             wrong.push(Violation { step: Some(step), ..Violation::of_client(Wrong::Broke(breach), client) });
         } else if let Fact::Differs { what } = fact {
-            wrong.push(Violation { wrong: Wrong::Differs(what), message: None, client: None, step: Some(step) });
+            wrong.push(Violation { wrong: Wrong::Differs(what), message: None, other: None, client: None, step: Some(step) });
         }
     }
     let timelines = sessions::timelines(history, &mut wrong);
