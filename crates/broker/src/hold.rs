@@ -67,6 +67,25 @@ impl Ring {
         self.frames.len()
     }
 
+    /// Puts bytes directly behind the first frame, where that is encoded: they leave together. CONNACK is such a frame, and what only has to wait for it must
+    /// not fall behind what comes after it.
+    pub(crate) fn join_first(&mut self, bytes: &[u8]) -> bool {
+        let Some(Held { value: Frame::Bytes(first), .. }) = self.frames.front_mut() else { return false };
+        let mut both = Vec::with_capacity(first.len() + bytes.len());
+        both.extend_from_slice(first);
+        both.extend_from_slice(bytes);
+        *first = both.into_boxed_slice();
+        true
+    }
+
+    /// Bytes of the first frame, where it is encoded.
+    pub(crate) fn first_len(&self) -> usize {
+        match self.frames.front().map(Held::peek) {
+            Some(Frame::Bytes(bytes)) => bytes.len(),
+            Some(Frame::Ack { .. } | Frame::Publish { .. }) | None => 0,
+        }
+    }
+
     /// How far what still waits here has to be on disk.
     pub(crate) fn waits_for(&self) -> ChangeSeq {
         self.frames.iter().map(|held| held.until).max().unwrap_or_default()

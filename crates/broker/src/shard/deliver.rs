@@ -55,7 +55,7 @@ impl Shard {
         let (version, limit) = (open.protocol.version(), u64::from(open.max_packet_size));
         let reason = if head.frame_len(version) > limit {
             Some(DropReason::TooLarge)
-        } else if pending > self.config.deliver_ahead_max || open.ring.len() > self.config.held_frames_max {
+        } else if pending + open.ring.first_len() > self.config.deliver_ahead_max || open.ring.len() > self.config.held_frames_max {
             Some(DropReason::SlowConsumer)
         } else {
             None
@@ -222,7 +222,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else { return false };
         let pending = connection.out.len();
         let Some(open) = connection.open() else { return false };
-        pending <= self.config.deliver_ahead_max && open.ring.len() <= self.config.held_frames_max
+        pending + open.ring.first_len() <= self.config.deliver_ahead_max && open.ring.len() <= self.config.held_frames_max
     }
 
     fn deliver_retained(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, recorded: bool, grant: Grant, message: Arc<Message>) {

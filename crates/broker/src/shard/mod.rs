@@ -428,6 +428,9 @@ impl Shard {
             Self::append(connection, &mut self.pool, &mut self.dirty, id).extend_from_slice(bytes);
             return;
         }
+        if until <= synced && open.ring.join_first(bytes) {
+            return;
+        }
         let _ = open.ring.push(Held::new(until, 0, Frame::Bytes(bytes.into())));
         if until > synced {
             self.waiting.push(until, id);

@@ -43,7 +43,7 @@ pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[P
     }
 }
 
-/// A message published again after a lost connection comes behind later ones, where the subscription began between the two.
+/// Where a later message may come first. A message published again after a lost connection comes behind later ones, where the subscription began between the two.
 fn excused(history: &History, timelines: &[Timeline], publications: &[Publication], stream: Stream, earlier: MessageNo) -> bool {
     let publication = &publications[earlier.0 as usize];
     let had_subscribed = timelines[usize::from(stream.client)].segments.iter().any(|segment| {
@@ -52,5 +52,7 @@ fn excused(history: &History, timelines: &[Timeline], publications: &[Publicatio
             && !(segment.no_local && stream.publisher == stream.client)
             && publication.from.is_some_and(|from| segment.sure_from.is_some_and(|sure| sure <= from) && segment.sure_to > from)
     });
-    stream.published == 1 && publication.sends > 1 && !had_subscribed
+    let again = stream.published == 1 && publication.sends > 1 && !had_subscribed;
+    // Who gives its session up has no claim to the order of what it left behind.
+    again || (stream.published > 0 && publication.by.is_none())
 }

@@ -135,7 +135,8 @@ fn follow_wills(wills: &mut Vec<Willed>, step: Step, at: Micros, fact: Fact) {
                 will.disconnect = Some(step);
             }
         }),
-        Fact::DisconnectRead { link, .. } => on_link(wills, link, |will| will.read = true),
+        // The client's next CONNECT may have come before it, and taken the session over.
+        Fact::DisconnectRead { link, .. } => on_link(wills, link, |will| will.read = will.next.is_none()),
         Fact::LinkLost { link, .. } => on_link(wills, link, |will| {
             will.lost.get_or_insert((step, at));
         }),
