@@ -83,6 +83,11 @@ impl Queue {
         }
     }
 
+    /// Whether a message stands in memory here.
+    pub(crate) fn holds(&self, id: MessageId) -> bool {
+        self.hot.binary_search_by_key(&id, |queued| queued.id).is_ok()
+    }
+
     pub(crate) fn front(&mut self) -> Front {
         match (&mut self.cold, self.hot.front()) {
             (None, Some(_)) => Front::Ready,

@@ -23,7 +23,7 @@ use crate::{
     retained::Page,
     route::{Grant, Receiver, SessionRef},
     seam::{Cx, Delivery, Output, SubscriptionIds},
-    session::queue::Front,
+    session::{Session, queue::Front},
     timers::Timer,
 };
 
@@ -87,6 +87,14 @@ impl Shard {
 
     /// A message of a shared group whose member went away.
     pub(super) fn deliver_moved(&mut self, cx: &Cx<'_>, delivery: Delivery, to: &SessionRef) {
+        // It may have come here by a subscription of its own: one publication stands in a session at most once.
+        let holds = |session: &Session| {
+            session.queue.holds(delivery.id)
+                || session.sender.iter().any(|(_, sending)| sending.message().is_some_and(|sent| sent.id == delivery.id))
+        };
+        if self.sessions.get(to.slot as usize).is_some_and(|session| session.no == to.no && holds(session)) {
+            return;
+        }
         self.deliver(cx, to.slot, to.no, delivery);
     }
 }

@@ -1,6 +1,6 @@
 //! How connections and sessions end: DISCONNECT, loss, wills, expiry (§3.14, §4.1, §3.1.2.5).
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use columba_proto::{ReasonCode, packet::Disconnect};
 
@@ -11,6 +11,7 @@ use crate::{
     event::{DropReason, Event},
     id::{ChangeSeq, ConnectionId, SessionNo},
     seam::Cx,
+    session::Subscription,
     timers::Timer,
 };
 
@@ -148,8 +149,8 @@ impl Shard {
     /// The session is over: its will is published, its subscriptions and messages are gone. The answer is the change to wait for.
     pub(super) fn delete_session(&mut self, cx: &Cx<'_>, slot: u32) -> ChangeSeq {
         self.publish_session_will(cx, slot);
-        self.unsubscribe_all(cx, slot);
-        self.pass_on_shared(cx, slot);
+        let subscriptions = self.unsubscribe_all(cx, slot);
+        self.pass_on_shared(cx, slot, &subscriptions);
         let session = self.sessions.remove(slot as usize);
         self.by_client.remove(&session.client_id);
         self.by_number.remove(&session.no);
@@ -159,13 +160,15 @@ impl Shard {
         if session.recorded { self.record(&Record::Deleted { session: session.no }) } else { ChangeSeq(0) }
     }
 
-    fn unsubscribe_all(&mut self, cx: &Cx<'_>, slot: u32) {
+    /// Leaves the index; the answer is what was left.
+    fn unsubscribe_all(&mut self, cx: &Cx<'_>, slot: u32) -> Vec<Subscription> {
         let session = &mut self.sessions[slot as usize];
         let no = session.no;
         let subscriptions = core::mem::take(&mut session.subscriptions);
         for subscription in &subscriptions {
             Self::leave_index(cx, &subscription.filter, no);
         }
+        subscriptions
     }
 
     /// A reader whose queue has been full too long goes: its session ends, no promise breaks.

@@ -174,7 +174,7 @@ impl Shard {
 
     /// What a member that ends leaves unfinished goes to another one: QoS 1 unacknowledged, QoS 2 not sent yet. A QoS 2 message once sent ends with its
     /// session [MQTT-4.8.2-5].
-    pub(super) fn pass_on_shared(&mut self, cx: &Cx<'_>, slot: u32) {
+    pub(super) fn pass_on_shared(&mut self, cx: &Cx<'_>, slot: u32, subscriptions: &[Subscription]) {
         let session = &mut self.sessions[slot as usize];
         let (no, recorded) = (session.no, session.recorded);
         let mut left: Vec<Delivery> = session
@@ -187,14 +187,15 @@ impl Shard {
             .collect();
         left.extend(session.queue.iter().filter(|delivery| delivery.shared).cloned());
         for delivery in left {
-            self.pass_on(cx, no, recorded, delivery);
+            self.pass_on(cx, no, recorded, subscriptions, delivery);
         }
     }
 
-    fn pass_on(&mut self, cx: &Cx<'_>, from: SessionNo, recorded: bool, delivery: Delivery) {
-        // The member that goes has left the index already, so the route knows only the others.
+    fn pass_on(&mut self, cx: &Cx<'_>, from: SessionNo, recorded: bool, subscriptions: &[Subscription], delivery: Delivery) {
+        // The member that goes has left the index already, so the route knows only the others. Only a group that it was in has a claim.
         let route = self.cache.route(cx, &delivery.message.topic);
-        let chosen = route.groups.iter().find_map(|group| group.choose(None));
+        let was_in = |filter: &str| subscriptions.iter().any(|subscription| *subscription.filter == *filter);
+        let chosen = route.groups.iter().filter(|group| was_in(&group.filter)).find_map(|group| group.choose(None));
         let Some(member) = chosen else { return };
         let qos = delivery.message.qos.min(member.grant.qos);
         let to: SessionRef = member.session.clone();
@@ -226,7 +227,7 @@ impl Shard {
         }
         let shard = cx.commons.placement().shard(to.no.lane());
         if shard == self.id {
-            self.deliver(cx, to.slot, to.no, delivery);
+            self.deliver_moved(cx, delivery, &to);
         } else {
             self.outputs.push_back(Output::ToShard { to: shard, parcel: Parcel::Moved { delivery, to } });
         }
