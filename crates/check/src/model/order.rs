@@ -1,7 +1,8 @@
 //! The order of one publisher's messages on one topic at one QoS (§4.6) [MQTT-4.6.0-6].
 
 use super::{
-    history::{Fact, History, MessageNo, Step},
+    deliveries::Copies,
+    history::{ClientNo, Fact, History, MessageNo, Step},
     publications::Publication,
     sessions::Timeline,
     topics::TopicNo,
@@ -19,7 +20,7 @@ struct Stream {
 }
 
 /// Judges all streams of plain subscriptions. Copies with RETAIN belong to no stream: retained messages come whenever a subscription begins.
-pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[Publication], wrong: &mut Vec<Violation>) {
+pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[Publication], copies: &Copies, wrong: &mut Vec<Violation>) {
     let mut firsts: Vec<(Stream, u32, Step, MessageNo)> = Vec::new();
     for (step, &(_, fact)) in history.facts.iter().enumerate() {
         let Fact::HandedOver { client, message, qos, retain: false, .. } = fact else { continue };
@@ -37,8 +38,10 @@ pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[P
     firsts.dedup_by_key(|&mut (stream, sequence, ..)| (stream, sequence));
     for pair in firsts.windows(2) {
         let [(stream, _, earlier_first, earlier), (other, _, later_first, later)] = pair else { continue };
-        if stream == other && later_first < earlier_first && !excused(history, timelines, publications, *stream, *earlier) {
-            wrong.push(Violation { other: Some(*later), ..Violation::of_message(Wrong::OutOfOrder, *earlier, super::ClientNo(stream.client)) });
+        // With RETAIN it can have come before, where a subscription keeps the flag.
+        let had_it = copies.of(ClientNo(stream.client), *earlier).first < *later_first;
+        if stream == other && later_first < earlier_first && !had_it && !excused(history, timelines, publications, *stream, *earlier) {
+            wrong.push(Violation { other: Some(*later), ..Violation::of_message(Wrong::OutOfOrder, *earlier, ClientNo(stream.client)) });
         }
     }
 }

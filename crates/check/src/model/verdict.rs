@@ -108,6 +108,6 @@ pub fn judge(history: &History) -> Vec<Violation> {
     deliveries::judge(history, &timelines, &publications, &copies, &mut wrong);
     shared::judge(history, &timelines, &publications, &copies, &mut wrong);
     retained::judge(history, &timelines, &publications, &copies, &mut wrong);
-    order::judge(history, &timelines, &publications, &mut wrong);
+    order::judge(history, &timelines, &publications, &copies, &mut wrong);
     wrong
 }

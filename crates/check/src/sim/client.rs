@@ -106,7 +106,8 @@ pub(crate) struct Scene<'a> {
 
 impl Scene<'_> {
     fn add(&mut self, fact: Fact) {
-        self.history.add(self.now, fact);
+        let step = self.history.add(self.now, fact);
+        if std::env::var_os("DUMP").is_some() { eprintln!("{}", self.history.line(step)); }
     }
 }
 

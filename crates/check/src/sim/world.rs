@@ -139,7 +139,8 @@ impl World {
     }
 
     fn fact(&mut self, fact: Fact) {
-        self.history.add(self.now, fact);
+        let step = self.history.add(self.now, fact);
+        if std::env::var_os("DUMP").is_some() { eprintln!("{}", self.history.line(step)); }
     }
 
     fn run_until_quiet(&mut self) {
@@ -631,7 +632,7 @@ impl World {
                 let link = self.clients[usize::from(no.0)].link();
                 self.with_client(no, |client, scene| client.disconnect(scene, keeps_will));
                 if let Some(link) = link.and_then(|link| self.links.get_mut(&link)) {
-                    link.said_goodbye = true;
+                    link.said_goodbye = !link.broken;
                 }
                 self.let_go(no, After::End);
             }
