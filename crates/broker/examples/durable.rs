@@ -3,6 +3,9 @@
 //! One million messages of 256 bytes to 10,000 sessions by default: encoding their records, replaying them in memory, folding them for the cold store (kept, and
 //! acknowledged before the checkpoint), recovery from the keys, reading windows.
 
+#![expect(clippy::disallowed_types, reason = "a measurement has a clock")]
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+
 use std::{
     collections::BTreeMap,
     io::Write,

@@ -3,6 +3,9 @@
 //! One million subscriptions by default: 85 % without a wildcard, 5 % each of `a/#`, `a/+` and `a/+/b/+`. Prints the time of a match (cold: random topics; hot:
 //! 1,000 topics), of a hit in the topic cache with as many topics, and the bytes that a subscription takes.
 
+#![expect(clippy::disallowed_types, reason = "a measurement has a clock")]
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::RefCell,
@@ -98,10 +101,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         retained: RefCell::default(),
     };
     let sessions: Vec<SessionRef> =
-        (0..count).map(|n| SessionRef { no: SessionNo((n + 1) << 12), slot: n as u32, presence: Arc::default() }).collect();
+        (0..count).map(|n| SessionRef { no: SessionNo((n + 1) << 12), slot: 0, presence: Arc::default() }).collect();
 
     let (held, started) = (HELD.load(Relaxed), Instant::now());
-    for n in 0..count {
+    for (n, session) in (0..).zip(&sessions) {
         let filter: SubscriptionFilter = filter(n).parse()?;
         let grant = Grant {
             qos: QoS::AtLeastOnce,
@@ -110,7 +113,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             retain_handling: RetainHandling::Send,
             id: None,
         };
-        world.index.borrow_mut().insert(&filter, sessions[n as usize].clone(), grant, &world.versions);
+        world.index.borrow_mut().insert(&filter, session.clone(), grant, &world.versions);
     }
     report(&mut out, "subscribe", started.elapsed(), count)?;
     writeln!(out, "{:<34}{:>8} B", "memory per subscription", (HELD.load(Relaxed) - held) as u64 / count)?;
@@ -135,9 +138,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let started = Instant::now();
-    for n in 0..count {
+    for (n, session) in (0..).zip(&sessions) {
         let filter: SubscriptionFilter = filter(n).parse()?;
-        world.index.borrow_mut().remove(&filter, sessions[n as usize].no, &world.versions);
+        world.index.borrow_mut().remove(&filter, session.no, &world.versions);
     }
     report(&mut out, "unsubscribe", started.elapsed(), count)?;
     writeln!(out, "{:<34}{:>8} B", "memory left", HELD.load(Relaxed).saturating_sub(held))?;
