@@ -26,6 +26,7 @@ pub struct Receiver<'r> {
 
 /// All receivers of one publication. They can be gone through more than once; the turn of a shared subscription is taken once.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives on the stack while one publication is handled; boxing would allocate")]
 pub enum Audience<'r> {
     /// Only ordinary subscriptions: read from the route as often as needed.
     Plain {
