@@ -47,29 +47,41 @@ pub fn recover(cold: &dyn ColdRead) -> Result<State, RecoverError> {
     Ok(state)
 }
 
-/// Reads up to `count` entries of a queue behind `after`, in order. What was settled since the last checkpoint is still among them.
+/// Bytes of messages after which a window ends, so that a window of big messages does not take much memory.
+const WINDOW_BYTES_MAX: usize = 1 << 20;
+
+/// Reads up to `count` entries of a queue behind `after`, in order; fewer where they are big, but at least one. What was settled since the last checkpoint is
+/// still among them.
 pub fn load_window(cold: &dyn ColdRead, session: SessionNo, after: MessageId, count: usize) -> Result<Loaded, RecoverError> {
     let mut read: Vec<(MessageId, TargetRecord, Option<Arc<Message>>)> = Vec::new();
     let mut last = true;
     if let Some(from) = after.0.checked_add(1) {
-        let mut result = Ok(());
+        let (mut result, mut bytes) = (Ok(()), 0);
         cold.visit(space::QUEUE, &queue_key(session, MessageId(from)), behind_session(session).as_deref(), &mut |key, value| {
-            last = read.len() < count;
+            last = read.len() < count && bytes < WINDOW_BYTES_MAX;
             if !last {
                 return ControlFlow::Break(());
             }
+            bytes += value.len();
             result = parse_entry(key, value).map(|entry| read.push(entry));
             if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         result?;
     }
-    let mut entries = Vec::with_capacity(read.len());
+    let (mut entries, mut bytes) = (Vec::with_capacity(read.len()), 0);
     for (id, target, message) in read {
+        if bytes >= WINDOW_BYTES_MAX {
+            last = false;
+            break;
+        }
         let message = match message {
             Some(message) => Some(message),
             None => counted_message(cold, session, id)?,
         };
-        entries.extend(message.map(|message| delivery(id, message, &target)));
+        if let Some(message) = message {
+            bytes += message.size();
+            entries.push(delivery(id, message, &target));
+        }
     }
     Ok(Loaded { session, entries, last })
 }
@@ -108,10 +120,18 @@ impl State {
     /// Brings all queues into memory: for tools and comparisons.
     pub fn load_queues(&mut self, cold: &dyn ColdRead) -> Result<(), RecoverError> {
         for session in self.sessions.values_mut() {
-            if let Some(part) = session.cold.take() {
-                let loaded = load_window(cold, session.no, MessageId(0), usize::MAX)?;
-                let here = loaded.entries.into_iter().filter(|entry| entry.id <= part.up_to && !part.acked.contains(&entry.id));
+            let Some(part) = session.cold.take() else {
+                continue;
+            };
+            let mut after = MessageId(0);
+            loop {
+                let Loaded { entries, last, .. } = load_window(cold, session.no, after, usize::MAX)?;
+                after = entries.last().map_or(part.up_to, |entry| entry.id);
+                let here = entries.into_iter().filter(|entry| entry.id <= part.up_to && !part.acked.contains(&entry.id));
                 session.queue.extend(here.map(|entry| (entry.id, entry)));
+                if last {
+                    break;
+                }
             }
         }
         Ok(())

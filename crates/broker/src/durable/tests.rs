@@ -263,6 +263,33 @@ fn a_message_that_groups_pass_on_under_its_old_identity_is_counted_with_the_othe
 }
 
 #[test]
+fn a_window_of_big_messages_is_shorter() {
+    let mut follower = Follower::new();
+    let payload = alloc::vec![7; 400_000];
+    follower.commit(&[created(1), created(2)]);
+    for id in 10..20 {
+        // Every second one stands in two queues.
+        follower.commit(&[published(id, &payload, 1..=1 + id % 2)]);
+    }
+    follower.checkpoint();
+
+    let (mut read, mut windows, mut after) = (0, 0, MessageId(0));
+    loop {
+        let loaded = load_window(&follower.cold, SessionNo(1), after, 64).unwrap();
+        (read, windows) = (read + loaded.entries.len(), windows + 1);
+        if loaded.last {
+            break;
+        }
+        after = loaded.entries.last().unwrap().id;
+    }
+
+    assert_eq!((read, windows), (10, 4));
+    let mut state = recover(&follower.cold).unwrap();
+    state.load_queues(&follower.cold).unwrap();
+    assert_eq!(state.sessions[&SessionNo(1)].queue.len(), 10);
+}
+
+#[test]
 fn what_comes_and_goes_between_two_checkpoints_is_never_written() {
     let mut follower = Follower::new();
     follower.commit(&[created(1)]);
