@@ -29,6 +29,7 @@ impl Placement {
     }
 
     /// The lane of a client.
+    #[expect(clippy::missing_panics_doc, reason = "a remainder by a u16 is less than one")]
     pub fn lane(&self, client_id: &str) -> Lane {
         let mut hasher = SipHasher13::new_with_key(&self.key);
         hasher.write(client_id.as_bytes());

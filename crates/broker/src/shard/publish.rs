@@ -340,6 +340,7 @@ impl Shard {
 }
 
 /// What a QoS 2 publication has to do with beside its targets.
+#[derive(Clone, Copy)]
 struct Promise {
     /// The identifier that its record makes free.
     released: Option<(SessionNo, PacketId)>,
