@@ -55,7 +55,8 @@ pub struct Shard {
     id: ShardId,
     config: Arc<Config>,
     connections: Connections,
-    sessions: Slab<Session>,
+    /// Boxed, so that growing moves pointers and leaves no holes of the size of all sessions.
+    sessions: Slab<Box<Session>>,
     by_client: HashMap<Arc<str>, u32, Keyed>,
     by_number: HashMap<SessionNo, u32, foldhash::fast::FixedState>,
     cache: TopicCache,

@@ -80,7 +80,7 @@ impl Shard {
     /// A new session into the tables.
     pub(super) fn admit(&mut self, session: Session) -> u32 {
         let (no, client_id) = (session.no, Arc::clone(&session.client_id));
-        let slot = u32::try_from(self.sessions.insert(session)).expect("fewer sessions than a u32 counts");
+        let slot = u32::try_from(self.sessions.insert(Box::new(session))).expect("fewer sessions than a u32 counts");
         self.by_client.insert(client_id, slot);
         self.by_number.insert(no, slot);
         slot
