@@ -10,7 +10,7 @@ use std::{
 use columba_broker::{
     Config, SessionSnapshot, Shard,
     commons::LocalCommons,
-    durable::State,
+    durable::{InFlight, State},
     id::{ChangeSeq, ConnectionId, MessageId, SessionNo, ShardId},
     seam::{Commons as _, Cx, Gone, Loaded, Origin, Output, Parcel},
 };
@@ -103,8 +103,11 @@ impl Host {
     }
 
     /// Gives the shards what recovery found, as a starting server does.
-    pub(crate) fn restore(&mut self, state: State) {
+    pub(crate) fn restore(&mut self, mut state: State) {
         self.shared.clock().seen(state.highest);
+        if self.fault == Some(PlantedFault::QueueEntrySkipped) {
+            skip_an_entry(&mut state);
+        }
         for (id, message) in state.retained.into_values() {
             self.shared.write_retained(&mut |store| {
                 store.set(id, Arc::clone(&message));
@@ -309,7 +312,7 @@ impl Host {
             None => out.pending()[..count].to_vec(),
         };
         out.consume(count);
-        door.room -= count;
+        door.room = door.room.saturating_sub(bytes.len());
         door.blocked = !out.is_empty();
         let (shard, is_done) = (door.shard, door.lingers && out.is_empty());
         if !bytes.is_empty() {
@@ -340,5 +343,18 @@ impl Host {
     /// When a shard wants to look at its timers.
     pub(crate) fn next_wake(&self, shard: usize) -> Option<Time> {
         self.brains[shard].shard.next_wake()
+    }
+}
+
+/// The planted fault: one message that waits to be sent is gone.
+fn skip_an_entry(state: &mut State) {
+    for session in state.sessions.values_mut() {
+        let in_flight: Vec<_> = session.in_flight.iter().map(|(_, exchange)| exchange).collect();
+        let waits = |id: &MessageId| !in_flight.iter().any(|exchange| matches!(exchange, InFlight::Publish { message, .. } if message == id));
+        let first = session.queue.keys().copied().find(waits);
+        if let Some(first) = first {
+            session.queue.remove(&first);
+            return;
+        }
     }
 }

@@ -105,13 +105,6 @@ impl Journal {
 
     /// A shard's records of one turn; the answer is whether the commit thread has to be woken.
     pub(crate) fn append(&mut self, shard: usize, seq: ChangeSeq, bytes: &[u8]) {
-        if std::env::var_os("DUMP").is_some() {
-            let mut rest = bytes;
-            while let Ok(record) = Record::decode(&mut rest) {
-                eprintln!("  append {shard} {seq:?}: {record:?}");
-                if rest.is_empty() { break; }
-            }
-        }
         self.open[shard].bytes.extend_from_slice(bytes);
         self.open[shard].last = Some(seq);
     }
@@ -232,7 +225,6 @@ fn replay(log: &Log<SimDisk>, from: Position, cold: &MemCold) -> Result<State, S
             let mut rest = part;
             while !rest.is_empty() {
                 let record = Record::decode(&mut rest).map_err(|error| refused(&error))?;
-                if std::env::var_os("DUMP").is_some() { eprintln!("  replay {:?}: {record:?}", frame.commit); }
                 state.apply(&record).map_err(|error| refused(&error))?;
             }
         }

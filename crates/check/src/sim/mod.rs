@@ -33,6 +33,8 @@ pub struct Outcome {
     pub seed: u64,
     /// All that happened.
     pub history: History,
+    /// How often clients did something.
+    pub operations: usize,
     /// All promises that were broken.
     pub violations: Vec<Violation>,
 }
@@ -57,7 +59,7 @@ pub fn run(seed: u64, fault: Option<PlantedFault>) -> Outcome {
     world.run();
     let history = std::mem::take(&mut world.history);
     let violations = judge(&history);
-    Outcome { seed, history, violations }
+    Outcome { seed, operations: world.operations(), history, violations }
 }
 
 /// The seeds of a series: `count` of them, drawn from `base`.
