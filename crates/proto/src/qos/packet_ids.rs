@@ -47,11 +47,7 @@ impl PacketIds {
                 return None;
             }
         }
-        let mut id = self.next;
-        while !used.has(id) && self.known_free < u16::MAX {
-            self.known_free += 1;
-            id = id.next();
-        }
+        self.known_free = used.free_from(self.next);
         Some(())
     }
 }
@@ -70,6 +66,23 @@ impl Bitmap {
 
     fn has(&self, id: PacketId) -> bool {
         self.0[usize::from(id.get() / 64)] & (1 << (id.get() % 64)) != 0
+    }
+
+    /// How many identifiers from this one on are free, around at 65,535; a word at a time, for nearly all are.
+    fn free_from(&self, first: PacketId) -> u16 {
+        let mut free: u16 = 0;
+        let mut at = first.get();
+        while free < u16::MAX {
+            let left = 64 - at % 64;
+            let run = (self.0[usize::from(at / 64)] >> (at % 64)).trailing_zeros().min(u32::from(left));
+            free = free.saturating_add(u16::try_from(run).unwrap_or(left));
+            if run < u32::from(left) {
+                break;
+            }
+            // Zero is no identifier.
+            at = at.wrapping_add(left).max(1);
+        }
+        free
     }
 }
 
