@@ -151,6 +151,8 @@ impl Shard {
         self.publish_session_will(cx, slot);
         let subscriptions = self.unsubscribe_all(cx, slot);
         self.pass_on_shared(cx, slot, &subscriptions);
+        // What was delivered on the way here (its own will, for one) can have filled it: nobody may wait for room in a session that is gone.
+        self.sessions[slot as usize].set_full(None);
         let session = self.sessions.remove(slot as usize);
         self.by_client.remove(&session.client_id);
         self.by_number.remove(&session.no);
