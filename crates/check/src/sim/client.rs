@@ -694,7 +694,7 @@ const MESSAGE_EXPIRY: u32 = 20;
 
 /// Reasons that a broker may have to end a connection, with clients that are correct.
 fn may_say(reason: ReasonCode) -> bool {
-    [ReasonCode::SESSION_TAKEN_OVER, ReasonCode::KEEP_ALIVE_TIMEOUT, ReasonCode::SERVER_SHUTTING_DOWN].contains(&reason)
+    [ReasonCode::SESSION_TAKEN_OVER, ReasonCode::KEEP_ALIVE_TIMEOUT, ReasonCode::SERVER_SHUTTING_DOWN, ReasonCode::QUOTA_EXCEEDED].contains(&reason)
 }
 
 fn label(message: MessageNo) -> String {

@@ -328,6 +328,14 @@ impl Host {
         count > 0
     }
 
+    /// How the broker's end of a connection is, for people.
+    pub(crate) fn condition(&mut self, link: LinkNo) -> String {
+        let reads = self.wants_reading(link);
+        let Some(door) = self.doors.get(&link) else { return "no door".into() };
+        let pending = door.connection.and_then(|connection| self.brains[door.shard].shard.out(connection)).map(|out| out.len());
+        format!("shard {}, reads {reads}, room {}, blocked {}, pending {pending:?}", door.shard, door.room, door.blocked)
+    }
+
     /// Tells a shard what is on disk.
     pub(crate) fn synced(&mut self, shard: usize, up_to: ChangeSeq) {
         if self.fault != Some(PlantedFault::AckBeforeSync) {

@@ -83,6 +83,12 @@ impl World {
         config.receive_maximum = rng.pick(&[2, 20, 1024]);
         config.inflight = rng.pick(&[1, 5, 100]);
         config.deliver_ahead_max = rng.pick(&[200, 2_000, 256 * 1024]);
+        config.retry_interval_ms = rng.pick(&[0, 20, 2_000, 30_000]);
+        config.ephemeral_queue_max = rng.pick(&[2, 20, 1_000]);
+        config.slow_consumer_timeout_ms = rng.pick(&[500, 30_000]);
+        config.unread_answers_max = rng.pick(&[100, 1024 * 1024]);
+        config.held_frames_max = rng.pick(&[4, 8_192]);
+        config.cached_topics_max = rng.pick(&[1, 2, 65_536]);
         let key = u128::from(rng.next_u64()).to_le_bytes();
         let shards = usize::from(odds.shards);
         let mut world = Self {
@@ -164,6 +170,30 @@ impl World {
             self.grant();
             if self.draining.is_some_and(|since| self.now > since + DRAIN_MOST) {
                 self.fact(Fact::Differs { what: Difference::NeverQuiet });
+                let config = &self.config;
+                self.history.notes.push(format!(
+                    "retry {}, queue {}, slow {}, unread {}, held {}, ahead {}, inflight {}, receive {}",
+                    config.retry_interval_ms,
+                    config.ephemeral_queue_max,
+                    config.slow_consumer_timeout_ms,
+                    config.unread_answers_max,
+                    config.held_frames_max,
+                    config.deliver_ahead_max,
+                    config.inflight,
+                    config.receive_maximum
+                ));
+                for (no, link) in &self.links {
+                    let door = self.host.as_mut().map(|host| host.condition(*no));
+                    self.history.notes.push(format!(
+                        "link {} of {}: in use {}, broken {}, up {}, down {}, {door:?}",
+                        no.0,
+                        link.client.0,
+                        link.in_use,
+                        link.broken,
+                        link.up.len(),
+                        link.down.len()
+                    ));
+                }
                 for client in &self.clients {
                     self.history.notes.push(format!("{}: {}", client.id(), client.condition()));
                 }
