@@ -8,7 +8,6 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    cell::RefCell,
     hint::black_box,
     io::Write,
     sync::{
@@ -19,10 +18,10 @@ use std::{
 };
 
 use columba_broker::{
-    id::{Clock, SessionNo},
+    commons::LocalCommons,
+    id::SessionNo,
     placement::Placement,
-    retained::RetainedStore,
-    route::{FilterIndex, Grant, SessionRef, TopicCache, Versions},
+    route::{Grant, SessionRef, TopicCache},
     seam::{Commons, Cx},
 };
 use columba_proto::{QoS, Time, packet::RetainHandling, topic::SubscriptionFilter};
@@ -51,55 +50,11 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-struct World {
-    clock: Clock,
-    placement: Placement,
-    versions: Versions,
-    index: RefCell<FilterIndex>,
-    retained: RefCell<RetainedStore>,
-}
-
-impl Commons for World {
-    fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    fn placement(&self) -> &Placement {
-        &self.placement
-    }
-
-    fn versions(&self) -> &Versions {
-        &self.versions
-    }
-
-    fn read_index(&self, read: &mut dyn FnMut(&FilterIndex)) {
-        read(&self.index.borrow());
-    }
-
-    fn write_index(&self, write: &mut dyn FnMut(&mut FilterIndex)) {
-        write(&mut self.index.borrow_mut());
-    }
-
-    fn read_retained(&self, read: &mut dyn FnMut(&RetainedStore)) {
-        read(&self.retained.borrow());
-    }
-
-    fn write_retained(&self, write: &mut dyn FnMut(&mut RetainedStore)) {
-        write(&mut self.retained.borrow_mut());
-    }
-}
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::stdout().lock();
     let count = std::env::args().nth(1).map_or(Ok(1_000_000), |text| text.parse::<u64>())?;
     let seed = 42;
-    let world = World {
-        clock: Clock::default(),
-        placement: Placement::new([0; 16], 64, 1),
-        versions: Versions::new(seed),
-        index: RefCell::new(FilterIndex::new(seed)),
-        retained: RefCell::default(),
-    };
+    let world = LocalCommons::new(Placement::new([0; 16], 64, 1), seed);
     let sessions: Vec<SessionRef> =
         (0..count).map(|n| SessionRef { no: SessionNo((n + 1) << 12), slot: 0, presence: Arc::default() }).collect();
 
@@ -113,7 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             retain_handling: RetainHandling::Send,
             id: None,
         };
-        world.index.borrow_mut().insert(&filter, session.clone(), grant, &world.versions);
+        world.index_mut().insert(&filter, session.clone(), grant, world.versions());
     }
     report(&mut out, "subscribe", started.elapsed(), count)?;
     writeln!(out, "{:<34}{:>8} B", "memory per subscription", (HELD.load(Relaxed) - held) as u64 / count)?;
@@ -121,7 +76,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cx = Cx { now: Time(0), commons: &world };
     for (name, topics) in [("of random topics", count.min(285_000)), ("of 1,000 topics", 1000)] {
         let topics: Vec<Arc<str>> = (0..topics).map(|n| topic(mix(n) % count).into()).collect();
-        let index = world.index.borrow();
+        let index = world.index();
         let mut found = 0;
         let took = fastest(&topics, |topic| found += index.route(Arc::clone(topic)).targets.len());
         found /= ROUNDS;
@@ -140,7 +95,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let started = Instant::now();
     for (n, session) in (0..).zip(&sessions) {
         let filter: SubscriptionFilter = filter(n).parse()?;
-        world.index.borrow_mut().remove(&filter, session.no, &world.versions);
+        world.index_mut().remove(&filter, session.no, world.versions());
     }
     report(&mut out, "unsubscribe", started.elapsed(), count)?;
     writeln!(out, "{:<34}{:>8} B", "memory left", HELD.load(Relaxed).saturating_sub(held))?;

@@ -1,6 +1,6 @@
 //! What the shards of one broker share, for a world with one thread: tests and simulation.
 
-use core::cell::RefCell;
+use core::cell::{Cell, Ref, RefCell, RefMut};
 
 use crate::{
     id::Clock,
@@ -18,6 +18,7 @@ pub struct LocalCommons {
     versions: Versions,
     index: RefCell<FilterIndex>,
     retained: RefCell<RetainedStore>,
+    index_reads: Cell<usize>,
 }
 
 impl LocalCommons {
@@ -29,7 +30,23 @@ impl LocalCommons {
             versions: Versions::new(seed),
             index: RefCell::new(FilterIndex::new(seed)),
             retained: RefCell::new(RetainedStore::default()),
+            index_reads: Cell::new(0),
         }
+    }
+
+    /// The filter index, to be read outside of a shard.
+    pub fn index(&self) -> Ref<'_, FilterIndex> {
+        self.index.borrow()
+    }
+
+    /// The filter index, to be changed outside of a shard.
+    pub fn index_mut(&self) -> RefMut<'_, FilterIndex> {
+        self.index.borrow_mut()
+    }
+
+    /// How often shards have read the index: not at all while their topic caches hit.
+    pub fn index_reads(&self) -> usize {
+        self.index_reads.get()
     }
 }
 
@@ -47,6 +64,7 @@ impl Commons for LocalCommons {
     }
 
     fn read_index(&self, read: &mut dyn FnMut(&FilterIndex)) {
+        self.index_reads.set(self.index_reads.get() + 1);
         read(&self.index.borrow());
     }
 

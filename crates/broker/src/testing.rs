@@ -1,14 +1,4 @@
-//! What the tests of this crate share: a seeded generator and the commons of one broker.
-
-use core::cell::{Cell, RefCell};
-
-use crate::{
-    id::Clock,
-    placement::Placement,
-    retained::RetainedStore,
-    route::{FilterIndex, Versions},
-    seam::Commons,
-};
+//! What the tests of this crate share: a seeded generator.
 
 /// A small seeded generator (splitmix64): same seed, same numbers.
 #[derive(Clone, Debug)]
@@ -48,61 +38,5 @@ impl Rng {
 
     pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
-    }
-}
-
-/// What the shards of one broker share, for one thread.
-#[derive(Debug)]
-pub(crate) struct World {
-    pub(crate) clock: Clock,
-    pub(crate) placement: Placement,
-    pub(crate) versions: Versions,
-    pub(crate) index: RefCell<FilterIndex>,
-    pub(crate) retained: RefCell<RetainedStore>,
-    /// How often the index was read.
-    pub(crate) index_reads: Cell<usize>,
-}
-
-impl World {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            clock: Clock::default(),
-            placement: Placement::new([0; 16], 64, 4),
-            versions: Versions::new(seed),
-            index: RefCell::new(FilterIndex::new(seed)),
-            retained: RefCell::default(),
-            index_reads: Cell::new(0),
-        }
-    }
-}
-
-impl Commons for World {
-    fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    fn placement(&self) -> &Placement {
-        &self.placement
-    }
-
-    fn versions(&self) -> &Versions {
-        &self.versions
-    }
-
-    fn read_index(&self, read: &mut dyn FnMut(&FilterIndex)) {
-        self.index_reads.set(self.index_reads.get() + 1);
-        read(&self.index.borrow());
-    }
-
-    fn write_index(&self, write: &mut dyn FnMut(&mut FilterIndex)) {
-        write(&mut self.index.borrow_mut());
-    }
-
-    fn read_retained(&self, read: &mut dyn FnMut(&RetainedStore)) {
-        read(&self.retained.borrow());
-    }
-
-    fn write_retained(&self, write: &mut dyn FnMut(&mut RetainedStore)) {
-        write(&mut self.retained.borrow_mut());
     }
 }

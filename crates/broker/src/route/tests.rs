@@ -16,10 +16,11 @@ use columba_proto::{
 };
 
 use super::*;
-use crate::{
-    seam::Cx,
-    testing::{Rng, World},
-};
+use crate::{commons::LocalCommons, placement::Placement, seam::Cx, testing::Rng};
+
+fn four_shards(seed: u64) -> LocalCommons {
+    LocalCommons::new(Placement::new([0; 16], 64, 4), seed)
+}
 
 fn session(no: u64) -> SessionRef {
     SessionRef { no: SessionNo(no), slot: u32::try_from(no).unwrap(), presence: Arc::default() }
@@ -113,11 +114,11 @@ impl Model {
 use crate::seam::SubscriptionIds;
 
 /// One random change of index and model.
-fn change(rng: &mut Rng, world: &World, model: &mut Model, context: &str) {
-    let mut index = world.index.borrow_mut();
+fn change(rng: &mut Rng, world: &LocalCommons, model: &mut Model, context: &str) {
+    let mut index = world.index_mut();
     if rng.chance(55) || model.0.is_empty() {
         let (filter, no, grant) = (random_filter(rng), rng.below(50) as u64 + 1, random_grant(rng));
-        let inserted = index.insert(&filter, session(no), grant, &world.versions);
+        let inserted = index.insert(&filter, session(no), grant, world.versions());
         let replaced = model.0.insert((filter, SessionNo(no)), grant).is_some();
         assert_eq!(inserted == Inserted::Replaced, replaced, "{context}");
     } else {
@@ -126,7 +127,7 @@ fn change(rng: &mut Rng, world: &World, model: &mut Model, context: &str) {
         } else {
             (random_filter(rng), SessionNo(rng.below(50) as u64 + 1))
         };
-        let removed = index.remove(&filter, no, &world.versions);
+        let removed = index.remove(&filter, no, world.versions());
         assert_eq!(removed, model.0.remove(&(filter, no)).is_some(), "{context}");
     }
     assert_eq!(index.len(), model.0.len(), "{context}");
@@ -135,17 +136,17 @@ fn change(rng: &mut Rng, world: &World, model: &mut Model, context: &str) {
 #[test]
 fn the_index_matches_what_a_search_of_all_subscriptions_matches() {
     for seed in 0..60 {
-        let (mut rng, world, mut model) = (Rng::new(seed), World::new(seed), Model::default());
+        let (mut rng, world, mut model) = (Rng::new(seed), four_shards(seed), Model::default());
         for step in 0..400 {
             let context = format!("seed {seed} step {step}");
             change(&mut rng, &world, &mut model, &context);
             let topic = random_topic(&mut rng);
-            let route = world.index.borrow().route(topic.as_str().into());
+            let route = world.index().route(topic.as_str().into());
             assert_eq!(show(&route), model.show(&topic), "{context}: {topic}");
         }
-        let mut index = world.index.borrow_mut();
+        let mut index = world.index_mut();
         for (filter, no) in model.0.into_keys() {
-            assert!(index.remove(&filter, no, &world.versions), "seed {seed}");
+            assert!(index.remove(&filter, no, world.versions()), "seed {seed}");
         }
         assert!(index.is_bare(), "seed {seed}: something is left of filters that are gone");
     }
@@ -154,7 +155,7 @@ fn the_index_matches_what_a_search_of_all_subscriptions_matches() {
 #[test]
 fn a_cached_route_is_never_stale() {
     for seed in 0..60 {
-        let (mut rng, world, mut model) = (Rng::new(seed), World::new(seed), Model::default());
+        let (mut rng, world, mut model) = (Rng::new(seed), four_shards(seed), Model::default());
         let mut cache = TopicCache::new(12, seed);
         let topics: BTreeSet<String> = (0..16).map(|_| random_topic(&mut rng)).collect();
         let topics: Vec<String> = topics.into_iter().collect();
@@ -173,15 +174,14 @@ fn a_cached_route_is_never_stale() {
 
 #[test]
 fn a_change_leaves_the_routes_of_other_first_levels_and_other_topics_valid() {
-    let world = World::new(7);
+    let world = four_shards(7);
     let cx = Cx { now: Time(0), commons: &world };
     let mut cache = TopicCache::new(1000, 7);
-    let subscribe =
-        |text: &str| world.index.borrow_mut().insert(&filter(text), session(1), grant(QoS::AtMostOnce), &world.versions);
+    let subscribe = |text: &str| world.index_mut().insert(&filter(text), session(1), grant(QoS::AtMostOnce), world.versions());
     let mut reads = |topic: &str| {
-        let before = world.index_reads.get();
+        let before = world.index_reads();
         cache.route(&cx, topic);
-        world.index_reads.get() - before
+        world.index_reads() - before
     };
 
     assert_eq!(reads("devices/1/state"), 1);
@@ -204,7 +204,7 @@ fn a_change_leaves_the_routes_of_other_first_levels_and_other_topics_valid() {
 
 #[test]
 fn a_cache_stays_within_its_bound_and_keeps_what_is_used() {
-    let world = World::new(1);
+    let world = four_shards(1);
     let cx = Cx { now: Time(0), commons: &world };
     let mut cache = TopicCache::new(100, 1);
 
@@ -214,18 +214,18 @@ fn a_cache_stays_within_its_bound_and_keeps_what_is_used() {
     }
 
     assert!(cache.len() <= 100);
-    let before = world.index_reads.get();
+    let before = world.index_reads();
     cache.route(&cx, "hot");
-    assert_eq!(world.index_reads.get(), before);
+    assert_eq!(world.index_reads(), before);
 }
 
 #[test]
 fn a_route_that_alone_exceeds_the_cache_is_not_kept() {
-    let world = World::new(1);
+    let world = four_shards(1);
     let cx = Cx { now: Time(0), commons: &world };
     let mut cache = TopicCache::new(100, 1);
     for no in 1..=2000 {
-        world.index.borrow_mut().insert(&filter("all/#"), session(no), grant(QoS::AtMostOnce), &world.versions);
+        world.index_mut().insert(&filter("all/#"), session(no), grant(QoS::AtMostOnce), world.versions());
     }
 
     let route = cache.route(&cx, "all");
@@ -236,37 +236,37 @@ fn a_route_that_alone_exceeds_the_cache_is_not_kept() {
 
 #[test]
 fn a_crowd_on_one_filter_comes_and_goes() {
-    let world = World::new(1);
-    let mut index = world.index.borrow_mut();
+    let world = four_shards(1);
+    let mut index = world.index_mut();
     for no in 1..=20_000 {
-        index.insert(&filter("fleet/+"), session(no), grant(QoS::AtMostOnce), &world.versions);
-        index.insert(&filter("$share/g/fleet/+"), session(no), grant(QoS::AtMostOnce), &world.versions);
+        index.insert(&filter("fleet/+"), session(no), grant(QoS::AtMostOnce), world.versions());
+        index.insert(&filter("$share/g/fleet/+"), session(no), grant(QoS::AtMostOnce), world.versions());
     }
     assert_eq!(index.route("fleet/1".into()).targets.len(), 20_000);
     assert_eq!(index.route("fleet/1".into()).groups[0].members.len(), 20_000);
 
     for no in 1..=20_000 {
-        assert!(index.remove(&filter("fleet/+"), SessionNo(no), &world.versions));
-        assert!(index.remove(&filter("$share/g/fleet/+"), SessionNo(no), &world.versions));
+        assert!(index.remove(&filter("fleet/+"), SessionNo(no), world.versions()));
+        assert!(index.remove(&filter("$share/g/fleet/+"), SessionNo(no), world.versions()));
     }
     assert!(index.is_bare());
 }
 
 /// A group of the sessions 1, 2, ... with these presences: `o` online, `f` online and full, `d` durable and away, `-` away and not durable.
-fn group(world: &World, presences: &str) -> Route {
-    let mut index = world.index.borrow_mut();
+fn group(world: &LocalCommons, presences: &str) -> Route {
+    let mut index = world.index_mut();
     for (no, presence) in (1..).zip(presences.chars()) {
         let member = session(no);
         member.presence.set_online(matches!(presence, 'o' | 'f'));
         member.presence.set_full(presence == 'f');
         member.presence.set_durable(presence == 'd');
-        index.insert(&filter("$share/g/t"), member, grant(QoS::AtLeastOnce), &world.versions);
+        index.insert(&filter("$share/g/t"), member, grant(QoS::AtLeastOnce), world.versions());
     }
     index.route("t".into())
 }
 
 fn chosen(presences: &str, times: usize) -> Vec<Option<u64>> {
-    let route = group(&World::new(1), presences);
+    let route = group(&four_shards(1), presences);
     (0..times).map(|_| route.groups[0].choose(None).map(|it| it.session.no.0)).collect()
 }
 
@@ -285,12 +285,12 @@ fn a_full_member_comes_before_one_that_is_away_and_nobody_is_chosen_who_would_lo
 
 #[test]
 fn a_turn_is_the_groups_own_whatever_the_topic() {
-    let world = World::new(1);
-    let mut index = world.index.borrow_mut();
+    let world = four_shards(1);
+    let mut index = world.index_mut();
     for no in 1..=2 {
         let member = session(no);
         member.presence.set_online(true);
-        index.insert(&filter("$share/g/t/+"), member, grant(QoS::AtLeastOnce), &world.versions);
+        index.insert(&filter("$share/g/t/+"), member, grant(QoS::AtLeastOnce), world.versions());
     }
 
     let chosen: Vec<u64> =
@@ -311,11 +311,11 @@ fn receivers(route: &Route, publisher: u64, qos: QoS, retain: bool) -> Vec<Recei
 
 #[test]
 fn a_delivery_has_the_lower_qos_and_retain_only_where_asked_for() {
-    let world = World::new(1);
-    let mut index = world.index.borrow_mut();
+    let world = four_shards(1);
+    let mut index = world.index_mut();
     let as_published = Grant { retain_as_published: true, ..grant(QoS::ExactlyOnce) };
-    index.insert(&filter("t"), session(1), grant(QoS::AtMostOnce), &world.versions);
-    index.insert(&filter("+"), session(2), as_published, &world.versions);
+    index.insert(&filter("t"), session(1), grant(QoS::AtMostOnce), world.versions());
+    index.insert(&filter("+"), session(2), as_published, world.versions());
     let route = index.route("t".into());
 
     assert_eq!(
@@ -327,13 +327,13 @@ fn a_delivery_has_the_lower_qos_and_retain_only_where_asked_for() {
 
 #[test]
 fn no_local_keeps_a_clients_own_publications_from_it_and_only_through_that_subscription() {
-    let world = World::new(1);
-    let mut index = world.index.borrow_mut();
+    let world = four_shards(1);
+    let mut index = world.index_mut();
     let id = NonZeroU32::new;
-    index.insert(&filter("t"), session(1), Grant { no_local: true, id: id(1), ..grant(QoS::ExactlyOnce) }, &world.versions);
+    index.insert(&filter("t"), session(1), Grant { no_local: true, id: id(1), ..grant(QoS::ExactlyOnce) }, world.versions());
     assert_eq!(receivers(&index.route("t".into()), 1, QoS::ExactlyOnce, false), []);
 
-    index.insert(&filter("#"), session(1), Grant { id: id(2), ..grant(QoS::AtLeastOnce) }, &world.versions);
+    index.insert(&filter("#"), session(1), Grant { id: id(2), ..grant(QoS::AtLeastOnce) }, world.versions());
     let route = index.route("t".into());
 
     assert_eq!(receivers(&route, 1, QoS::ExactlyOnce, false), [(1, QoS::AtLeastOnce, false, Vec::from([2]), false)]);
@@ -342,13 +342,13 @@ fn no_local_keeps_a_clients_own_publications_from_it_and_only_through_that_subsc
 
 #[test]
 fn a_session_gets_one_copy_also_of_what_its_groups_chose_it_for() {
-    let world = World::new(1);
-    let mut index = world.index.borrow_mut();
+    let world = four_shards(1);
+    let mut index = world.index_mut();
     let id = NonZeroU32::new;
     let online = session(5);
     online.presence.set_online(true);
     let mut subscribe = |text: &str, session: SessionRef, number| {
-        index.insert(&filter(text), session, Grant { id: id(number), ..grant(QoS::AtLeastOnce) }, &world.versions);
+        index.insert(&filter(text), session, Grant { id: id(number), ..grant(QoS::AtLeastOnce) }, world.versions());
     };
     subscribe("t", session(4), 1);
     subscribe("t", online.clone(), 2);

@@ -55,7 +55,8 @@ impl Shard {
         let (version, limit) = (open.protocol.version(), u64::from(open.max_packet_size));
         let reason = if head.frame_len(version) > limit {
             Some(DropReason::TooLarge)
-        } else if pending + open.ring.first_len() > self.config.deliver_ahead_max || open.ring.len() > self.config.held_frames_max {
+        } else if pending + open.ring.first_len() > self.config.deliver_ahead_max || open.ring.len() > self.config.held_frames_max
+        {
             Some(DropReason::SlowConsumer)
         } else {
             None
