@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use columba_check::broker::Broker;
-use columba_check::crash::{Chance, Storm, storm};
+use columba_check::crash::{Storm, storm};
 use columba_check::load::{Durability, IdlePlan, Pace, Peer, Plan, SessionKind, Stop, Topics, idle, run};
 use columba_check::outside;
+use columba_check::sim::Rng;
 use columba_proto::{QoS, Version};
 
 fn mosquitto(test: &str) -> Option<Peer> {
@@ -74,7 +75,7 @@ fn without_a_kill_no_promise_is_broken() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let mut broker = Broker::of(peer.clone());
 
-        let verdict = storm(&mut broker, Storm::at(qos, 0), &mut Chance::new(1));
+        let verdict = storm(&mut broker, Storm::at(qos, 0), &mut Rng::new(1));
 
         assert!(verdict.is_clean(), "{verdict}");
     }
@@ -85,7 +86,7 @@ fn a_broker_that_keeps_nothing_is_found_out_by_one_kill() {
     let Some(peer) = mosquitto("a_broker_that_keeps_nothing_is_found_out_by_one_kill") else { return };
     let mut broker = Broker::of(peer);
 
-    let verdict = storm(&mut broker, Storm::at(QoS::AtLeastOnce, 1), &mut Chance::new(1));
+    let verdict = storm(&mut broker, Storm::at(QoS::AtLeastOnce, 1), &mut Rng::new(1));
 
     assert!(!verdict.is_clean(), "{verdict}");
 }

@@ -2,7 +2,7 @@
 //! forgotten, order is kept. The same storm over a broker that lies must show it.
 
 use columba_check::broker::Broker;
-use columba_check::crash::{Chance, Storm, storm};
+use columba_check::crash::{Storm, announced, storm};
 use columba_check::outside::say;
 use columba_proto::QoS;
 
@@ -12,7 +12,7 @@ const KILLS: u64 = 20;
 fn survives(test: &str, qos: QoS) {
     let mut broker = Broker::start(COLUMBA, &[]);
 
-    let verdict = storm(&mut broker, Storm::at(qos, KILLS), &mut Chance::announced(test));
+    let verdict = storm(&mut broker, Storm::at(qos, KILLS), &mut announced(test));
 
     say(&format!("{test}: {verdict}"));
     assert!(verdict.is_clean(), "{verdict}");
@@ -35,7 +35,7 @@ fn a_broker_that_acknowledges_before_it_writes_is_found_out() {
     let test = "a_broker_that_acknowledges_before_it_writes_is_found_out";
     let mut broker = Broker::start(COLUMBA, &["--set", "durability.unsafe_release_before_write=true"]);
 
-    let verdict = storm(&mut broker, Storm::at(QoS::AtLeastOnce, KILLS), &mut Chance::announced(test));
+    let verdict = storm(&mut broker, Storm::at(QoS::AtLeastOnce, KILLS), &mut announced(test));
 
     say(&format!("{test}: {verdict}"));
     assert!(!verdict.is_clean(), "the judge saw nothing: {verdict}");

@@ -13,8 +13,8 @@ use columba_proto::{AckKind, PacketId, QoS, TopicName, Version};
 
 use crate::load::SessionKind;
 use crate::load::frames;
+use crate::sim::Rng;
 
-use super::chance::Chance;
 use super::judge::Fault;
 
 /// Publisher, number, and whether it is the publisher's last: what stands before it has arrived once this has.
@@ -22,7 +22,7 @@ const PAYLOAD: usize = 8 + 8 + 1;
 /// A silent connection looks up this often whether the storm is over.
 const LOOK_UP: Duration = Duration::from_millis(50);
 /// A subscriber that comes and goes receives fewer messages than this each time.
-const STAYS_FOR_MAX: u64 = 400;
+const STAYS_FOR_MAX: usize = 400;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(2);
 /// How long a client that makes no progress waits before it gives up.
 const PROGRESS_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -115,7 +115,7 @@ pub(super) fn publish(shared: &Shared, number: usize, window: u16) -> Published 
 
 /// Receives until the last message of every publisher has come. The first subscriber stays; the others leave again and again
 /// without a word, and return after the next kill: what they are to receive is nowhere but in the broker's hands.
-pub(super) fn subscribe(shared: &Shared, number: usize, subscribed: &AtomicU64, mut chance: Chance) -> Received {
+pub(super) fn subscribe(shared: &Shared, number: usize, subscribed: &AtomicU64, mut rng: Rng) -> Received {
     let mut link = Link::new(shared, format!("storm-sub-{number}"), version_of(number));
     let mut receiver: Receiver<Message> = Receiver::new();
     let mut deliveries = Vec::new();
@@ -130,7 +130,7 @@ pub(super) fn subscribe(shared: &Shared, number: usize, subscribed: &AtomicU64, 
         let is_calm = shared.calm.load(Ordering::Relaxed);
         if number > 0 && asked && !is_calm && deliveries.len() >= leave_at {
             link.stay_away();
-            leave_at = deliveries.len() + usize::try_from(chance.below(STAYS_FOR_MAX)).unwrap_or(0);
+            leave_at = deliveries.len() + rng.index(STAYS_FOR_MAX);
             continue;
         }
         let mut deliver = |message: Message| {

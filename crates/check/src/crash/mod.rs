@@ -7,11 +7,11 @@
 //! [`Sender`]: columba_proto::qos::Sender
 //! [`Receiver`]: columba_proto::qos::Receiver
 
-mod chance;
 mod client;
 mod judge;
+mod seed;
 mod storm;
 
-pub use chance::Chance;
 pub use judge::{Fault, Verdict};
+pub use seed::announced;
 pub use storm::{Storm, storm};

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use columba_proto::QoS;
 
-use super::chance::Chance;
 use super::client::{Published, Received, Shared, publish, subscribe};
 use super::judge::Verdict;
 use crate::broker::Broker;
+use crate::sim::Rng;
 
 /// Between two kills clients receive at least and at most so many packets.
 const PACKETS_BETWEEN_KILLS: std::ops::Range<u64> = 1..4_000;
@@ -44,7 +44,7 @@ impl Storm {
 /// # Panics
 ///
 /// When the broker does not start again.
-pub fn storm(broker: &mut Broker, plan: Storm, chance: &mut Chance) -> Verdict {
+pub fn storm(broker: &mut Broker, plan: Storm, rng: &mut Rng) -> Verdict {
     let shared = Shared {
         address: broker.address(),
         qos: plan.qos,
@@ -60,8 +60,8 @@ pub fn storm(broker: &mut Broker, plan: Storm, chance: &mut Chance) -> Verdict {
         let subscribed = &subscribed;
         let subscribers: Vec<_> = (0..plan.subscribers)
             .map(|number| {
-                let chance = Chance::new(chance.draw());
-                scope.spawn(move || subscribe(shared, number, subscribed, chance))
+                let rng = rng.fork();
+                scope.spawn(move || subscribe(shared, number, subscribed, rng))
             })
             .collect();
         wait_until(|| subscribed.load(Ordering::Relaxed) == plan.subscribers as u64 || shared.done.load(Ordering::Relaxed) > 0);
@@ -69,7 +69,7 @@ pub fn storm(broker: &mut Broker, plan: Storm, chance: &mut Chance) -> Verdict {
             (0..plan.publishers).map(|number| scope.spawn(move || publish(shared, number, plan.window))).collect();
 
         for _ in 0..plan.kills {
-            let more = PACKETS_BETWEEN_KILLS.start + chance.below(PACKETS_BETWEEN_KILLS.end - PACKETS_BETWEEN_KILLS.start);
+            let more = PACKETS_BETWEEN_KILLS.start + rng.below(PACKETS_BETWEEN_KILLS.end - PACKETS_BETWEEN_KILLS.start);
             let moment = shared.packets.load(Ordering::Relaxed) + more;
             wait_until(|| shared.packets.load(Ordering::Relaxed) >= moment || shared.done.load(Ordering::Relaxed) > 0);
             broker.kill();

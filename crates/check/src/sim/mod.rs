@@ -24,6 +24,7 @@ mod rng;
 mod world;
 
 pub use faults::PlantedFault;
+pub use rng::Rng;
 
 use crate::model::{History, Violation, judge};
 
