@@ -128,7 +128,7 @@ pub(crate) fn publishing(error: &PublishError, topic: &str, version: Version, cl
             if version.has_properties() {
                 return failure;
             }
-            failure.note(format!("MQTT {} cannot report a refused publish; use -V 5", name_of(version)))
+            failure.note(format!("MQTT {} cannot report a refused publish; use -V 5", version.name()))
         }
     }
 }
@@ -142,15 +142,6 @@ pub(crate) fn subscribing(error: &SubscribeError, client_id: Option<&str>) -> Fa
         },
         SubscribeError::Filter(_) | SubscribeError::NoFilters => Failure::usage(error.to_string()),
         SubscribeError::Refused(refusal) => Failure::new(Exit::Rejected, words(refusal)),
-    }
-}
-
-/// A version as people name it.
-pub(crate) fn name_of(version: Version) -> &'static str {
-    match version {
-        Version::V31 => "3.1",
-        Version::V311 => "3.1.1",
-        Version::V5 => "5",
     }
 }
 

@@ -371,7 +371,7 @@ fn refused_words(reason: ReasonCode, version: Version) -> String {
         return explain::reason_words(reason);
     }
     // 3.x has one code for all failures, and no name for it.
-    format!("failure ({:#04x}); MQTT {} does not say why", reason.get(), explain::name_of(version))
+    format!("failure ({:#04x}); MQTT {} does not say why", reason.get(), version.name())
 }
 
 /// Writes off the event loop: a slow reader of our output must not keep the client from its pings.

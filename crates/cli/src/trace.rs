@@ -93,7 +93,7 @@ fn write_fields(packet: &Packet<'_>, out: &mut String) -> std::fmt::Result {
             connect.client_id,
             u8::from(connect.clean_start),
             connect.keep_alive,
-            explain::name_of(connect.version)
+            connect.version.name()
         ),
         Packet::Connack(connack) => {
             write!(out, "session-present={} {}", u8::from(connack.session_present), reason(connack.reason))

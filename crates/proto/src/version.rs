@@ -34,6 +34,15 @@ impl Version {
         }
     }
 
+    /// As people name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V31 => "3.1",
+            Self::V311 => "3.1.1",
+            Self::V5 => "5",
+        }
+    }
+
     /// The version that a CONNECT names, if it is one of ours. The name is part of the answer: level 3 under the name of
     /// its successors is nobody's version.
     pub(crate) fn from_name_and_level(name: &str, level: u8) -> Option<Self> {

@@ -65,7 +65,7 @@ pub fn run(seed: u64, fault: Option<PlantedFault>) -> Outcome {
 
 /// The seeds of a series: `count` of them, drawn from `base`.
 pub fn seeds(base: u64, count: usize) -> impl Iterator<Item = u64> {
-    let mut rng = rng::Rng::new(base);
+    let mut rng = Rng::new(base);
     // Small enough to be typed.
     (0..count).map(move |_| rng.next_u64() >> 24)
 }
