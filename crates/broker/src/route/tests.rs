@@ -16,7 +16,12 @@ use columba_proto::{
 };
 
 use super::*;
-use crate::{commons::LocalCommons, placement::Placement, seam::Cx, testing::Rng};
+use crate::{
+    commons::LocalCommons,
+    placement::Placement,
+    seam::{Commons, Cx},
+    testing::Rng,
+};
 
 fn four_shards(seed: u64) -> LocalCommons {
     LocalCommons::new(Placement::new([0; 16], 64, 4), seed)
