@@ -19,6 +19,7 @@ impl Rng {
     }
 
     /// A generator of its own for one part of the world, so that what other parts draw does not disturb it.
+    #[must_use]
     pub fn fork(&mut self) -> Self {
         Self::new(self.next_u64())
     }
@@ -44,7 +45,7 @@ impl Rng {
 
     /// An index into something of this length.
     pub fn index(&mut self, len: usize) -> usize {
-        self.below(len as u64) as usize
+        usize::try_from(self.below(len as u64)).expect("below a usize")
     }
 
     /// Evenly from `low..=high`.
