@@ -45,7 +45,7 @@ impl Rng {
 
     /// An index into something of this length.
     pub fn index(&mut self, len: usize) -> usize {
-        usize::try_from(self.below(len as u64)).expect("below a usize")
+        usize::try_from(self.below(len as u64)).unwrap_or_default()
     }
 
     /// Evenly from `low..=high`.
