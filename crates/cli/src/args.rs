@@ -94,7 +94,7 @@ pub(crate) struct CommonArgs {
     /// User name [env: COLUMBA_USERNAME]
     #[arg(short = 'u', long, value_name = "USER", allow_hyphen_values = true, help_heading = "Login")]
     pub(crate) username: Option<String>,
-    /// Password, which other users of this machine can see; better: --password-file or COLUMBA_PASSWORD [env: COLUMBA_PASSWORD]
+    /// Password, or - to be asked for it; other users of this machine can see a password given here [env: COLUMBA_PASSWORD]
     #[arg(
         short = 'P',
         long = "password",

@@ -8,7 +8,7 @@ use crate::args::CommonArgs;
 use crate::exit::{Exit, Failure};
 use crate::property::{self, Property, PropertyFlag, PropertyOf};
 use crate::target::{self, MQTT_PORT, Url};
-use crate::{explain, trace};
+use crate::{explain, prompt, trace};
 
 /// The command that connects.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,7 +56,8 @@ pub(crate) fn env(name: &str) -> Option<String> {
 
 fn password(args: &CommonArgs) -> Result<Option<String>, Failure> {
     let Some(file) = &args.password_file else {
-        return Ok(args.password.clone());
+        let asked_for = args.password.as_deref() == Some("-");
+        return if asked_for { prompt::password().map(Some) } else { Ok(args.password.clone()) };
     };
     let text = fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("cannot read {}: {}", file.display(), explain::io(&error))))?;
@@ -243,8 +244,9 @@ pub(crate) fn goodbye(flags: &[PropertyFlag]) -> columba_client::Goodbye {
 /// Says once, to a person, that a password on the command line is no secret.
 pub(crate) fn warn_of_visible_password(args: &CommonArgs) {
     use std::io::IsTerminal;
-    if args.password.is_some() && !args.quiet && std::io::stderr().is_terminal() {
-        eprintln!("columba: note: other users of this machine can see -P; better is --password-file or COLUMBA_PASSWORD");
+    let is_visible = args.password.as_deref().is_some_and(|password| password != "-");
+    if is_visible && !args.quiet && std::io::stderr().is_terminal() {
+        eprintln!("columba: note: other users of this machine can see -P; better are -P -, --password-file and COLUMBA_PASSWORD");
     }
 }
 

@@ -59,7 +59,7 @@ fn refused(refusal: &Refusal, args: &CommonArgs, target: &Target) -> Failure {
         (Some(username), true) => format!("broker refused user \"{username}\": {words}"),
         (None, true) => {
             return Failure::new(Exit::Refused, format!("this broker does not allow anonymous clients: {words}"))
-                .try_this("-u NAME --password-file FILE");
+                .try_this("-u NAME -P -");
         }
         (_, false) => format!("broker refused the connection: {words}"),
     };

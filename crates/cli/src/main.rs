@@ -12,6 +12,7 @@ mod exit;
 mod explain;
 mod interrupt;
 mod output;
+mod prompt;
 mod property;
 mod publish;
 mod serve;

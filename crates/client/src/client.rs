@@ -14,7 +14,7 @@ use crate::driver;
 use crate::error::{ClientClosed, ConnectError, Lost, PublishError};
 use crate::event::Event;
 use crate::inbox::{AckMode, Inbox, Waiting};
-use crate::limits::{EVENTS_MAX, PUBLICATION_OVERHEAD_BYTES};
+use crate::limits::{EVENTS_MAX, MESSAGE_OVERHEAD_BYTES};
 use crate::message::{MessageProperties, Publication};
 use crate::options::{Options, Will};
 use crate::subscription::Subscribe;
@@ -222,7 +222,7 @@ impl Publish<'_> {
 }
 
 fn permits_of(publication: &Publication, max: usize) -> u32 {
-    let bytes = publication.payload.len() + publication.topic.as_str().len() + PUBLICATION_OVERHEAD_BYTES;
+    let bytes = publication.payload.len() + publication.topic.as_str().len() + MESSAGE_OVERHEAD_BYTES;
     // A message that is larger than the whole outbox has it for itself.
     u32::try_from(bytes.min(max)).unwrap_or(u32::MAX)
 }

@@ -186,6 +186,10 @@ impl Input {
         if self.handled > 0 {
             self.bytes.drain(..self.handled);
             self.handled = 0;
+            // The memory of a large message is not kept for the small ones behind it.
+            if self.bytes.len() < READ_BYTES {
+                self.bytes.shrink_to(2 * READ_BYTES);
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::dial::{Established, dial};
 use crate::error::{ConnectError, Lost};
 use crate::event::Event;
 use crate::inbox::{InboxSender, Waiting};
-use crate::limits::{CLOSE_WAIT_MAX, INBOX_MESSAGES_MAX};
+use crate::limits::CLOSE_WAIT_MAX;
 use crate::message::{AckHandle, Message};
 use crate::options::{Options, Overflow};
 use crate::session::{InboxOf, Outlet, Output, Resumption, Route, Session, Waiters, Welcome};
@@ -291,7 +291,7 @@ impl Driver {
     }
 
     fn is_paused(&self) -> bool {
-        self.parts.options.overflow == Overflow::StopReading && self.parts.waiting.is_full(INBOX_MESSAGES_MAX)
+        self.parts.options.overflow == Overflow::StopReading && self.parts.waiting.is_full(self.parts.options.inbox_bytes_max)
     }
 
     /// Gives results and messages to those who wait for them.
@@ -312,7 +312,7 @@ impl Driver {
     fn deliver(&self, message: Message, route: &Route) {
         if message.ack.is_none()
             && self.parts.options.overflow == Overflow::Drop
-            && self.parts.waiting.is_full(INBOX_MESSAGES_MAX)
+            && self.parts.waiting.is_full(self.parts.options.inbox_bytes_max)
         {
             self.tell(Event::Dropped);
             return;

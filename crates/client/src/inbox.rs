@@ -36,7 +36,7 @@ pub struct Inbox {
 /// The messages of QoS 0 in all inboxes of a client, which no window bounds.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    qos0: AtomicUsize,
+    bytes: AtomicUsize,
     room: Notify,
 }
 
@@ -90,7 +90,7 @@ impl Inbox {
 
     fn uncount(&self, message: &Message) {
         if message.qos == QoS::AtMostOnce {
-            self.waiting.took_one();
+            self.waiting.took(message.size());
         }
     }
 
@@ -131,11 +131,11 @@ impl InboxSender {
     pub(crate) fn send(&self, message: Message) -> Result<(), Message> {
         let counts = message.qos == QoS::AtMostOnce;
         if counts {
-            self.waiting.qos0.fetch_add(1, Ordering::AcqRel);
+            self.waiting.bytes.fetch_add(message.size(), Ordering::AcqRel);
         }
         self.messages.send(message).map_err(|refused| {
             if counts {
-                self.waiting.qos0.fetch_sub(1, Ordering::AcqRel);
+                self.waiting.bytes.fetch_sub(refused.0.size(), Ordering::AcqRel);
             }
             refused.0
         })
@@ -143,8 +143,8 @@ impl InboxSender {
 }
 
 impl Waiting {
-    pub(crate) fn is_full(&self, messages_max: usize) -> bool {
-        self.qos0.load(Ordering::Acquire) >= messages_max
+    pub(crate) fn is_full(&self, bytes_max: usize) -> bool {
+        self.bytes.load(Ordering::Acquire) >= bytes_max
     }
 
     /// Resolves when the application has taken something since the last call.
@@ -152,8 +152,8 @@ impl Waiting {
         self.room.notified().await;
     }
 
-    fn took_one(&self) {
-        self.qos0.fetch_sub(1, Ordering::AcqRel);
+    fn took(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         self.room.notify_one();
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 /// Bytes of publications that wait or are in flight; a publisher waits beyond.
 pub const OUTBOX_BYTES_MAX: usize = 16 << 20;
 
-/// What a publication counts for in the outbox beside its topic and payload.
-pub(crate) const PUBLICATION_OVERHEAD_BYTES: usize = 256;
+/// What a message counts for in outbox and inbox beside its topic and payload.
+pub const MESSAGE_OVERHEAD_BYTES: usize = 256;
 
-/// Messages of QoS 0 that an inbox holds for an application that does not take them.
-pub const INBOX_MESSAGES_MAX: usize = 65_536;
+/// Bytes of QoS 0 messages that the inboxes hold for an application that does not take them.
+pub const INBOX_BYTES_MAX: usize = 64 << 20;
 
 /// Messages of QoS 1 and 2 that we have in flight at once, where the server does not say less.
 pub const INFLIGHT_MAX: u16 = 100;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::command::Command;
 use crate::error::AckError;
+use crate::limits::MESSAGE_OVERHEAD_BYTES;
 use crate::session::AckToken;
 
 /// The properties of an Application Message that travel unchanged from publisher to subscriber (§3.3.2.3).
@@ -124,6 +125,11 @@ impl Message {
     /// What came along.
     pub fn properties(&self) -> &MessageProperties {
         &self.properties
+    }
+
+    /// What it counts for while it waits.
+    pub(crate) fn size(&self) -> usize {
+        self.payload.len() + self.topic.as_str().len() + MESSAGE_OVERHEAD_BYTES
     }
 
     /// Acknowledges a message of an inbox with [`crate::AckMode::Manual`]; nothing to do for the others.

@@ -52,7 +52,10 @@ pub struct Options {
     pub inflight_max: u16,
     /// Bytes of publications that wait or are in flight.
     pub outbox_bytes_max: usize,
-    /// What happens to a QoS 0 message that the application does not take.
+    /// Bytes of QoS 0 messages that may wait for the application, in all inboxes together. Those of QoS 1 and 2 are bounded by
+    /// `receive_maximum`, or by what the server has in flight before MQTT 5.
+    pub inbox_bytes_max: usize,
+    /// What happens to a QoS 0 message beyond that.
     pub overflow: Overflow,
     /// How to come back after a lost connection; `None` closes the client instead.
     pub reconnect: Option<Backoff>,
@@ -80,7 +83,7 @@ pub struct Will {
     pub properties: MessageProperties,
 }
 
-/// What happens to a QoS 0 message when [`limits::INBOX_MESSAGES_MAX`] are waiting for the application.
+/// What happens to a QoS 0 message when [`Options::inbox_bytes_max`] of them are waiting for the application.
 ///
 /// QoS 1 and 2 need no such choice: what the application has not taken is not acknowledged, and the server stops.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -116,6 +119,7 @@ impl Options {
             request_problem_information: true,
             inflight_max: limits::INFLIGHT_MAX,
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
+            inbox_bytes_max: limits::INBOX_BYTES_MAX,
             overflow: Overflow::default(),
             reconnect: Some(Backoff::default()),
             connect_wait_max: limits::CONNECT_WAIT_MAX,

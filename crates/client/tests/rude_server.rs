@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use columba_client::{Client, ConnectError, Event, Lost, PublishError, QoS, ReasonCode, Version};
+use columba_client::{AckMode, Client, ConnectError, Event, Lost, Overflow, PublishError, QoS, ReasonCode, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -138,7 +138,7 @@ async fn without_reconnection_a_lost_connection_ends_the_client() {
     let port = server(&[CONNACK_311], Then::Close).await;
     let mut builder = client(port).version(Version::V311);
     builder.options_mut().reconnect = None;
-    let mut inbox = builder.inbox(columba_client::AckMode::OnTake);
+    let mut inbox = builder.inbox(AckMode::OnTake);
     let client = builder.connect().await.unwrap();
 
     assert!(timeout(PATIENCE, inbox.next()).await.unwrap().is_none());
@@ -172,4 +172,51 @@ async fn the_outbox_is_bounded() {
 
     assert!(first.is_ok());
     assert!(matches!(second, Err(PublishError::Full)));
+}
+
+/// CONNACK, and right behind it ten messages of QoS 0 on topic `t`, numbered.
+const CONNACK_AND_TEN: &[u8] = &[
+    0x20, 3, 0, 0, 0, 0x30, 5, 0, 1, b't', 0, 0, 0x30, 5, 0, 1, b't', 0, 1, 0x30, 5, 0, 1, b't', 0, 2, 0x30, 5, 0, 1, b't', 0, 3,
+    0x30, 5, 0, 1, b't', 0, 4, 0x30, 5, 0, 1, b't', 0, 5, 0x30, 5, 0, 1, b't', 0, 6, 0x30, 5, 0, 1, b't', 0, 7, 0x30, 5, 0, 1,
+    b't', 0, 8, 0x30, 5, 0, 1, b't', 0, 9,
+];
+
+#[tokio::test]
+async fn messages_of_qos_0_that_nobody_takes_are_dropped_at_the_bound_and_counted() {
+    let port = server(&[CONNACK_AND_TEN], Then::Wait).await;
+    let mut builder = client(port);
+    builder.options_mut().inbox_bytes_max = 4 * (columba_client::limits::MESSAGE_OVERHEAD_BYTES + 2);
+    let mut inbox = builder.inbox(AckMode::OnTake);
+    let client = builder.connect().await.unwrap();
+    let mut events = client.events();
+
+    let mut dropped = 0;
+    while dropped < 6 {
+        if matches!(timeout(PATIENCE, events.recv()).await.unwrap().unwrap(), Event::Dropped) {
+            dropped += 1;
+        }
+    }
+
+    for number in 0..4 {
+        assert_eq!(inbox.try_next().unwrap().payload()[..], [number]);
+    }
+    assert!(inbox.try_next().is_none());
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_at_the_bound_loses_nothing() {
+    const MESSAGES: u8 = 40;
+    // Much more than is read at once, so that the bound is met between two reads.
+    let large = |number: u8| [&[0x30, 0xa4, 0x9c, 0x01, 0, 1, b't', 0][..], &vec![number; 20_000]].concat();
+    let bytes: Vec<u8> = CONNACK_5.iter().copied().chain((0..MESSAGES).flat_map(large)).collect();
+    let port = server(vec![&*bytes.leak()].leak(), Then::Wait).await;
+    let mut builder = client(port);
+    builder.options_mut().inbox_bytes_max = 50_000;
+    builder.options_mut().overflow = Overflow::StopReading;
+    let mut inbox = builder.inbox(AckMode::OnTake);
+    let _client = builder.connect().await.unwrap();
+
+    for number in 0..MESSAGES {
+        assert_eq!(timeout(PATIENCE, inbox.next()).await.unwrap().unwrap().payload()[0], number);
+    }
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 
-use crate::support::{Mosquitto, Subscribed, columba, fake_server, said, start};
+use crate::support::{Mosquitto, Subscribed, columba, columba_with_input, fake_server, said, start};
 
 /// CONNACK of MQTT 5: accepted.
 const ACCEPTED: &[u8] = &[0x20, 3, 0, 0, 0];
@@ -33,7 +33,7 @@ fn a_bad_login_is_told_apart_from_none() {
     let port = broker.port.to_string();
 
     let nobody = columba(&["pub", "-p", &port, "a", "x"]);
-    let alice = columba(&["sub", "-p", &port, "-u", "alice", "-P", "wrong", "a"]);
+    let alice = columba_with_input(&["sub", "-p", &port, "-u", "alice", "-P", "-", "a"], "wrong\n");
 
     assert_eq!(nobody.code, Some(5), "{nobody:?}");
     assert!(nobody.err.starts_with("error: this broker does not allow anonymous clients"), "{nobody:?}");
