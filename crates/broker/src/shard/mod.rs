@@ -76,6 +76,7 @@ pub struct Shard {
     assigned: u64,
     seed: u64,
     journal_failed: bool,
+    journal_is_full: bool,
     is_draining: bool,
 }
 
@@ -116,6 +117,7 @@ impl Shard {
             assigned: 0,
             seed,
             journal_failed: false,
+            journal_is_full: false,
             is_draining: false,
             config,
         }
@@ -221,6 +223,15 @@ impl Shard {
             if slot.is_some_and(|slot| self.sessions[slot as usize].recorded) {
                 self.fail(cx, id, ReasonCode::SERVER_BUSY, "the journal failed; durable sessions are refused until a restart");
             }
+        }
+    }
+
+    /// The journal has more to write than is good, or has room again. As long as it is full, nothing more is read from clients that wait for it; the others go on.
+    pub fn journal_is_full(&mut self, cx: &Cx<'_>, is_full: bool) {
+        self.journal_is_full = is_full;
+        let ids: Vec<_> = self.connections.ids().collect();
+        for id in ids {
+            self.check_reading(cx, id);
         }
     }
 
@@ -480,7 +491,8 @@ impl Shard {
 
     /// Tells the world to stop or to go on reading, by what this connection leaves unread and unanswered.
     fn check_reading(&mut self, cx: &Cx<'_>, id: ConnectionId) {
-        let (unread_max, held_max) = (self.config.unread_answers_max, self.config.held_frames_max);
+        let unread_max = self.config.unread_answers_max;
+        let held_max = if self.journal_is_full { 0 } else { self.config.held_frames_max };
         let Some(connection) = self.connections.get_mut(id) else { return };
         let unread = connection.out.len();
         let Phase::Open(open) = &connection.phase else { return };
