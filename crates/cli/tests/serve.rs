@@ -34,7 +34,11 @@ struct Broker {
 
 impl Broker {
     fn start(args: &[&str]) -> Self {
-        let mut process = columba(args).stderr(Stdio::null()).spawn().unwrap();
+        Self::spawn(columba(args).stderr(Stdio::null()))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut process = command.spawn().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
         let mut line = || {
             let mut line = String::new();
@@ -154,6 +158,30 @@ fn a_killed_broker_leaves_its_port_and_its_directory_free() {
     drop(client);
     again.signal("TERM");
     assert_eq!(again.ends(), Some(0));
+}
+
+#[test]
+fn without_descriptors_newcomers_wait_and_nobody_else_notices() {
+    let program = env!("CARGO_BIN_EXE_columba");
+    let limited = format!("ulimit -n 48 && exec {program} serve --listen 127.0.0.1:0 --ephemeral");
+    let mut command = Command::new("sh");
+    command.args(["-c", &limited]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut broker = Broker::spawn(&mut command);
+    let log = broker.process.stderr.take().unwrap();
+
+    let mut first = connected(broker.address());
+    let crowd: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(broker.address()).unwrap()).collect();
+    let told = BufReader::new(log).lines().map(Result::unwrap).find(|line| line.contains("cannot accept connections"));
+    assert!(told.is_some());
+    first.write_all(&[0xC0, 0]).unwrap();
+    let mut answer = [0; 2];
+    first.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, [0xD0, 0]);
+    drop(crowd);
+
+    connected(broker.address());
+    broker.signal("TERM");
+    assert_eq!(broker.ends(), Some(0));
 }
 
 #[test]

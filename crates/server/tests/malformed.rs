@@ -2,7 +2,10 @@
 
 mod common;
 
-use std::{net::SocketAddr, sync::Mutex};
+use std::{
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+};
 
 use columba_server::Running;
 use common::{Keep, Raw, address, connect, ephemeral, expect_disconnect, frame, publish, subscribe};
@@ -81,12 +84,13 @@ impl<S: Subscriber> Layer<S> for Collect {
         struct Fields(String);
         impl Visit for Fields {
             fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                self.0 += &format!(" {}={value:?}", field.name());
+                self.0.extend([" ", field.name(), "=", &format!("{value:?}")]);
             }
         }
         let mut fields = Fields(String::new());
         event.record(&mut fields);
-        LINES.lock().unwrap().push(format!("{}{}", event.metadata().level(), fields.0));
+        let line = format!("{}{}", event.metadata().level(), fields.0);
+        LINES.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 }
 
@@ -175,6 +179,18 @@ fn an_unknown_protocol_level_is_answered_in_its_own_terms() {
     older.expect_end();
 
     scene.is_calm("unknown levels");
+}
+
+#[test]
+fn one_who_goes_on_talking_still_hears_why_it_was_closed() {
+    let mut scene = Scene::new(&[]);
+    let (mut talker, _) = Raw::connected(scene.address(), &connect(5, "talker", Keep::Nothing));
+
+    // Three megabytes that nobody wants lie unread when the connection is closed; a reset would swallow the DISCONNECT.
+    talker.send(&publish(5, 0, "calm/sea", &vec![b'!'; 3 << 20]));
+
+    expect_disconnect(&mut talker, TOO_LARGE);
+    scene.is_calm("a long speech");
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod mail;
 mod mesh;
 mod shell;
 mod sockets;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod worker;
 

@@ -36,11 +36,11 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Poll events taken at once.
 const EVENTS_MAX: usize = 1024;
 
-/// Bytes on their way to disk, of all shards, from which on nobody reads.
-const JOURNAL_BYTES_MAX: u64 = 8 << 20;
+/// Bytes on their way to disk, of all shards, from which on those who wait for the disk are not read.
+pub(super) const JOURNAL_BYTES_MAX: u64 = 8 << 20;
 
-/// How soon a shard that stopped for the journal looks again.
-const JOURNAL_PAUSE: Duration = Duration::from_millis(1);
+/// How soon a shard looks again whether the journal has room.
+const JOURNAL_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a connection that is to be closed may take to read its last bytes.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
@@ -83,9 +83,9 @@ pub(crate) struct Shell {
     pub(super) outbox: Vec<Vec<Mail>>,
     /// The poll had more events than fit.
     pub(super) more_events: bool,
-    /// A mailbox or the journal is full: nothing is read.
-    pub(super) paused: Pause,
-    pub(super) journal_failed: bool,
+    /// Another shard's mailbox is full: nothing is read.
+    pub(super) is_congested: bool,
+    journal: Health,
     /// The doorkeeper's refusal is in the log.
     pub(super) told_full: bool,
     stop: Option<Stop>,
@@ -93,13 +93,14 @@ pub(crate) struct Shell {
     sweep_at: Option<Instant>,
 }
 
+/// The journal, as the shell has told its brain.
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub(super) enum Pause {
-    No,
-    /// Its owner wakes us.
-    ForMailbox,
-    /// We look again.
-    ForJournal,
+enum Health {
+    Well,
+    /// It has too much to write: clients that wait for it are not read.
+    Full,
+    /// It will never write again.
+    Failed,
 }
 
 /// A stop that was asked for.
@@ -140,8 +141,8 @@ impl Shell {
             fresh: Vec::new(),
             outbox,
             more_events: false,
-            paused: Pause::No,
-            journal_failed: false,
+            is_congested: false,
+            journal: Health::Well,
             told_full: false,
             stop: None,
             sweep_at: (index == 0).then(|| Instant::now() + SWEEP_INTERVAL),
@@ -177,13 +178,13 @@ impl Shell {
         let durable = if self.commits.is_empty() { self.ledger.durable() } else { self.ledger.wake_me() };
         if self.shared.mesh.has_mail(self.index)
             || self.commits.has_reached(durable)
-            || (self.ledger.has_failed() && !self.journal_failed)
-            || (self.paused == Pause::ForMailbox && self.congestion() != Pause::ForMailbox)
+            || (self.ledger.has_failed() && self.journal != Health::Failed)
+            || (self.is_congested && !self.is_a_mailbox_full())
         {
             return Some(Duration::ZERO);
         }
         let brain = self.brain.next_wake().map(|at| self.shared.clock.until(at, now));
-        let pause = (self.paused == Pause::ForJournal).then_some(JOURNAL_PAUSE);
+        let pause = (self.journal == Health::Full).then_some(JOURNAL_PAUSE);
         let stop = self.stop.map(|stop| stop.linger_until.unwrap_or(stop.flush_until));
         let accept = self.acceptors.iter().filter_map(Acceptor::pause_ends).min();
         let closing = self.closing.front().map(|&(at, _)| at);
@@ -196,7 +197,7 @@ impl Shell {
         self.more_events
             || !self.inbox.is_empty()
             || !self.unwritten.is_empty()
-            || (!self.ready.is_empty() && self.paused == Pause::No)
+            || (!self.ready.is_empty() && !self.is_congested)
             || self.acceptors.iter().any(Acceptor::has_work)
     }
 
@@ -227,7 +228,7 @@ impl Shell {
         self.settle(&cx);
         self.close_overdue(&cx, started);
         self.sweep(&cx, started);
-        self.pause_or_resume();
+        self.pause_or_resume(&cx);
         Ok(self.is_over(started))
     }
 
@@ -268,8 +269,8 @@ impl Shell {
     }
 
     fn check_journal(&mut self, cx: &Cx<'_>) {
-        if !self.journal_failed && self.ledger.has_failed() {
-            self.journal_failed = true;
+        if self.journal != Health::Failed && self.ledger.has_failed() {
+            self.journal = Health::Failed;
             self.commits.clear();
             self.brain.journal_failed(cx);
             // Nobody waits for the end of a server that is being dropped.
@@ -317,9 +318,7 @@ impl Shell {
             while let Some(output) = self.brain.pop_output() {
                 self.put_out(cx, output);
             }
-            while let Some(id) = self.brain.pop_reading_changed() {
-                self.look_again(id);
-            }
+            self.look_at_changed();
             match self.commits.reached(self.ledger.durable()) {
                 Some(batch) => self.brain.synced(cx, batch),
                 None => break,
@@ -374,19 +373,30 @@ impl Shell {
         self.sweep_at = Some(if more { now } else { now + SWEEP_INTERVAL });
     }
 
-    fn congestion(&self) -> Pause {
-        let others = (0..self.shared.mesh.len()).filter(|&to| to != self.index);
-        if others.into_iter().any(|to| self.shared.mesh.is_full(to, self.index)) {
-            Pause::ForMailbox
-        } else if self.ledger.pending_bytes() > JOURNAL_BYTES_MAX && !self.journal_failed {
-            Pause::ForJournal
-        } else {
-            Pause::No
-        }
+    fn is_a_mailbox_full(&self) -> bool {
+        (0..self.shared.mesh.len()).any(|to| to != self.index && self.shared.mesh.is_full(to, self.index))
     }
 
-    fn pause_or_resume(&mut self) {
-        self.paused = self.congestion();
+    /// A full mailbox stops all reading, and its owner is always about to empty it. A full journal may be so for long: it stops those who wait
+    /// for it.
+    fn pause_or_resume(&mut self, cx: &Cx<'_>) {
+        self.is_congested = self.is_a_mailbox_full();
+        let pending = self.ledger.pending_bytes();
+        let health = match self.journal {
+            Health::Well if pending > JOURNAL_BYTES_MAX => Health::Full,
+            Health::Full if pending <= JOURNAL_BYTES_MAX / 2 => Health::Well,
+            Health::Well | Health::Full | Health::Failed => return,
+        };
+        self.journal = health;
+        self.brain.journal_is_full(cx, health == Health::Full);
+        self.look_at_changed();
+    }
+
+    /// Those that the brain wants to read on from, or not any more.
+    fn look_at_changed(&mut self) {
+        while let Some(id) = self.brain.pop_reading_changed() {
+            self.look_again(id);
+        }
     }
 
     fn shut_down(&mut self, cx: &Cx<'_>, now: Instant) {

@@ -14,7 +14,7 @@ use mio::Interest;
 use super::{
     accept::Accepted,
     mail::{Arrival, Mail},
-    shell::{Pause, Shell, TURN_BUDGET},
+    shell::{Shell, TURN_BUDGET},
     sockets::{Peer, Socket, Source},
 };
 
@@ -55,7 +55,7 @@ impl Shell {
     }
 
     pub(super) fn read_all(&mut self, cx: &Cx<'_>) {
-        if self.paused != Pause::No || self.ready.is_empty() {
+        if self.is_congested || self.ready.is_empty() {
             return;
         }
         let budget = Instant::now() + TURN_BUDGET;
