@@ -545,3 +545,104 @@ fn a_session_that_begins_anew_has_forgotten_what_waited_for_pubrel() {
 
     assert_eq!(bench.delivered().0, ["of the new session"]);
 }
+
+/// A server's half of a session, as simple as it can be: what it takes over, and what it has still to deliver.
+#[derive(Default)]
+struct ServerHalf {
+    /// QoS 2 before PUBREL.
+    stored: columba_proto::qos::Receiver<u32>,
+    accepted: Vec<u32>,
+}
+
+impl ServerHalf {
+    /// Takes a packet of the client, and says what it answers.
+    fn on_packet(&mut self, line: &str) -> Option<(AckKind, u16)> {
+        let mut words = line.split(' ');
+        let kind = words.next()?;
+        let number = |word: Option<&str>| word?.strip_prefix("id=")?.parse().ok();
+        match kind {
+            "publish" => {
+                let payload: u32 = words.next()?.parse().unwrap();
+                let id_number = number(words.next())?;
+                // The odd ones are of QoS 1: each arrival is a delivery. The even ones are of QoS 2.
+                if payload % 2 == 1 {
+                    self.accepted.push(payload);
+                    return Some((AckKind::Puback, id_number));
+                }
+                if self.stored.on_publish(id(id_number)) == columba_proto::qos::Seen::New {
+                    self.stored.store(id(id_number), payload);
+                }
+                Some((AckKind::Pubrec, id_number))
+            }
+            "pubrel" => {
+                let id_number = number(words.next())?;
+                self.accepted.extend(self.stored.on_pubrel(id(id_number)));
+                Some((AckKind::Pubcomp, id_number))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A small generator; its seed is printed by the test that fails.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % sides as u64).unwrap()
+    }
+}
+
+#[test]
+fn over_a_line_that_breaks_at_random_nothing_is_lost_and_qos_2_comes_once() {
+    for seed in 1..=300_u64 {
+        let told = break_at_random(seed);
+        let of = |parity: u32| told.iter().copied().filter(move |payload| payload % 2 == parity);
+
+        let once: Vec<u32> = of(0).collect();
+        assert_eq!(once, (0..40).step_by(2).collect::<Vec<_>>(), "seed {seed}: QoS 2 once and in order");
+        let mut at_least_once: Vec<u32> = of(1).collect();
+        at_least_once.sort_unstable();
+        at_least_once.dedup();
+        assert_eq!(at_least_once, (1..40).step_by(2).collect::<Vec<_>>(), "seed {seed}: QoS 1 at least once");
+    }
+}
+
+/// Publishes 40 numbered messages while packets of both directions are lost, each with its connection. Returns what the
+/// server has accepted, in order.
+fn break_at_random(seed: u64) -> Vec<u32> {
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut server = ServerHalf::default();
+    let window = u16::try_from(1 + dice.roll(8)).unwrap();
+    let mut bench = Bench::connected(|options| options.inflight_max = window);
+    let mut acknowledged = 0;
+    let mut next = 0_u32;
+    for _ in 0..20_000 {
+        if acknowledged == 40 {
+            break;
+        }
+        if next < 40 && dice.roll(3) == 0 {
+            let qos = if next % 2 == 1 { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+            bench.publish(Box::leak(next.to_string().into_boxed_str()), qos, next);
+            next += 1;
+        }
+        // TCP delivers a prefix of what was sent, then nothing more.
+        let packets = bench.sent();
+        let breaks_at = if dice.roll(4) == 0 { dice.roll(1 + packets.len()) } else { usize::MAX };
+        let answers: Vec<_> = packets.iter().take(breaks_at).filter_map(|packet| server.on_packet(packet)).collect();
+        let answers_lost_from = if breaks_at == usize::MAX { usize::MAX } else { dice.roll(1 + answers.len()) };
+        for (kind, number) in answers.into_iter().take(answers_lost_from) {
+            bench.receive_ack(kind, number);
+        }
+        if breaks_at != usize::MAX {
+            bench.sent();
+            bench.reconnect(Server::HasSession);
+        }
+        acknowledged += bench.published().iter().filter(|(_, result)| result.is_ok()).count();
+    }
+    assert_eq!(acknowledged, 40, "seed {seed}: every exchange ends");
+    server.accepted
+}
