@@ -86,6 +86,9 @@ fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
     Ok(cli)
 }
 
+/// mosquitto's options for TLS, told apart from slips of the finger.
+const TLS_OPTIONS: [&str; 6] = ["--ca", "--cert", "--key'", "--tls-", "--psk", "--insecure"];
+
 /// clap's words in our shape: one line of what is wrong, one that can be pasted.
 fn complain(error: &clap::Error, args: &[OsString]) -> Stop {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
@@ -95,6 +98,9 @@ fn complain(error: &clap::Error, args: &[OsString]) -> Stop {
     let mut paragraphs = text.split("\n\n");
     let what = paragraphs.next().unwrap_or_default().trim_start_matches("error: ").replace(property::SEPARATOR, " ");
     let mut failure = Failure::usage(what.trim_end());
+    if TLS_OPTIONS.iter().any(|option| what.contains(option)) {
+        return failure.note("TLS is not built into this version").into();
+    }
     for tip in paragraphs.filter_map(|paragraph| paragraph.trim().strip_prefix("tip: ")) {
         failure = failure.note(tip.lines().next().unwrap_or_default());
     }
