@@ -246,6 +246,30 @@ async fn a_dropped_subscription_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
+async fn a_dropped_client_sends_what_it_has_promised_and_says_goodbye() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let subscriber = Client::builder("127.0.0.1", broker.port).connect().await.unwrap();
+    let mut inbox = subscriber.subscribe("last/words").qos(QoS::ExactlyOnce).await.unwrap();
+    let (goodbye, mut said) = tokio::sync::mpsc::unbounded_channel();
+    let publisher = Client::builder("127.0.0.1", broker.port)
+        .on_packet(move |packet| drop(goodbye.send(packet.to_string())))
+        .connect()
+        .await
+        .unwrap();
+
+    let delivery = publisher.publish("last/words", "x").qos(QoS::ExactlyOnce).enqueue().await.unwrap();
+    drop(publisher);
+
+    assert_eq!(timeout(PATIENCE, delivery).await.unwrap().unwrap(), ReasonCode::SUCCESS);
+    assert_eq!(&timeout(PATIENCE, inbox.next()).await.unwrap().unwrap().payload()[..], b"x");
+    let mut lines = Vec::new();
+    while let Some(line) = timeout(PATIENCE, said.recv()).await.unwrap() {
+        lines.push(line);
+    }
+    assert_eq!(lines.last().map(String::as_str), Some("send: disconnect"));
+}
+
+#[tokio::test]
 async fn a_silent_connection_is_kept_alive_with_pings() {
     let Some(broker) = Mosquitto::start("") else {
         return;

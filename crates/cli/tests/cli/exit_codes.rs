@@ -1,9 +1,8 @@
 //! A command never reports success when the broker said no, and says what happened in words.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::Command;
 
-use crate::support::{Mosquitto, Subscribed, columba, columba_with_input, fake_server, said, start};
+use crate::support::{Mosquitto, Subscribed, columba, columba_with_input, fake_server, interrupt, said, start};
 
 /// CONNACK of MQTT 5: accepted.
 const ACCEPTED: &[u8] = &[0x20, 3, 0, 0, 0];
@@ -115,11 +114,6 @@ fn an_interrupted_subscriber_has_done_its_work() {
     interrupt(subscriber.id());
 
     assert_eq!(subscriber.said().code, Some(0));
-}
-
-fn interrupt(process: u32) {
-    let sent = Command::new("kill").args(["-INT", &process.to_string()]).status().unwrap();
-    assert!(sent.success());
 }
 
 #[test]

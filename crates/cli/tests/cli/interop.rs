@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::{Mosquitto, Subscribed, columba, columba_with_input};
+use crate::support::{Mosquitto, Subscribed, columba, columba_with_input, interrupt};
 use columba_check::outside;
 
 const VERSIONS: [&str; 3] = ["mqttv31", "mqttv311", "mqttv5"];
@@ -207,4 +207,23 @@ fn called_by_mosquittos_name_it_is_that_command() {
 
     assert!(published.success());
     assert_eq!(received.stdout, b"x\n");
+}
+
+#[test]
+fn the_will_of_a_killed_client_is_published_and_that_of_one_that_ends_is_not() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let port = broker.port.to_string();
+    let heir = Subscribed::start(&["-p", &port, "-C", "2", "-v", "-t", "gone/#"]);
+    let with_will = |name: &str| {
+        let topic = format!("gone/{name}");
+        Subscribed::start(&["-p", &port, "--will-topic", &topic, "--will-payload", "bye", "--will-qos", "1", "-t", "a"])
+    };
+
+    let ends = with_will("ended");
+    interrupt(ends.id());
+    assert_eq!(ends.said().code, Some(0));
+    with_will("killed").kill();
+    assert_eq!(columba(&["pub", "-p", &port, "-q", "1", "gone/marker", "end"]).code, Some(0));
+
+    assert_eq!(heir.said().out, "gone/killed bye\ngone/marker end\n");
 }

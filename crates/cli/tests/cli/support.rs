@@ -51,6 +51,12 @@ pub(crate) fn said(child: Child) -> Said {
     }
 }
 
+/// What Ctrl-C does.
+pub(crate) fn interrupt(process: u32) {
+    let sent = Command::new("kill").args(["-INT", &process.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
 /// A `columba sub` that has been granted its subscription. Traces everything on stderr.
 pub(crate) struct Subscribed {
     child: Child,
@@ -71,6 +77,12 @@ impl Subscribed {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Ends it without a word, and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Waits for the end; on stderr is what came behind SUBACK.
