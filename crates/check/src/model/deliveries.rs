@@ -1,7 +1,7 @@
 //! How often a message reached a client, and how often it had to.
 
 use super::{
-    history::{ClientNo, Fact, History, MessageInfo, MessageNo, Step},
+    history::{ClientNo, Fact, History, MessageInfo, MessageNo, Retained, Step},
     publications::Publication,
     sessions::{Segment, Timeline},
     verdict::{Violation, Wrong},
@@ -108,15 +108,16 @@ pub(crate) fn judge(
         let timeline = &timelines[usize::from(client.0)];
         let matching = || timeline.segments.iter().filter(|segment| history.vocabulary.matches(segment.filter, info.topic));
         let mut say = |what: Wrong| wrong.push(Violation::of_message(what, message, client));
-        if got.any() {
-            if let Some(what) = too_much(history, info, publication, copies, got, matching) {
-                say(what);
-            }
+        if got.any()
+            && let Some(what) = too_much(history, info, publication, copies, got, matching)
+        {
+            say(what);
         }
         let due = matching()
             .filter(|segment| {
                 !history.vocabulary.is_shared(segment.filter)
                     && timeline.lives(segment)
+                    && !(info.large && history.client(client).small_only)
                     && must(segment, client, info, publication)
             })
             .map(|segment| segment.qos_low.min(info.qos))
@@ -170,7 +171,7 @@ fn too_much<'a, I: Iterator<Item = &'a Segment>>(
     if got.retained > 0 && !info.retain {
         return Some(Wrong::RetainFlag);
     }
-    let asked_for_retained = matching().filter(|segment| history.subscription(segment.subscription).wants_retained).count();
+    let asked_for_retained = matching().filter(|segment| history.subscription(segment.subscription).retained != Retained::Never).count();
     let live_with_flag =
         matching().filter(|segment| history.subscription(segment.subscription).retain_as_published).count().min(1);
     let repeats = if got.lowest == 2 { 0 } else { usize::from(copies.crashes) + publication.sends as usize };

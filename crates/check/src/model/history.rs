@@ -33,6 +33,8 @@ pub struct ClientInfo {
     pub id: String,
     /// Session Expiry Interval in seconds: 0 ends with the connection, `u32::MAX` never.
     pub expiry: u32,
+    /// It takes small messages only.
+    pub small_only: bool,
     /// Whether CONNACK tells if a session was there (3.1 has no such flag).
     pub hears_session_present: bool,
 }
@@ -52,6 +54,8 @@ pub struct MessageInfo {
     pub retain: bool,
     /// No payload: such a message clears the retained one, and a subscriber cannot tell which message it was.
     pub empty: bool,
+    /// Some clients do not take messages of this size.
+    pub large: bool,
     /// It has a message expiry interval: nobody has to get it.
     pub expires: bool,
     /// It is a will, with this delay in seconds.
@@ -69,8 +73,19 @@ pub struct SubscriptionInfo {
     pub no_local: bool,
     /// Retain As Published: live messages may carry RETAIN.
     pub retain_as_published: bool,
-    /// Retain Handling 0: retained messages are sent at each SUBSCRIBE.
-    pub wants_retained: bool,
+    /// Which retained messages it is sent.
+    pub retained: Retained,
+}
+
+/// Retain Handling (§3.8.3.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Retained {
+    /// At each SUBSCRIBE.
+    Always,
+    /// Where the subscription is new.
+    IfNew,
+    /// Never.
+    Never,
 }
 
 /// One thing that happened.
@@ -104,6 +119,8 @@ pub enum Fact {
         link: LinkNo,
         /// Reason 0x04: the will is to be published all the same.
         keeps_will: bool,
+        /// With a Session Expiry Interval of 0.
+        ends_session: bool,
     },
     /// The client has no use of the connection any more.
     LinkLost {
@@ -250,6 +267,8 @@ pub enum Breach {
     Refused(u8),
     /// More messages in flight than the client allows [MQTT-3.3.4-9].
     ReceiveMaximum,
+    /// More bytes than the client takes [MQTT-3.1.2-24].
+    PacketTooLarge,
     /// A payload that nobody published, or on another topic.
     NotPublished,
     /// The QoS is above that of the publication.
@@ -429,8 +448,8 @@ impl fmt::Display for Told<'_> {
             Fact::Connected { client, link, present } => {
                 write!(f, "{} is connected (link {}, session present {present:?})", id(client), link.0)
             }
-            Fact::DisconnectSent { client, link, keeps_will } => {
-                write!(f, "{} disconnects (link {}, with will {keeps_will})", id(client), link.0)
+            Fact::DisconnectSent { client, link, keeps_will, ends_session } => {
+                write!(f, "{} disconnects (link {}, with will {keeps_will}, ends session {ends_session})", id(client), link.0)
             }
             Fact::LinkLost { client, link } => write!(f, "{} gives up link {}", id(client), link.0),
             Fact::BrokerLost { client, link } => write!(f, "the broker is rid of link {} of {}", link.0, id(client)),

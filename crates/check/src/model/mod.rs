@@ -15,7 +15,7 @@ pub mod topics;
 mod verdict;
 
 pub use history::{
-    Breach, ClientInfo, ClientNo, Difference, Fact, History, LinkNo, MessageInfo, MessageNo, Micros, Step, SubscriptionInfo,
+    Breach, ClientInfo, ClientNo, Difference, Fact, History, LinkNo, MessageInfo, MessageNo, Micros, Retained, Step, SubscriptionInfo,
     SubscriptionNo,
 };
 pub use topics::{FilterNo, TopicNo, Vocabulary};

@@ -63,17 +63,16 @@ pub(crate) fn publications(history: &History) -> Vec<Publication> {
     let mut wills: Vec<Willed> = Vec::new();
     let mut last_crash = 0;
     for (step, &(at, fact)) in history.facts.iter().enumerate() {
-        match fact {
-            Fact::PublishSent { message } => {
-                let publication = &mut all[message.0 as usize];
-                publication.sends += 1;
-                if publication.from.is_none() {
-                    (publication.from, publication.early) = (Some(step), step);
-                }
+        if let Fact::PublishSent { message } = fact {
+            let publication = &mut all[message.0 as usize];
+            publication.sends += 1;
+            if publication.from.is_none() {
+                (publication.from, publication.early) = (Some(step), step);
             }
-            Fact::Acknowledged { message } => all[message.0 as usize].by = Some(step),
-            Fact::Crashed => last_crash = step,
-            _ => {}
+        } else if let Fact::Acknowledged { message } = fact {
+            all[message.0 as usize].by = Some(step);
+        } else if fact == Fact::Crashed {
+            last_crash = step;
         }
         follow_wills(&mut wills, step, at, fact);
     }
@@ -106,6 +105,7 @@ impl Willed {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "wills know of connections and crashes only")]
 fn follow_wills(wills: &mut Vec<Willed>, step: Step, at: Micros, fact: Fact) {
     match fact {
         Fact::ConnectSent { client, link, will, .. } => {

@@ -2,7 +2,7 @@
 
 use super::{
     deliveries::{Copies, pairs},
-    history::{ClientNo, History, MessageNo, Step},
+    history::{ClientNo, History, MessageNo, Retained, Step},
     publications::Publication,
     sessions::{NEVER, Segment, Timeline},
     topics::TopicNo,
@@ -78,7 +78,7 @@ impl Shelf<'_> {
     fn due(&self, client: ClientNo, segment: &Segment) -> Vec<MessageNo> {
         let asked = self.history.subscription(segment.subscription);
         let Some(sure_from) =
-            segment.sure_from.filter(|_| asked.wants_retained && segment.sure_to == NEVER && segment.qos_low > 0)
+            segment.sure_from.filter(|_| asked.retained == Retained::Always && segment.sure_to == NEVER && segment.qos_low > 0)
         else {
             return Vec::new();
         };
@@ -98,7 +98,7 @@ impl Shelf<'_> {
             {
                 continue;
             }
-            let own = segment.no_local && info.publisher == client;
+            let own = (segment.no_local && info.publisher == client) || (info.large && self.history.client(client).small_only);
             let alone = self.on(info.topic).all(|other| {
                 other == message
                     || self.window(other).from.is_none()

@@ -212,7 +212,17 @@ fn follow(all: &mut [Timeline], history: &History, step: Step, at: Micros, fact:
             }
             all[of(client)].connected(step, at, present, wrong);
         }
-        Fact::DisconnectSent { client, link, .. } | Fact::LinkLost { client, link } => {
+        Fact::DisconnectSent { client, link, ends_session, .. } => {
+            let timeline = &mut all[of(client)];
+            if timeline.link == Some(link) {
+                timeline.detach(step, at);
+            }
+            if ends_session {
+                timeline.end_session(step);
+                timeline.promised = false;
+            }
+        }
+        Fact::LinkLost { client, link } => {
             if all[of(client)].link == Some(link) {
                 all[of(client)].detach(step, at);
             }

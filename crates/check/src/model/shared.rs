@@ -37,7 +37,7 @@ pub(crate) fn judge(
             if info.qos != 1 && other_than_1 > 1 {
                 say(Wrong::Twice);
             }
-            if holder.is_none() && group.must(info.qos, info.expires, publication) {
+            if holder.is_none() && group.must(info.qos, info.expires || (info.large && group.takes_small_only()), publication) {
                 say(Wrong::Lost);
             }
         }
@@ -66,6 +66,11 @@ impl Group<'_> {
                 .filter(|segment| segment.filter == self.filter)
                 .map(move |segment| (timeline, client, segment))
         })
+    }
+
+    /// Whether a member cannot take every message.
+    fn takes_small_only(&self) -> bool {
+        self.members().any(|(client, _)| self.history.client(client).small_only)
     }
 
     /// Whether some member had to get it, whoever was chosen.

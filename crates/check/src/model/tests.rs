@@ -7,7 +7,7 @@ const BOB: ClientNo = ClientNo(1);
 
 /// Alice publishes, Bob subscribes "a/#" at QoS 2 in a persistent session; four messages at QoS 2 on "a/b".
 fn begin() -> History {
-    let client = |id: &str| ClientInfo { id: id.into(), expiry: u32::MAX, hears_session_present: true };
+    let client = |id: &str| ClientInfo { id: id.into(), expiry: u32::MAX, hears_session_present: true, small_only: false };
     let message = |sequence| MessageInfo {
         publisher: ALICE,
         sequence,
@@ -15,7 +15,7 @@ fn begin() -> History {
         qos: 2,
         retain: false,
         empty: false,
-        expires: false,
+        expires: false, large: false,
         will: None,
     };
     let mut history = History {
@@ -27,7 +27,7 @@ fn begin() -> History {
             qos: 2,
             no_local: false,
             retain_as_published: false,
-            wants_retained: true,
+            retained: Retained::Always,
         }],
         facts: Vec::new(),
         notes: Vec::new(),
@@ -167,7 +167,7 @@ fn a_will_comes_after_a_lost_connection_and_not_after_disconnect() {
     assert_eq!(wrongs(&history), [Wrong::Lost]);
 
     let mut history = open;
-    history.add(0, Fact::DisconnectSent { client: ALICE, link: LinkNo(0), keeps_will: false });
+    history.add(0, Fact::DisconnectSent { client: ALICE, link: LinkNo(0), keeps_will: false, ends_session: false });
     history.add(0, Fact::DisconnectRead { client: ALICE, link: LinkNo(0) });
     assert_eq!(wrongs(&history), []);
     deliver(&mut history, 0);

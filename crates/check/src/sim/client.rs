@@ -3,6 +3,7 @@
 //! It is written on the same [`Sender`] and [`Receiver`] as everything else. What it keeps over connections is what the standard says (§4.1): unacknowledged
 //! messages and the identifiers of received QoS 2 messages. It hands QoS 0 and 1 over at PUBLISH and QoS 2 at PUBREL.
 
+use core::num::NonZeroU16;
 use std::collections::VecDeque;
 
 use columba_proto::{
@@ -16,9 +17,9 @@ use columba_proto::{
     wire::{Split, split},
 };
 
-use super::payload;
+use super::{payload, rng::splitmix};
 use crate::model::{
-    Breach, ClientNo, Fact, FilterNo, History, LinkNo, MessageInfo, MessageNo, Micros, SubscriptionInfo, SubscriptionNo, TopicNo,
+    Breach, ClientNo, Fact, FilterNo, History, LinkNo, MessageInfo, MessageNo, Micros, Retained, SubscriptionInfo, SubscriptionNo, TopicNo,
 };
 
 /// How a client is.
@@ -31,6 +32,8 @@ pub(crate) struct Habits {
     pub(crate) always_clean: bool,
     /// Its own bound on what the broker may have in flight; v5 only.
     pub(crate) receive_maximum: Option<u16>,
+    /// The largest packet that it takes; v5 only.
+    pub(crate) packet_max: Option<u32>,
     /// Messages that it keeps in flight itself.
     pub(crate) window: u16,
     /// Takes its time to answer.
@@ -96,6 +99,9 @@ pub(crate) struct Client {
     requests: Vec<(PacketId, Request)>,
     disconnecting: bool,
     pings_open: u32,
+    /// Topics that the broker knows by number on this connection, from 1, and how many it would learn.
+    aliases: Vec<TopicNo>,
+    aliases_max: u16,
 }
 
 /// What a client's call needs from the world.
@@ -142,6 +148,8 @@ impl Client {
             requests: Vec::new(),
             disconnecting: false,
             pings_open: 0,
+            aliases: Vec::new(),
+            aliases_max: 0,
         }
     }
 
@@ -204,10 +212,9 @@ impl Client {
         }
         self.phase = Phase::Connecting(link);
         let mut body = Vec::new();
-        let will = will.map(|plan| {
+        if let Some(plan) = will {
             payload::write(plan.message, &mut body);
-            plan
-        });
+        }
         let will = will.map(|plan| {
             let info = scene.history.message(plan.message);
             Will {
@@ -223,7 +230,8 @@ impl Client {
         let mut properties = ConnectProperties::default();
         if version.has_properties() {
             properties.session_expiry = (self.habits.expiry > 0).then_some(self.habits.expiry);
-            properties.receive_maximum = self.habits.receive_maximum.and_then(core::num::NonZeroU16::new);
+            properties.maximum_packet_size = self.habits.packet_max.and_then(core::num::NonZeroU32::new);
+            properties.receive_maximum = self.habits.receive_maximum.and_then(NonZeroU16::new);
         }
         let connect = Connect {
             version,
@@ -265,6 +273,8 @@ impl Client {
         self.sender.forget_requests();
         self.disconnecting = false;
         self.pings_open = 0;
+        self.aliases.clear();
+        self.aliases_max = 0;
     }
 
     /// Throws away what is kept over connections.
@@ -294,6 +304,7 @@ impl Client {
             qos: plan.qos,
             retain: plan.retain,
             empty: plan.empty,
+            large: !plan.empty && payload::is_large(message),
             expires: plan.expires && self.habits.version.has_properties(),
             will,
         });
@@ -335,16 +346,35 @@ impl Client {
                 properties.user_properties = UserProperties::from(&pairs[..]);
             }
         }
+        let (topic, alias) = self.name(scene.history, message, info.topic);
+        properties.topic_alias = alias;
         let publish = Publish {
             dup,
             qos: qos(info.qos),
             retain: info.retain,
-            topic: Some(topic(scene.history, info.topic)),
+            topic,
             packet_id: id,
             payload: &body,
             properties,
         };
         publish.encode(self.habits.version, &mut self.out).expect("payloads are small");
+    }
+
+    /// How this PUBLISH names its topic: one in two uses an alias where the broker takes any (§3.3.2.3.4).
+    fn name(&mut self, history: &History, message: MessageNo, no: TopicNo) -> (Option<TopicName<'static>>, Option<NonZeroU16>) {
+        let name = topic(history, no);
+        if self.aliases_max == 0 || splitmix(u64::from(message.0)) & 1 == 0 {
+            return (Some(name), None);
+        }
+        let number = |index: usize| u16::try_from(index + 1).ok().and_then(NonZeroU16::new);
+        if let Some(known) = self.aliases.iter().position(|alias| *alias == no) {
+            return (None, number(known));
+        }
+        if self.aliases.len() < usize::from(self.aliases_max) {
+            self.aliases.push(no);
+            return (Some(name), number(self.aliases.len() - 1));
+        }
+        (Some(name), None)
     }
 
     /// Asks for these filters in one packet.
@@ -369,7 +399,11 @@ impl Client {
                     qos: qos(info.qos),
                     no_local: info.no_local,
                     retain_as_published: info.retain_as_published,
-                    retain_handling: if info.wants_retained { RetainHandling::Send } else { RetainHandling::DoNotSend },
+                    retain_handling: match info.retained {
+                        Retained::Always => RetainHandling::Send,
+                        Retained::IfNew => RetainHandling::SendIfNew,
+                        Retained::Never => RetainHandling::DoNotSend,
+                    },
                 },
             })
             .collect();
@@ -398,13 +432,20 @@ impl Client {
     }
 
     /// Says DISCONNECT; the broker closes.
-    pub(crate) fn disconnect(&mut self, scene: &mut Scene<'_>, keeps_will: bool) {
+    pub(crate) fn disconnect(&mut self, scene: &mut Scene<'_>, keeps_will: bool, ends_session: bool) {
         let Some(link) = self.link() else { return };
         let keeps_will = keeps_will && self.habits.version.disconnect_may_keep_will();
-        scene.add(Fact::DisconnectSent { client: self.no, link, keeps_will });
+        let ends_session = ends_session && self.habits.version.has_properties() && self.habits.expiry > 0;
+        scene.add(Fact::DisconnectSent { client: self.no, link, keeps_will, ends_session });
         let reason = if keeps_will { ReasonCode::DISCONNECT_WITH_WILL_MESSAGE } else { ReasonCode::NORMAL_DISCONNECTION };
-        Disconnect::new(reason).encode(self.habits.version, &mut self.out);
+        let session_expiry = ends_session.then_some(0);
+        Disconnect { session_expiry, ..Disconnect::new(reason) }.encode(self.habits.version, &mut self.out);
         self.disconnecting = true;
+        if ends_session {
+            // Whether the broker has heard it cannot be known: only a clean start is safe now.
+            self.forget(scene);
+            self.must_clean = true;
+        }
     }
 
     /// Says PINGREQ.
@@ -423,6 +464,9 @@ impl Client {
                 Ok(Split::Need) => break,
                 Ok(Split::Frame { first, body, len }) => {
                     used += len;
+                    if self.habits.packet_max.is_some_and(|most| len > most as usize) {
+                        self.broke(scene, Breach::PacketTooLarge);
+                    }
                     match decode(self.habits.version, Peer::Server, first, body) {
                         Ok(packet) => self.packet(scene, &packet),
                         Err(_) => return self.broke(scene, Breach::Malformed),
@@ -485,8 +529,9 @@ impl Client {
             self.forget(scene);
         }
         if version.has_properties() {
-            let theirs = connack.properties.receive_maximum.map_or(u16::MAX, core::num::NonZeroU16::get);
+            let theirs = connack.properties.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
             self.sender.set_window(theirs.min(self.habits.window));
+            self.aliases_max = connack.properties.topic_alias_maximum.unwrap_or(0);
         }
         self.resume(scene);
         self.send_more(scene);

@@ -19,10 +19,17 @@ pub(crate) fn read(payload: &[u8]) -> Option<MessageNo> {
     whole.then_some(message)
 }
 
+/// Whether a message is one of the few large ones.
+pub(crate) fn is_large(message: MessageNo) -> bool {
+    filler_len(message) >= LARGE
+}
+
+const LARGE: usize = 900;
+
 /// Mostly small; one in 32 does not fit one sector of the disk.
 fn filler_len(message: MessageNo) -> usize {
     let drawn = splitmix(u64::from(message.0) ^ 0x005e_ed0f_1e57);
-    if drawn.is_multiple_of(32) { 900 } else { usize::from(drawn.to_le_bytes()[1] % 24) }
+    if drawn.is_multiple_of(32) { LARGE } else { usize::from(drawn.to_le_bytes()[1] % 24) }
 }
 
 fn filler(message: MessageNo, at: usize) -> u8 {

@@ -6,7 +6,7 @@ use super::{
     client::{Habits, MOST_FILTERS, PublishPlan},
     rng::Rng,
 };
-use crate::model::{FilterNo, Micros, SubscriptionInfo, TopicNo, Vocabulary};
+use crate::model::{FilterNo, Micros, Retained, SubscriptionInfo, TopicNo, Vocabulary};
 
 /// Topics: `r/...` hold retained messages, `s/...` feed the shared groups.
 pub(crate) const TOPICS: [&str; 9] = ["a/b", "a/c", "b", "a/b/d", "r/1", "r/2", "r", "s/x", "s/y/z"];
@@ -116,6 +116,7 @@ impl Odds {
             expiry,
             always_clean,
             receive_maximum: (version.has_properties() && rng.chance(1, 2)).then(|| rng.pick(&[1, 2, 5, 20])),
+            packet_max: (version.has_properties() && rng.chance(1, 6)).then_some(400),
             window: rng.pick(&[1, 3, 10, 50]),
             slow: rng.chance(1, 4).then(|| rng.pick(&[500, 20_000, 2_000_000])),
             keep_alive: rng.pick(&[0, 0, 0, 10, 60]),
@@ -146,10 +147,10 @@ impl Odds {
         let extended = habits.version.has_subscription_options();
         if let Some(filter) = habits.worker {
             let qos = small(if rng.chance(1, 10) { 0 } else { 1 + rng.index(2) });
-            return vec![SubscriptionInfo { filter, qos, no_local: false, retain_as_published: false, wants_retained: true }];
+            return vec![SubscriptionInfo { filter, qos, no_local: false, retain_as_published: false, retained: Retained::Always }];
         }
         let mut asked: Vec<SubscriptionInfo> = Vec::new();
-        for _ in 0..1 + rng.index(MOST_FILTERS) {
+        for _ in 0..=rng.index(MOST_FILTERS) {
             let filter = FilterNo(small(rng.index(PLAIN_FILTERS)));
             if asked.iter().all(|other| other.filter != filter) {
                 asked.push(SubscriptionInfo {
@@ -157,7 +158,7 @@ impl Odds {
                     qos: rng.pick(&[0, 1, 1, 2, 2, 2]),
                     no_local: extended && rng.chance(1, 10),
                     retain_as_published: extended && rng.chance(1, 6),
-                    wants_retained: !extended || rng.chance(5, 6),
+                    retained: if extended { rng.pick(&[Retained::Always, Retained::Always, Retained::IfNew, Retained::Never]) } else { Retained::Always },
                 });
             }
         }

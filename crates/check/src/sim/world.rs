@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use columba_broker::{Config, commons::LocalCommons, durable::State, placement::Placement, seam::Gone};
+use columba_broker::{Config, Shard, commons::LocalCommons, durable::State, placement::Placement, seam::Gone};
 use columba_proto::Time;
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     plan::{Odds, Operation, vocabulary},
     rng::Rng,
 };
-use crate::model::{ClientInfo, ClientNo, Difference, Fact, FilterNo, History, LinkNo, Micros, SubscriptionInfo};
+use crate::model::{ClientInfo, ClientNo, Difference, Fact, FilterNo, History, LinkNo, Micros, Retained, SubscriptionInfo};
 
 /// Simulated clocks begin here: a Tuesday in November 2026.
 const EPOCH_MS: u64 = 1_795_000_000_000;
@@ -79,16 +79,19 @@ impl World {
         let odds = Odds::draw(&mut rng);
         let medium = Medium::new(&mut rng);
         medium.disk.ignore_syncs(fault == Some(PlantedFault::LostSync));
-        let mut config = Config::default();
-        config.receive_maximum = rng.pick(&[2, 20, 1024]);
-        config.inflight = rng.pick(&[1, 5, 100]);
-        config.deliver_ahead_max = rng.pick(&[200, 2_000, 256 * 1024]);
-        config.retry_interval_ms = rng.pick(&[0, 20, 2_000, 30_000]);
-        config.ephemeral_queue_max = rng.pick(&[2, 20, 1_000]);
-        config.slow_consumer_timeout_ms = rng.pick(&[500, 30_000]);
-        config.unread_answers_max = rng.pick(&[100, 1024 * 1024]);
-        config.held_frames_max = rng.pick(&[4, 8_192]);
-        config.cached_topics_max = rng.pick(&[1, 2, 65_536]);
+        let config = Config {
+            receive_maximum: rng.pick(&[2, 20, 1024]),
+            inflight: rng.pick(&[1, 5, 100]),
+            deliver_ahead_max: rng.pick(&[200, 2_000, 256 * 1024]),
+            retry_interval_ms: rng.pick(&[0, 20, 2_000, 30_000]),
+            ephemeral_queue_max: rng.pick(&[2, 20, 1_000]),
+            slow_consumer_timeout_ms: rng.pick(&[500, 30_000]),
+            unread_answers_max: rng.pick(&[100, 1024 * 1024]),
+            held_frames_max: rng.pick(&[4, 8_192]),
+            max_topic_alias: rng.pick(&[0, 2, 64]),
+            cached_topics_max: rng.pick(&[1, 2, 65_536]),
+            ..Config::default()
+        };
         let key = u128::from(rng.next_u64()).to_le_bytes();
         let shards = usize::from(odds.shards);
         let mut world = Self {
@@ -123,7 +126,7 @@ impl World {
     fn add_client(&mut self, id: String, habits: super::client::Habits) -> ClientNo {
         let no = ClientNo(u16::try_from(self.clients.len()).expect("few clients"));
         let hears_session_present = habits.version.has_session_present();
-        self.history.clients.push(ClientInfo { id: id.clone(), expiry: habits.expiry, hears_session_present });
+        self.history.clients.push(ClientInfo { id: id.clone(), expiry: habits.expiry, small_only: habits.packet_max.is_some(), hears_session_present });
         self.clients.push(Client::new(no, id, habits));
         let at = self.now + self.rng.below(self.odds.pace);
         self.agenda.add(at, Due::Operation(no));
@@ -223,7 +226,7 @@ impl World {
             }
             Due::Tick(shard) => {
                 self.ticks[shard] = None;
-                self.on_shard(shard, |host| host.with(shard, |shard, cx| shard.tick(cx)));
+                self.on_shard(shard, |host| host.with(shard, Shard::tick));
             }
             Due::Commit => self.commit(),
             Due::SyncEnd => self.sync_end(),
@@ -530,7 +533,7 @@ impl World {
     /// The client's end is closed or lost.
     fn let_go(&mut self, client: ClientNo, after: After) {
         let Some(no) = self.clients[usize::from(client.0)].link() else { return };
-        self.with_client(client, |client, scene| client.lost(scene));
+        self.with_client(client, Client::lost);
         let Some(link) = self.links.get_mut(&no) else { return };
         link.in_use = false;
         link.after = after;
@@ -657,14 +660,15 @@ impl World {
             Operation::Unsubscribe => {
                 let filters = self.clients[usize::from(no.0)].filters.clone();
                 if !filters.is_empty() {
-                    let filter: FilterNo = self.rng.pick(&filters);
-                    self.with_client(no, |client, scene| client.unsubscribe(scene, &[filter]));
+                    let from = self.rng.index(filters.len());
+                    let some: Vec<FilterNo> = filters[from..].iter().take(1 + self.rng.index(2)).copied().collect();
+                    self.with_client(no, |client, scene| client.unsubscribe(scene, &some));
                 }
             }
             Operation::Disconnect => {
-                let keeps_will = self.rng.chance(1, 4);
+                let (keeps_will, ends_session) = (self.rng.chance(1, 4), self.rng.chance(1, 6));
                 let link = self.clients[usize::from(no.0)].link();
-                self.with_client(no, |client, scene| client.disconnect(scene, keeps_will));
+                self.with_client(no, |client, scene| client.disconnect(scene, keeps_will, ends_session));
                 if let Some(link) = link.and_then(|link| self.links.get_mut(&link)) {
                     link.said_goodbye = !link.broken;
                 }
@@ -757,6 +761,7 @@ impl World {
             expiry: 0,
             always_clean: true,
             receive_maximum: None,
+            packet_max: None,
             window: 10,
             slow: None,
             keep_alive: 0,
@@ -767,7 +772,7 @@ impl World {
         self.look_again();
         self.run_until_quiet();
         let asked =
-            SubscriptionInfo { filter: FilterNo(3), qos: 2, no_local: false, retain_as_published: false, wants_retained: true };
+            SubscriptionInfo { filter: FilterNo(3), qos: 2, no_local: false, retain_as_published: false, retained: Retained::Always };
         self.with_client(no, |client, scene| client.subscribe(scene, &[asked]));
         self.look_again();
     }
