@@ -52,6 +52,8 @@ pub(crate) struct Timeline {
     /// When the broker last learned of an end; nothing while it may believe in a connection.
     told: Option<Micros>,
     open: Vec<LinkNo>,
+    /// UNSUBSCRIBEs of this connection that were not answered yet.
+    unsubscribing: Vec<(FilterNo, Step)>,
 }
 
 impl Timeline {
@@ -68,6 +70,7 @@ impl Timeline {
             detached: None,
             told: None,
             open: Vec::new(),
+            unsubscribing: Vec::new(),
         }
     }
 
@@ -77,6 +80,7 @@ impl Timeline {
     }
 
     fn connect_sent(&mut self, step: Step, link: LinkNo, clean: bool) {
+        self.unsubscribing.clear();
         if clean {
             self.end_session(step);
             self.promised = false;
@@ -180,13 +184,17 @@ impl Timeline {
     }
 
     fn unsubscribe_sent(&mut self, step: Step, filter: FilterNo) {
+        self.unsubscribing.push((filter, step));
         for segment in self.segments.iter_mut().filter(|segment| segment.filter == filter) {
             segment.sure_to = segment.sure_to.min(step);
         }
     }
 
     fn unsubscribed(&mut self, step: Step, filter: FilterNo) {
-        for segment in self.segments.iter_mut().filter(|segment| segment.filter == filter && segment.sure_to < step) {
+        // Answers come in the order of the questions.
+        let Some(at) = self.unsubscribing.iter().position(|(open, _)| *open == filter) else { return };
+        let (_, sent) = self.unsubscribing.remove(at);
+        for segment in self.segments.iter_mut().filter(|segment| segment.filter == filter && segment.asked < sent) {
             segment.maybe_to = segment.maybe_to.min(step);
         }
     }
