@@ -1,10 +1,14 @@
 //! A mosquitto to talk to, where there is one.
 
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use columba_check::outside;
+
+/// Ports to try.
+const PORTS_TRIED: usize = 8;
 
 /// A running broker; stopped when dropped.
 pub(crate) struct Mosquitto {
@@ -18,31 +22,29 @@ impl Mosquitto {
     pub(crate) fn start(lines: &str) -> Option<Self> {
         let story = std::thread::current().name().unwrap_or("a test").to_owned();
         let program = outside::or_skip(outside::program("mosquitto"), &story, "mosquitto")?;
-        let folder = tempfile::tempdir().expect("a folder for its configuration");
-        let port = free_port();
-        let file = folder.path().join("mosquitto.conf");
         let lines = if lines.is_empty() { "allow_anonymous true" } else { lines };
-        let text = format!("listener {port} 127.0.0.1\n{lines}\n");
-        std::fs::write(&file, text).expect("its configuration is written");
-        let process = Command::new(program)
+        // The port was free a moment ago; now it may be somebody else's.
+        (0..PORTS_TRIED).find_map(|_| Self::start_at(free_port(), &program, lines)).or_else(|| panic!("mosquitto does not start"))
+    }
+
+    /// `None` if it ends instead of listening.
+    fn start_at(port: u16, program: &Path, lines: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder for its configuration");
+        let file = folder.path().join("mosquitto.conf");
+        std::fs::write(&file, format!("listener {port} 127.0.0.1\n{lines}\n")).expect("its configuration is written");
+        let mut process = Command::new(program)
             .arg("-c")
             .arg(&file)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("mosquitto starts");
+        let mut log = BufReader::new(process.stderr.take().expect("it is piped"));
+        let listens = log.by_ref().lines().map_while(Result::ok).any(|line| line.ends_with(" running"));
+        // Read to the end, or mosquitto waits for room in the pipe.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         let broker = Self { process, port, _folder: folder };
-        broker.wait_until_it_listens();
-        Some(broker)
-    }
-
-    fn wait_until_it_listens(&self) {
-        let patience = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(Instant::now() < patience, "mosquitto does not listen");
-            // Nothing tells when a process of somebody else begins to listen.
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        listens.then_some(broker)
     }
 }
 
