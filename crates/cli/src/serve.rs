@@ -33,6 +33,7 @@ pub(crate) struct Args {
     /// Let anyone connect who can reach a listener
     #[arg(long)]
     allow_anonymous: bool,
+    #[expect(clippy::doc_markdown, reason = "help is plain text: backticks would be shown")]
     /// Set one key of the configuration, like limits.max_connections=1000 (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,

@@ -1,5 +1,7 @@
 //! `columba serve` as a process: what it prints, what it refuses, how it ends.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
