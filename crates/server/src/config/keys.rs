@@ -221,3 +221,38 @@ impl Keyed for Listener {
         LISTENER_KEYS
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Data;
+
+    const GUIDE: &str = include_str!("../../../../docs/configuration.md");
+
+    #[test]
+    fn the_guide_names_every_key_and_no_other() {
+        let listener = LISTENER_KEYS.iter().map(|key| format!("{LISTENER}.{}", key.name));
+        let shown = KEYS.iter().filter(|key| key.shown == Shown::Yes).map(|key| key.name.to_owned());
+        let mut expected: Vec<String> = listener.chain(shown).collect();
+        let rows = GUIDE.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let mut found: Vec<String> = rows.map(str::to_owned).collect();
+
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_example_of_the_guide_is_a_configuration() {
+        let example = GUIDE.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, example).unwrap();
+
+        let sources = crate::config::Sources { file: Some(file.path().into()), ..Default::default() };
+        let config = Config::load(&sources).unwrap();
+
+        assert_eq!(config.data, Data::Directory("/var/lib/columba".into()));
+        assert_eq!(config.access, Access::Anyone);
+        assert_eq!(config.limits.max_packet_size, 2 << 20);
+    }
+}
