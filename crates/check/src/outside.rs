@@ -51,7 +51,8 @@ pub fn or_skip<T>(found: Option<T>, test: &str, what: &str) -> Option<T> {
 /// Under `COLUMBA_NO_SKIP=1`.
 pub fn skip(test: &str, why: &str) {
     assert!(!skipping_is_forbidden(), "{test} may not be skipped under COLUMBA_NO_SKIP=1: {why}");
-    say(&format!("SKIPPED: {test}: {why}\n"));
+    // On a line of its own, whatever the harness has begun to print.
+    say(&format!("\nSKIPPED: {test}: {why}\n"));
 }
 
 /// Writes to the real standard error, also inside a test whose output is captured.
