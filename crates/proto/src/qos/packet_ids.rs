@@ -17,8 +17,9 @@ impl PacketIds {
         Self { next: PacketId::FIRST, known_free: 0 }
     }
 
-    /// Forgets what was known to be free: an identifier has been taken elsewhere.
-    pub(super) const fn distrust(&mut self) {
+    /// An identifier comes from the store: goes on behind it. Its answers may still be on their way, and must not meet a new message under the same number.
+    pub(super) const fn go_on_behind(&mut self, id: PacketId) {
+        self.next = id.next();
         self.known_free = 0;
     }
 

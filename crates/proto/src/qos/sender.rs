@@ -305,7 +305,7 @@ impl<M> Sender<M> {
     /// connection; [`Sender::resume`] decides when it goes.
     pub fn restore(&mut self, id: PacketId, state: Sending<M>) {
         debug_assert!(self.find(id).is_none(), "{id} is restored twice");
-        self.ids.distrust();
+        self.ids.go_on_behind(id);
         self.waiting = self.waiting.saturating_add(1);
         self.exchanges.push_back(Exchange { id, waiting: true, state });
     }
