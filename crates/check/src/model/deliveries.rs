@@ -162,7 +162,9 @@ fn too_much<'a, I: Iterator<Item = &'a Segment>>(
     if matching().map(|segment| history.subscription(segment.subscription).qos).max().is_none_or(|asked| got.highest > asked) {
         return Some(Wrong::QosAboveGrant);
     }
-    if info.qos != 1 && live > 1 && live != got.live[1] {
+    // A will at QoS 0 does not wait for its record, so a crash can repeat it.
+    let repeats = if info.will.is_some() && info.qos == 0 { copies.crashes } else { 0 };
+    if info.qos != 1 && live > 1 + repeats && live != got.live[1] {
         return Some(Wrong::Twice);
     }
     if u32::from(got.fresh) > publication.sends + u32::from(copies.crashes) {

@@ -239,7 +239,9 @@ pub enum Fact {
         /// Its number.
         commit: u64,
     },
-    /// The process ended at once; unsynced bytes are lost or torn.
+    /// A write or sync of the journal failed: until the next start nothing durable is promised any more.
+    JournalLost,
+    /// The process ended; of what was not synced anything may be lost.
     Crashed,
     /// It is back.
     Recovered,
@@ -394,7 +396,7 @@ impl History {
                 (client.is_none() || same(who)) && (messages.is_empty() || messages.contains(&message))
             }
             Fact::Written { .. } | Fact::Synced { .. } | Fact::Checkpoint { .. } => false,
-            Fact::Crashed | Fact::Recovered | Fact::Draining | Fact::Differs { .. } => true,
+            Fact::JournalLost | Fact::Crashed | Fact::Recovered | Fact::Draining | Fact::Differs { .. } => true,
         }
     }
 }
@@ -500,6 +502,7 @@ impl fmt::Display for Told<'_> {
             Fact::Written { commit } => write!(f, "commit {commit} is written"),
             Fact::Synced { commit } => write!(f, "commit {commit} is on disk"),
             Fact::Checkpoint { commit } => write!(f, "checkpoint up to commit {commit}"),
+            Fact::JournalLost => f.write_str("the journal has failed"),
             Fact::Crashed => f.write_str("CRASH"),
             Fact::Recovered => f.write_str("the broker is back"),
             Fact::Draining => f.write_str("nothing more is begun"),

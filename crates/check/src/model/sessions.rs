@@ -268,6 +268,7 @@ fn follow(all: &mut [Timeline], history: &History, step: Step, at: Micros, fact:
         | Fact::Written { .. }
         | Fact::Synced { .. }
         | Fact::Checkpoint { .. }
+        | Fact::JournalLost
         | Fact::Draining
         | Fact::Differs { .. } => {}
     }

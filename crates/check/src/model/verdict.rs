@@ -4,9 +4,12 @@ use core::fmt;
 
 use super::{
     deliveries,
-    history::{Breach, ClientNo, Difference, Fact, History, MessageNo, Step},
+    history::{Breach, ClientNo, Difference, Fact, History, MessageNo, Micros, Step},
     order, publications, retained, sessions, shared,
 };
+
+/// So long a refusal may be on its way.
+const LATE: Micros = 10_000_000;
 
 /// A broken promise.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -95,8 +98,17 @@ impl fmt::Display for Headline<'_> {
 /// Every promise that the history breaks.
 pub fn judge(history: &History) -> Vec<Violation> {
     let mut wrong = Vec::new();
-    for (step, &(_, fact)) in history.facts.iter().enumerate() {
+    let mut refusals_until = 0;
+    for (step, &(at, fact)) in history.facts.iter().enumerate() {
+        if fact == Fact::JournalLost {
+            refusals_until = Micros::MAX;
+        } else if fact == Fact::Recovered && refusals_until == Micros::MAX {
+            refusals_until = at + LATE;
+        }
         if let Fact::Broke { client, breach } = fact {
+            if matches!(breach, Breach::Refused(_)) && at < refusals_until {
+                continue;
+            }
             wrong.push(Violation { step: Some(step), ..Violation::of_client(Wrong::Broke(breach), client) });
         } else if let Fact::Differs { what } = fact {
             wrong.push(Violation { wrong: Wrong::Differs(what), message: None, other: None, client: None, step: Some(step) });

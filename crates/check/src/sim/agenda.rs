@@ -42,6 +42,10 @@ pub(crate) enum Due {
     Checkpoint,
     /// The process ends at once.
     Crash,
+    /// The process is asked to end.
+    Stop,
+    /// From now on the disk fails.
+    DiskFault,
     /// It starts again.
     Start,
     /// Clients look whether they are done.
@@ -65,6 +69,8 @@ impl Due {
             | Self::SyncEnd
             | Self::TellSynced(_)
             | Self::Crash
+            | Self::Stop
+            | Self::DiskFault
             | Self::Start => true,
         }
     }
@@ -86,9 +92,7 @@ impl Due {
             | Self::Up(_)
             | Self::Down(_)
             | Self::ClientHears(_)
-            | Self::Crash
-            | Self::Start
-            | Self::Drain => false,
+            | Self::Crash | Self::Stop | Self::DiskFault | Self::Start | Self::Drain => false,
         }
     }
 }

@@ -661,7 +661,9 @@ impl Client {
     /// No more than the client allows may be open, and nothing new under an identifier that is.
     fn count_open(&mut self, scene: &mut Scene<'_>, id: PacketId, publish: &Publish<'_>) {
         if self.unanswered.contains(&id) {
-            if publish.qos == QoS::AtLeastOnce && !publish.dup {
+            // Timed repetitions and answers can cross, so with them this proves nothing.
+            let repeats = self.habits.version.may_resend();
+            if publish.qos == QoS::AtLeastOnce && !publish.dup && !repeats {
                 self.broke(scene, Breach::IdentifierInUse(id.get()));
             }
             return;

@@ -152,6 +152,19 @@ impl Journal {
         Some(commit)
     }
 
+    /// Writes and syncs all there is, as a stopping server does.
+    pub(crate) fn finish(&mut self) {
+        let _under_way = self.sync();
+        if self.can_commit() && self.write().is_some() {
+            let _last = self.sync();
+        }
+        if self.failed.is_none()
+            && let Err(error) = self.log.seal()
+        {
+            self.failed = Some(error.to_string());
+        }
+    }
+
     /// How far a shard's records are on disk, where it does not know yet.
     pub(crate) fn take_synced(&mut self, shard: usize) -> Option<ChangeSeq> {
         self.synced[shard].take()

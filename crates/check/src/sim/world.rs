@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use columba_broker::{Config, Shard, commons::LocalCommons, durable::State, placement::Placement, seam::Gone};
 use columba_proto::Time;
+use columba_store::sim::Fault;
 
 use super::{
     agenda::{Agenda, Due},
@@ -68,6 +69,8 @@ pub(crate) struct World {
     checkpoint_is_planned: bool,
     operations: usize,
     draining: Option<Micros>,
+    /// The disk will fail, or has failed, the journal.
+    disk_fault: bool,
     fault: Option<PlantedFault>,
     key: [u8; 16],
     refused: bool,
@@ -110,6 +113,7 @@ impl World {
             checkpoint_is_planned: false,
             operations: 0,
             draining: None,
+            disk_fault: false,
             fault,
             key,
             refused: false,
@@ -238,6 +242,12 @@ impl World {
             }
             Due::Checkpoint => self.checkpoint(),
             Due::Crash => self.crash(),
+            Due::Stop => self.stop(),
+            Due::DiskFault => {
+                let fault = self.rng.pick(&[Fault::Sync, Fault::Write]);
+                self.medium.disk.fail(fault, 0);
+                self.disk_fault = true;
+            }
             Due::Start => self.start(),
             Due::Drain => {}
         }
@@ -331,8 +341,12 @@ impl World {
         }
     }
 
-    /// No fault of the disk is planted outside crashes, so this is one of the store.
+    /// A write or sync has failed. Without a fault of the disk that is one of the store.
     fn journal_failed(&mut self) {
+        if std::mem::take(&mut self.disk_fault) {
+            self.lose_journal();
+            return;
+        }
         let why = self.host.as_mut().and_then(|host| host.journal.failed.take());
         self.history.notes.extend(why);
         self.fact(Fact::Differs { what: Difference::JournalFailed });
@@ -369,6 +383,44 @@ impl World {
         }
     }
 
+    /// The shards are told; what promises nothing durable goes on until somebody restarts the process.
+    fn lose_journal(&mut self) {
+        self.fact(Fact::JournalLost);
+        for shard in 0..self.turns.len() {
+            if let Some(host) = &mut self.host {
+                host.with(shard, Shard::journal_failed);
+                host.end_turn(shard);
+            }
+        }
+        let at = self.now + self.rng.below(3_000_000);
+        self.agenda.add(at, Due::Crash);
+    }
+
+    /// The process is asked to end: it says good-bye, writes what it has, and goes.
+    fn stop(&mut self) {
+        if self.disk_fault {
+            return self.crash();
+        }
+        for shard in 0..self.turns.len() {
+            if let Some(host) = &mut self.host {
+                host.with(shard, Shard::shutdown);
+                host.end_turn(shard);
+            }
+        }
+        self.grant();
+        if let Some(host) = &mut self.host {
+            host.journal.finish();
+            for shard in 0..host.shards() {
+                if let Some(seq) = host.journal.take_synced(shard) {
+                    host.synced(shard, seq);
+                    host.end_turn(shard);
+                }
+            }
+        }
+        self.grant();
+        self.crash();
+    }
+
     /// The process ends at once. Whether the power goes too is drawn: then unsynced bytes are kept, lost or torn.
     fn crash(&mut self) {
         if self.host.take().is_none() {
@@ -376,7 +428,8 @@ impl World {
         }
         self.fact(Fact::Crashed);
         self.agenda.end_process();
-        if self.rng.chance(1, 4) && self.fault != Some(PlantedFault::LostSync) {
+        let is_faulty = std::mem::take(&mut self.disk_fault);
+        if !is_faulty && self.rng.chance(1, 4) && self.fault != Some(PlantedFault::LostSync) {
             self.medium.disk.kill();
         } else {
             self.medium.disk.crash(self.rng.next_u64());
@@ -626,7 +679,8 @@ impl World {
             self.act(no, operation);
             if self.rng.chance(self.odds.crash, 1_000) {
                 let at = self.now + self.rng.below(2_000);
-                self.agenda.add(at, Due::Crash);
+                let end = self.rng.pick(&[Due::Crash, Due::Crash, Due::Crash, Due::Crash, Due::Stop, Due::DiskFault]);
+                self.agenda.add(at, end);
             }
         }
         let pause = if rests {
