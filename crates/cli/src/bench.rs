@@ -281,7 +281,7 @@ impl From<LoadError> for Failure {
             LoadError::SubscriptionRefused { .. } => Exit::Denied,
             LoadError::Lost { .. } | LoadError::Stalled { .. } => Exit::Lost,
             LoadError::PayloadTooSmall { .. } => Exit::Usage,
-            LoadError::Missing { .. } | LoadError::NotListening { .. } | LoadError::NoProcess { .. } => Exit::Other,
+            LoadError::NotListening { .. } | LoadError::NoProcess { .. } => Exit::Other,
         };
         Self::new(exit, error.to_string())
     }

@@ -47,12 +47,6 @@ pub enum LoadError {
         /// The least size.
         min: usize,
     },
-    /// A broker to measure is not installed.
-    #[error("{program} is not installed")]
-    Missing {
-        /// Its name.
-        program: String,
-    },
     /// A broker to measure did not start.
     #[error("{program} does not listen; its output is in {}", log.display())]
     NotListening {
