@@ -90,9 +90,21 @@ fn requests_and_publications_share_the_identifiers() {
     let subscribe = sender.begin_request().unwrap();
     let publish = sender.begin(QoS::AtLeastOnce, ());
 
-    assert_eq!((subscribe, publish), (id(1), id(3)));
+    assert_eq!((subscribe, publish), (id(3), id(4)));
     assert!(sender.end_request(subscribe));
     assert!(!sender.end_request(subscribe));
+}
+
+#[test]
+fn identifiers_go_on_behind_those_that_come_from_the_store() {
+    let mut sender = Sender::new(10);
+    for stored in [65_534, 65_535] {
+        sender.restore(id(stored), Sending::AwaitPuback(()));
+    }
+    sender.remove(id(65_535));
+    assert_eq!(ids(sender.resume()), [65_534]);
+
+    assert_eq!(sender.begin(QoS::AtLeastOnce, ()), id(1));
 }
 
 #[test]
