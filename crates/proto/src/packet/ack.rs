@@ -88,12 +88,14 @@ impl<'a> Ack<'a> {
     }
 
     /// Reads the body. In v5 the property length may be missing, and the reason code before it too (§3.4.2.1).
+    ///
+    /// What only servers say (0x10) is taken from clients too: the other side may be a bridge, a broker in a client's place.
     #[inline]
-    pub fn decode(version: Version, from: Peer, kind: AckKind, body: &'a [u8]) -> Result<Self, PeerError> {
+    pub fn decode(version: Version, kind: AckKind, body: &'a [u8]) -> Result<Self, PeerError> {
         let mut reader = Reader::new(body);
         let mut ack = Self::new(kind, reader.packet_id()?, ReasonCode::SUCCESS);
         if version.has_properties() && !reader.is_empty() {
-            ack.reason = ReasonCode::from_wire(reader.u8()?, kind.reason_place(), from)?;
+            ack.reason = ReasonCode::from_wire(reader.u8()?, kind.reason_place(), Peer::Server)?;
             if !reader.is_empty() {
                 ack.properties = AckProperties::read(&mut reader, kind.property_place())?;
             }
