@@ -6,7 +6,7 @@ use core::num::NonZero;
 use columba_proto::{
     AliasesIn, KeepAlive, QoS, ReasonCode, Version,
     connection::server::{AwaitConnect, Connecting, answer_to_refused},
-    packet::{Connack, ConnackProperties, Connect},
+    packet::{Connack, ConnackProperties, Connect, Packet},
     qos::ReceiveQuota,
 };
 
@@ -43,7 +43,7 @@ impl Shard {
             Ok((connecting, connect)) => self.on_connect(cx, id, connecting, &connect),
             Err(error) => {
                 if let Some((version, reason)) = answer_to_refused(first, body, error) {
-                    self.append_connack(id, version, reason, None);
+                    self.append_connack(id, version, reason, None, u32::MAX);
                 }
                 self.fail(cx, id, error.reason_code(), &error.to_string());
                 Verdict::Here
@@ -79,16 +79,27 @@ impl Shard {
             return Verdict::Here;
         }
 
+        let (keep_alive_s, is_keep_alive_ours) = self.keep_alive(version, connect.keep_alive);
+        let server_keep_alive = is_keep_alive_ours.then_some(keep_alive_s);
+        let max_packet_size = max_packet_size(connect);
+        if max_packet_size < u32::MAX {
+            let connack = self.connack(connect, &client_id, false, expiry_s, asked, server_keep_alive);
+            if connack.len() > max_packet_size as usize {
+                let why = "CONNACK is larger than the client's maximum packet size [MQTT-3.1.2-24]";
+                self.refuse(id, connect, &Refusal { reason: ReasonCode::PACKET_TOO_LARGE, why });
+                return Verdict::Here;
+            }
+        }
+
         self.forget_lone_will(&client_id);
         let (slot, resumed, mut until) = self.take_up(cx, &client_id, connect.clean_start, expiry_s > 0);
-        let (keep_alive_s, is_keep_alive_ours) = self.keep_alive(version, connect.keep_alive);
         let open = Open {
             protocol: connecting.accept(),
             session: slot,
             greeted: false,
             since: cx.now,
             keep_alive: KeepAlive::new(keep_alive_s, cx.now),
-            max_packet_size: connect.properties.maximum_packet_size.map_or(u32::MAX, NonZero::get),
+            max_packet_size,
             receiving: ReceiveQuota::new(if version.has_properties() { self.config.receive_maximum } else { u16::MAX }),
             ring: Ring::default(),
             aliases: (version.has_topic_aliases() && self.config.max_topic_alias > 0)
@@ -106,7 +117,7 @@ impl Shard {
         let will = connect.will.as_ref().map(|will| Box::new(StoredWill::new(will)));
         until = until.max(self.attach(cx, slot, id, expiry_s, window, will));
 
-        let connack = self.connack(connect, &client_id, resumed, expiry_s, asked, is_keep_alive_ours.then_some(keep_alive_s));
+        let connack = self.connack(connect, &client_id, resumed, expiry_s, asked, server_keep_alive);
         self.send(cx, id, until, Frame::Bytes(connack.into()));
         self.tell_connected(id, slot, version, resumed);
         self.resume(cx, id, slot);
@@ -267,12 +278,13 @@ impl Shard {
                 session_expiry: (expiry_s != asked).then_some(expiry_s),
                 receive_maximum: NonZero::new(config.receive_maximum),
                 maximum_qos: (config.max_qos < QoS::ExactlyOnce).then_some(config.max_qos),
-                retain_available: Some(config.retain),
+                // What is there is said by absence, so that CONNACK fits into the smallest of clients.
+                retain_available: (!config.retain).then_some(false),
                 maximum_packet_size: NonZero::new(config.max_packet_size),
                 assigned_client_id: connect.client_id.is_empty().then_some(client_id),
                 topic_alias_maximum: Some(config.max_topic_alias),
-                wildcard_subscription_available: Some(config.wildcard_subscriptions),
-                shared_subscription_available: Some(config.shared_subscriptions),
+                wildcard_subscription_available: (!config.wildcard_subscriptions).then_some(false),
+                shared_subscription_available: (!config.shared_subscriptions).then_some(false),
                 server_keep_alive,
                 ..ConnackProperties::default()
             }
@@ -285,7 +297,7 @@ impl Shard {
     }
 
     fn refuse(&mut self, id: ConnectionId, connect: &Connect<'_>, refusal: &Refusal) {
-        self.append_connack(id, connect.version, refusal.reason, Some(refusal.why));
+        self.append_connack(id, connect.version, refusal.reason, Some(refusal.why), max_packet_size(connect));
         if let Some(connection) = self.connections.get(id) {
             let peer = connection.origin.peer.clone();
             let client_id = (!connect.client_id.is_empty()).then(|| connect.client_id.into());
@@ -295,7 +307,8 @@ impl Shard {
     }
 
     /// A CONNACK with a failure has session present 0 [MQTT-3.2.2-6]; where the version has no code for it there is none [MQTT-3.2.2-6 of 3.1.1].
-    fn append_connack(&mut self, id: ConnectionId, version: Version, reason: ReasonCode, why: Option<&str>) {
+    /// The reason string gives way to the client's limit [MQTT-3.2.2-19], and so does the packet [MQTT-3.1.2-24].
+    fn append_connack(&mut self, id: ConnectionId, version: Version, reason: ReasonCode, why: Option<&str>, limit: u32) {
         if !version.has_properties() && reason.connack_return_code().is_none() {
             return;
         }
@@ -303,7 +316,9 @@ impl Shard {
         let properties =
             ConnackProperties { reason_string: why.filter(|_| version.has_properties()), ..ConnackProperties::default() };
         let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);
-        Connack { session_present: false, reason, properties }.encode(version, out);
+        let connack = Packet::Connack(Connack { session_present: false, reason, properties });
+        // One that does not fit is left out; the connection is closed either way [MQTT-3.2.2-7].
+        let _ = connack.encode_within(version, limit, out);
     }
 
     fn tell_connected(&mut self, id: ConnectionId, slot: u32, version: Version, resumed: bool) {
@@ -312,6 +327,11 @@ impl Shard {
         let client_id = Box::from(&*self.sessions[slot as usize].client_id);
         self.event(Event::Connected { client_id, peer, version, resumed });
     }
+}
+
+/// Bytes of the largest packet that the client takes (§3.1.2.11.4).
+fn max_packet_size(connect: &Connect<'_>) -> u32 {
+    connect.properties.maximum_packet_size.map_or(u32::MAX, NonZero::get)
 }
 
 /// A number that looks like chance.
