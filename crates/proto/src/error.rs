@@ -230,7 +230,8 @@ impl Violation {
     pub const fn reason_code(self) -> ReasonCode {
         match self {
             Self::UnknownProtocolName | Self::UnsupportedProtocolVersion { .. } => ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
-            Self::TopicName(_) => ReasonCode::TOPIC_NAME_INVALID,
+            // 0x90 is for names that are well-formed and not accepted (§2.4).
+            Self::TopicName(_) => ReasonCode::MALFORMED_PACKET,
             Self::TopicAliasZero | Self::TopicAlias { .. } => ReasonCode::TOPIC_ALIAS_INVALID,
             Self::ReceiveMaximumExceeded => ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
             Self::PacketTooLarge { .. } => ReasonCode::PACKET_TOO_LARGE,

@@ -34,7 +34,7 @@ pub struct Subscribe<'a> {
 /// A filter and how to serve it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SubscribeEntry<'a> {
-    /// A string [MQTT-3.8.3-1] that has still to be parsed as a [`SubscriptionFilter`]: a bad one is refused alone, in SUBACK.
+    /// A string [MQTT-3.8.3-1] that has still to be parsed as a [`SubscriptionFilter`].
     pub filter: &'a str,
     /// §3.8.3.1
     pub options: SubscriptionOptions,

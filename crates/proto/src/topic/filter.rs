@@ -23,7 +23,7 @@ use crate::text::TEXT_LEN_MAX;
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TopicFilter(Box<str>);
 
-/// Why a text is no Topic Filter. The reason code is 0x8F.
+/// Why a text is no Topic Filter. The packet is malformed (0x81).
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum TopicFilterError {
     /// Empty.

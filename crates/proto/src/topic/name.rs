@@ -15,7 +15,7 @@ use crate::text::TEXT_LEN_MAX;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TopicName<'a>(&'a str);
 
-/// Why a text is no Topic Name. The reason code is 0x90.
+/// Why a text is no Topic Name. The packet is malformed (0x81).
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum TopicNameError {
     /// Empty.

@@ -28,7 +28,7 @@ pub enum SubscriptionFilter {
     },
 }
 
-/// Why a text is no filter to subscribe to. The reason code is 0x8F.
+/// Why a text is no filter to subscribe to. The packet is malformed (0x81).
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum SubscriptionFilterError {
     /// Its topic filter is none.
