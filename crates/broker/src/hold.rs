@@ -129,6 +129,11 @@ impl Ring {
         }
     }
 
+    /// Whether frame `number` has left.
+    pub(crate) fn has_left(&self, number: u64) -> bool {
+        number < self.gone
+    }
+
     /// Whether the PUBLISH with this identifier is still here, so that no answer to it can be meant.
     pub(crate) fn holds_publish(&self, wanted: PacketId) -> bool {
         self.frames.iter().any(|held| matches!(held.peek(), Frame::Publish { id, .. } if *id == wanted))

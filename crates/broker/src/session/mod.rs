@@ -61,6 +61,8 @@ pub(crate) struct Subscription {
 pub(crate) struct Rare {
     /// Retained messages still to be taken, a cursor for each filter.
     pub(crate) cursors: Vec<Cursor>,
+    /// The SUBACK that these wait for, by its number in the ring of the connection.
+    pub(crate) suback: Option<u64>,
     /// Since when the queue has been full.
     pub(crate) full_since: Option<Time>,
     /// The will's number in the journal where the session itself has no records.
@@ -146,6 +148,11 @@ impl Session {
 
     pub(crate) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// Whether retained messages wait for a SUBACK to leave.
+    pub(crate) fn awaits_suback(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.suback.is_some() && !rare.cursors.is_empty())
     }
 
     /// When it ends if its client does not come back; `None`: never, or while it is here.

@@ -184,6 +184,9 @@ impl Shard {
 
     /// Takes a page of the retained messages that a new subscription still has to get; false where there are none.
     fn take_retained(&mut self, cx: &Cx<'_>, slot: u32, id: ConnectionId) -> bool {
+        if !self.suback_has_left(slot, id) {
+            return false;
+        }
         let session = &mut self.sessions[slot as usize];
         let Some(cursor) = session.rare.as_ref().and_then(|rare| rare.cursors.first()).cloned() else { return false };
         let Some(index) = session.subscription(&cursor.filter) else {
@@ -226,6 +229,14 @@ impl Shard {
         true
     }
 
+    /// Whether the SUBACK of the retained messages still to be taken has left. The standard lets them pass it (§3.8.4), and clients do not expect them to.
+    fn suback_has_left(&mut self, slot: u32, id: ConnectionId) -> bool {
+        let Some(rare) = &mut self.sessions[slot as usize].rare else { return true };
+        let open = self.connections.get_mut(id).and_then(Connection::open);
+        rare.suback.take_if(|suback| open.is_some_and(|open| open.ring.has_left(*suback)));
+        rare.suback.is_none()
+    }
+
     /// Whether a delivery at QoS 0 would be written rather than dropped.
     fn takes_more(&mut self, id: ConnectionId) -> bool {
         let Some(connection) = self.connections.get_mut(id) else { return false };
@@ -261,6 +272,10 @@ impl Shard {
     /// A session was taken up again: everything open is sent once more, in the order in which it was first sent [MQTT-4.4.0-1].
     pub(super) fn resume(&mut self, cx: &Cx<'_>, id: ConnectionId, slot: u32) {
         let session = &mut self.sessions[slot as usize];
+        if let Some(rare) = &mut session.rare {
+            // It was one of the last connection.
+            rare.suback = None;
+        }
         let until = if session.recorded { self.batch.last_append() } else { ChangeSeq(0) };
         let frames: Vec<_> = session.sender.resume().map(|(packet_id, sending)| again(packet_id, sending)).collect();
         if !frames.is_empty() {

@@ -456,6 +456,12 @@ impl Shard {
             let Some(frame) = open.ring.pop(synced) else { break };
             self.emit(cx, id, frame);
         }
+        let slot = self.connections.get_mut(id).and_then(Connection::open).map(|open| open.session);
+        if let Some(slot) = slot
+            && self.sessions[slot as usize].awaits_suback()
+        {
+            self.pump(cx, slot);
+        }
         self.check_reading(cx, id);
     }
 

@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE (§3.8 to §3.11), and what a shared group does when a member goes (§4.8.2).
 
-use alloc::vec::Vec;
+use alloc::{string::ToString, vec::Vec};
 use core::num::NonZero;
 
 use columba_proto::{
@@ -26,6 +26,9 @@ impl Shard {
     pub(super) fn on_subscribe(&mut self, cx: &Cx<'_>, id: ConnectionId, subscribe: &Subscribe<'_>) {
         let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
         let (slot, version) = (open.session, open.protocol.version());
+        if !self.check_form(cx, id, subscribe.entries.iter().map(|entry| entry.filter)) {
+            return;
+        }
         let mut reasons = Vec::new();
         let mut until = ChangeSeq(0);
         for entry in subscribe.entries.iter() {
@@ -41,7 +44,7 @@ impl Shard {
                     reasons.push(reason);
                 }
                 Err(Refused::Entry(reason)) => {
-                    self.fail(cx, id, reason, "an invalid topic filter [MQTT-4.7.1-1]");
+                    self.fail(cx, id, reason, "a topic filter with too many levels");
                     return;
                 }
                 Err(Refused::Connection(reason, why)) => {
@@ -53,13 +56,19 @@ impl Shard {
         let mut frame = Vec::new();
         Suback { id: subscribe.id, reasons: Reasons::from(&*reasons), properties: AckProperties::default() }
             .encode(version, &mut frame);
-        self.send(cx, id, until, Frame::Bytes(frame.into()));
+        let suback = self.send(cx, id, until, Frame::Bytes(frame.into()));
+        if let Some(rare) = &mut self.sessions[slot as usize].rare {
+            rare.suback = suback;
+        }
         self.pump(cx, slot);
     }
 
     pub(super) fn on_unsubscribe(&mut self, cx: &Cx<'_>, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
         let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
         let (slot, version) = (open.session, open.protocol.version());
+        if !self.check_form(cx, id, unsubscribe.filters.iter()) {
+            return;
+        }
         let mut reasons = Vec::new();
         let recorded = self.sessions[slot as usize].recorded;
         // Also one that removes nothing speaks of recorded state.
@@ -77,6 +86,16 @@ impl Shard {
         Unsuback { id: unsubscribe.id, reasons: Reasons::from(&*reasons), properties: AckProperties::default() }
             .encode(version, &mut frame);
         self.send(cx, id, until, Frame::Bytes(frame.into()));
+    }
+
+    /// What is no filter at all makes the packet malformed (§4.13.1): before anything of it is done, the connection ends. 0x8F in SUBACK is for filters that
+    /// are well-formed and not accepted (§3.9.3).
+    fn check_form<'t>(&mut self, cx: &Cx<'_>, id: ConnectionId, mut filters: impl Iterator<Item = &'t str>) -> bool {
+        let error = filters.find_map(|filter| filter.parse::<SubscriptionFilter>().err());
+        if let Some(error) = error {
+            self.fail(cx, id, ReasonCode::MALFORMED_PACKET, &error.to_string());
+        }
+        error.is_none()
     }
 
     fn check_filter(&self, text: &str, options: SubscriptionOptions) -> Result<SubscriptionFilter, Refused> {

@@ -1,4 +1,5 @@
 mod bench;
 mod exactly_once;
 mod flow;
+mod requests;
 mod sessions;

@@ -1,0 +1,98 @@
+//! CONNECT, SUBSCRIBE and UNSUBSCRIBE: what is answered, in which order, and what is refused.
+
+use alloc::vec::Vec;
+use core::num::NonZeroU32;
+
+use columba_proto::{
+    QoS, Version,
+    packet::{ConnectProperties, Packet, Publish, Unsubscribe},
+    property::UserProperties,
+};
+
+use super::bench::{Bench, Setup, message, persistent, pid, v5};
+
+const NOTHING: Vec<&str> = Vec::new();
+
+fn with_max_packet_size(bytes: u32) -> Setup<'static> {
+    let properties = ConnectProperties { maximum_packet_size: NonZeroU32::new(bytes), ..ConnectProperties::default() };
+    Setup { version: Version::V5, properties, ..Setup::default() }
+}
+
+#[test]
+fn connack_fits_into_twenty_bytes() {
+    let mut bench = Bench::new();
+    let client = bench.open("c", &with_max_packet_size(20));
+
+    assert!(bench.shard.out(client.id).unwrap().len() <= 20);
+    assert_eq!(bench.told(client), ["connack new"]);
+}
+
+#[test]
+fn a_client_that_has_no_room_for_connack_is_refused_and_its_session_left_alone() {
+    let mut bench = Bench::new();
+    let (first, _) = bench.connect("c", &v5(100));
+
+    let second = bench.open("c", &with_max_packet_size(15));
+    assert_eq!(bench.told(second), ["connack 0x95"], "without a reason string it fits");
+    let third = bench.open("c", &with_max_packet_size(4));
+    assert_eq!(bench.told(third), NOTHING);
+
+    assert!(bench.shard.out(third.id).is_none(), "closed");
+    assert_eq!(bench.told(first), NOTHING);
+    assert!(bench.shard.wants_reading(first.id), "nobody took over");
+}
+
+#[test]
+fn retained_messages_come_behind_the_suback_that_waits_for_the_disk() {
+    let mut bench = Bench::new();
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    for topic in ["t/1", "t/2"] {
+        bench.say(publisher, &Packet::Publish(Publish { retain: true, ..message(topic, QoS::AtMostOnce, 0, "x") }));
+    }
+    let (subscriber, _) = bench.connect("s", &persistent());
+
+    bench.syncs = false;
+    bench.ask(subscriber, "t/+", QoS::AtLeastOnce);
+    assert_eq!(bench.told(subscriber), NOTHING);
+    bench.sync();
+
+    assert_eq!(bench.told(subscriber), ["suback 1", "publish retain q0 id0 t/1 x", "publish retain q0 id0 t/2 x"]);
+}
+
+#[test]
+fn retained_messages_whose_suback_was_lost_with_the_connection_come_on_the_next() {
+    let mut bench = Bench::new();
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    bench.say(publisher, &Packet::Publish(Publish { retain: true, ..message("t", QoS::AtLeastOnce, 1, "x") }));
+    let (subscriber, _) = bench.connect("s", &persistent());
+
+    bench.syncs = false;
+    bench.ask(subscriber, "t", QoS::AtLeastOnce);
+    bench.cut_off(subscriber);
+    bench.syncs = true;
+    let again = bench.open("s", &persistent());
+
+    assert_eq!(bench.told(again), ["connack present", "publish retain q1 id1 t x"]);
+}
+
+#[test]
+fn a_request_with_an_ill_formed_filter_ends_the_connection_and_does_nothing() {
+    for filter in ["", "a#", "a/#/b", "+b", "$share//a", "$share/g", "$share/g+/a"] {
+        for (version, farewell) in [(Version::V311, &[] as &[&str]), (Version::V5, &["disconnect 0x81"])] {
+            let setup = Setup { version, ..Setup::default() };
+            let mut bench = Bench::new();
+            let (client, _) = bench.connect("c", &setup);
+            bench.ask(client, filter, QoS::AtMostOnce);
+            assert_eq!(bench.told(client), farewell, "SUBSCRIBE {filter:?}");
+
+            let (client, _) = bench.connect("c", &setup);
+            bench.subscribe(client, "good", QoS::AtMostOnce);
+            let filters = ["good", filter];
+            let unsubscribe =
+                Unsubscribe { id: pid(3), user_properties: UserProperties::default(), filters: (&filters[..]).into() };
+            bench.say(client, &Packet::Unsubscribe(unsubscribe));
+            assert_eq!(bench.told(client), farewell, "UNSUBSCRIBE {filter:?}");
+            assert!(!bench.shard.wants_reading(client.id), "closed");
+        }
+    }
+}
