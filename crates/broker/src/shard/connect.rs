@@ -318,7 +318,7 @@ impl Shard {
         let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);
         let connack = Packet::Connack(Connack { session_present: false, reason, properties });
         // One that does not fit is left out; the connection is closed either way [MQTT-3.2.2-7].
-        let _ = connack.encode_within(version, limit, out);
+        connack.encode_within(version, limit, out).unwrap_or_default();
     }
 
     fn tell_connected(&mut self, id: ConnectionId, slot: u32, version: Version, resumed: bool) {
