@@ -163,6 +163,14 @@ impl Session {
         }
     }
 
+    /// Adds a subscription. Most sessions have one or two, so the list grows by what it needs.
+    pub(crate) fn add_subscription(&mut self, filter: &str, grant: Grant) {
+        if self.subscriptions.len() < 4 {
+            self.subscriptions.reserve_exact(1);
+        }
+        self.subscriptions.push(Subscription { filter: filter.into(), grant });
+    }
+
     pub(crate) fn subscription(&self, filter: &str) -> Option<usize> {
         self.subscriptions.iter().position(|subscription| &*subscription.filter == filter)
     }

@@ -10,7 +10,7 @@ use crate::{
     id::SessionNo,
     route::Grant,
     seam::{Cx, Delivery},
-    session::{Cursor, Link, Session, SessionSnapshot, Subscription, queue::Queue},
+    session::{Cursor, Link, Session, SessionSnapshot, queue::Queue},
     timers::Timer,
 };
 
@@ -89,7 +89,7 @@ impl Shard {
     fn restore_subscription(&mut self, cx: &Cx<'_>, slot: u32, text: &str, grant: Grant) {
         let filter: SubscriptionFilter = text.parse().expect("only valid filters are granted and recorded");
         let session = &mut self.sessions[slot as usize];
-        session.subscriptions.push(Subscription { filter: text.into(), grant });
+        session.add_subscription(text, grant);
         let reference = session.reference(slot);
         cx.commons.write_index(&mut |index| {
             index.insert(&filter, reference.clone(), grant, cx.commons.versions());

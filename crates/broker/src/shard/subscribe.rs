@@ -140,7 +140,7 @@ impl Shard {
         };
         match known {
             Some(index) => session.subscriptions[index].grant = grant,
-            None => session.subscriptions.push(Subscription { filter: entry.filter.into(), grant }),
+            None => session.add_subscription(entry.filter, grant),
         }
         let (no, recorded) = (session.no, session.recorded);
         let reference = session.reference(slot);
