@@ -67,26 +67,12 @@ fn one(seed: u64, verbose: bool, fault: Option<PlantedFault>) -> ExitCode {
 
 fn many(base: u64, count: usize, fault: Option<PlantedFault>) -> ExitCode {
     let begun = std::time::Instant::now();
-    let mut bad = Vec::new();
-    for seed in sim::seeds(base, count) {
-        match std::panic::catch_unwind(|| sim::run(seed, fault)) {
-            Ok(outcome) => {
-                if let Some(first) = outcome.violations.first() {
-                    bad.push(seed);
-                    println!(
-                        "seed {seed}: {:?} and {} more {}",
-                        first.wrong,
-                        outcome.violations.len() - 1,
-                        outcome.history.notes.join("; ")
-                    );
-                }
-            }
-            Err(_) => {
-                bad.push(seed);
-                println!("seed {seed}: panic");
-            }
-        }
+    let seeds: Vec<u64> = sim::seeds(base, count).collect();
+    let bad = sim::live_all(&seeds, fault);
+    for (index, (seed, complaint)) in bad.iter().enumerate() {
+        let what = complaint.lines().nth(1).unwrap_or_default();
+        println!("seed {seed}: {}", if index < 3 { complaint } else { what });
     }
-    println!("{} of {count} lives were bad; {:.0} lives a second", bad.len(), count as f64 / begun.elapsed().as_secs_f64());
+    println!("{} of {count} lives were bad; {} ms", bad.len(), begun.elapsed().as_millis());
     if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

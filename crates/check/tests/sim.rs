@@ -2,11 +2,9 @@
 //!
 //! `COLUMBA_SIM_BASE` is what the seeds are drawn from (CI: the commit's hash), `COLUMBA_SIM_SEEDS` how many. `just sim SEED` repeats one.
 
-use std::{
-    fmt::Write as _,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{AtomicUsize, Ordering},
-};
+#![expect(clippy::print_stdout, reason = "which seeds were lived, and how soon faults were found, is worth a line")]
+
+use std::panic::catch_unwind;
 
 use columba_check::{
     model::{Breach, Wrong},
@@ -20,41 +18,16 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Why this life was bad, if it was.
-fn complaint(seed: u64, fault: Option<PlantedFault>) -> Option<String> {
-    match catch_unwind(AssertUnwindSafe(|| sim::run(seed, fault).complaint())) {
-        Ok(complaint) => complaint,
-        Err(_) => Some(format!("seed {seed}\npanicked")),
-    }
-}
-
-/// Lives all these, on all processors; what was wrong, in the order of the seeds.
-fn live(seeds: &[u64]) -> Vec<String> {
-    let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut found: Vec<(usize, String)> = std::thread::scope(|scope| {
-        let work = || {
-            let mut found = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(&seed) = seeds.get(index) else { return found };
-                found.extend(complaint(seed, None).map(|complaint| (index, complaint)));
-            }
-        };
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("panics are caught")).collect()
-    });
-    found.sort_unstable();
-    found.into_iter().map(|(_, complaint)| complaint).collect()
-}
-
 fn assert_good(seeds: &[u64]) {
-    let bad = live(seeds);
-    let mut report = String::new();
-    for complaint in bad.iter().take(3) {
-        writeln!(report, "{complaint}\n").expect("a string takes all");
-    }
-    assert!(bad.is_empty(), "{} of {} lives were bad; `just sim SEED` repeats one\n{report}", bad.len(), seeds.len());
+    let bad = sim::live_all(seeds, None);
+    let report: Vec<&str> = bad.iter().take(3).map(|(_, complaint)| complaint.as_str()).collect();
+    assert!(
+        bad.is_empty(),
+        "{} of {} lives were bad; `just sim SEED` repeats one\n{}",
+        bad.len(),
+        seeds.len(),
+        report.join("\n\n")
+    );
 }
 
 #[test]
@@ -102,11 +75,12 @@ fn a_life_has_two_hundred_operations() {
 fn find(fault: PlantedFault, expected: impl Fn(Wrong) -> bool) {
     let base = number("COLUMBA_SIM_BASE", 1);
     let found = sim::seeds(base, FOUND_WITHIN).enumerate().find_map(|(index, seed)| {
-        let outcome = catch_unwind(AssertUnwindSafe(|| sim::run(seed, Some(fault)))).ok()?;
+        let outcome = catch_unwind(|| sim::run(seed, Some(fault))).ok()?;
         let violation = outcome.violations.iter().find(|violation| expected(violation.wrong))?;
         Some((index + 1, seed, violation.wrong))
     });
-    let (lives, seed, wrong) = found.unwrap_or_else(|| panic!("{fault:?} was not found within {FOUND_WITHIN} lives drawn from {base}"));
+    let (lives, seed, wrong) =
+        found.unwrap_or_else(|| panic!("{fault:?} was not found within {FOUND_WITHIN} lives drawn from {base}"));
     println!("{fault:?} was found in life {lives} (seed {seed}): {wrong:?}");
 }
 

@@ -173,7 +173,8 @@ fn too_much<'a, I: Iterator<Item = &'a Segment>>(
     if got.retained > 0 && !info.retain {
         return Some(Wrong::RetainFlag);
     }
-    let asked_for_retained = matching().filter(|segment| history.subscription(segment.subscription).retained != Retained::Never).count();
+    let asked_for_retained =
+        matching().filter(|segment| history.subscription(segment.subscription).retained != Retained::Never).count();
     let live_with_flag =
         matching().filter(|segment| history.subscription(segment.subscription).retain_as_published).count().min(1);
     let repeats = if got.lowest == 2 { 0 } else { usize::from(copies.crashes) + publication.sends as usize };

@@ -40,6 +40,7 @@ pub struct ClientInfo {
 }
 
 /// What never changes about a message.
+#[expect(clippy::struct_excessive_bools, reason = "flags of a PUBLISH, each asked for itself")]
 #[derive(Clone, Debug)]
 pub struct MessageInfo {
     /// Who publishes it.
@@ -374,7 +375,9 @@ impl History {
 
     fn concerns(&self, fact: Fact, messages: &[MessageNo], client: Option<ClientNo>) -> bool {
         let same = |who: ClientNo| client == Some(who);
-        let about = |filter: FilterNo| messages.is_empty() || messages.iter().any(|&message| self.vocabulary.matches(filter, self.message(message).topic));
+        let about = |filter: FilterNo| {
+            messages.is_empty() || messages.iter().any(|&message| self.vocabulary.matches(filter, self.message(message).topic))
+        };
         match fact {
             Fact::ConnectSent { client, will, .. } => same(client) || will.is_some_and(|will| messages.contains(&will)),
             Fact::Connected { client, .. }
@@ -383,15 +386,19 @@ impl History {
             | Fact::BrokerLost { client, .. }
             | Fact::DisconnectRead { client, .. }
             | Fact::Broke { client, .. } => {
-                same(client) || messages.iter().any(|&message| self.message(message).will.is_some() && self.message(message).publisher == client)
+                same(client)
+                    || messages
+                        .iter()
+                        .any(|&message| self.message(message).will.is_some() && self.message(message).publisher == client)
             }
             Fact::SubscribeSent { client, subscription } | Fact::Subscribed { client, subscription, .. } => {
                 same(client) && about(self.subscription(subscription).filter)
             }
             Fact::UnsubscribeSent { client, filter } | Fact::Unsubscribed { client, filter } => same(client) && about(filter),
-            Fact::PublishSent { message } | Fact::Received { message } | Fact::Acknowledged { message } | Fact::Abandoned { message } => {
-                messages.contains(&message)
-            }
+            Fact::PublishSent { message }
+            | Fact::Received { message }
+            | Fact::Acknowledged { message }
+            | Fact::Abandoned { message } => messages.contains(&message),
             Fact::Arrived { client: who, message, .. } | Fact::HandedOver { client: who, message, .. } => {
                 (client.is_none() || same(who)) && (messages.is_empty() || messages.contains(&message))
             }

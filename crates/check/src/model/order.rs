@@ -20,7 +20,13 @@ struct Stream {
 }
 
 /// Judges all streams of plain subscriptions. Copies with RETAIN belong to no stream: retained messages come whenever a subscription begins.
-pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[Publication], copies: &Copies, wrong: &mut Vec<Violation>) {
+pub(crate) fn judge(
+    history: &History,
+    timelines: &[Timeline],
+    publications: &[Publication],
+    copies: &Copies,
+    wrong: &mut Vec<Violation>,
+) {
     let mut firsts: Vec<(Stream, u32, Step, MessageNo)> = Vec::new();
     for (step, &(_, fact)) in history.facts.iter().enumerate() {
         let Fact::HandedOver { client, message, qos, retain: false, .. } = fact else { continue };
@@ -40,20 +46,36 @@ pub(crate) fn judge(history: &History, timelines: &[Timeline], publications: &[P
         let [(stream, _, earlier_first, earlier), (other, _, later_first, later)] = pair else { continue };
         // With RETAIN it can have come before, where a subscription keeps the flag.
         let had_it = copies.of(ClientNo(stream.client), *earlier).first < *later_first;
-        if stream == other && later_first < earlier_first && !had_it && !excused(history, timelines, publications, *stream, *earlier, *later_first) {
-            wrong.push(Violation { other: Some(*later), ..Violation::of_message(Wrong::OutOfOrder, *earlier, ClientNo(stream.client)) });
+        if stream == other
+            && later_first < earlier_first
+            && !had_it
+            && !excused(history, timelines, publications, *stream, *earlier, *later_first)
+        {
+            wrong.push(Violation {
+                other: Some(*later),
+                ..Violation::of_message(Wrong::OutOfOrder, *earlier, ClientNo(stream.client))
+            });
         }
     }
 }
 
 /// Where a later message may come first. A message published again after a lost connection comes behind later ones, where the subscription began between the two.
-fn excused(history: &History, timelines: &[Timeline], publications: &[Publication], stream: Stream, earlier: MessageNo, later_first: Step) -> bool {
+fn excused(
+    history: &History,
+    timelines: &[Timeline],
+    publications: &[Publication],
+    stream: Stream,
+    earlier: MessageNo,
+    later_first: Step,
+) -> bool {
     let publication = &publications[earlier.0 as usize];
     let had_subscribed = timelines[usize::from(stream.client)].segments.iter().any(|segment| {
         history.vocabulary.matches(segment.filter, stream.topic)
             && segment.qos_low >= stream.delivered
             && !(segment.no_local && stream.publisher == stream.client)
-            && publication.from.is_some_and(|from| segment.sure_from.is_some_and(|sure| sure <= from) && segment.sure_to >= later_first)
+            && publication
+                .from
+                .is_some_and(|from| segment.sure_from.is_some_and(|sure| sure <= from) && segment.sure_to >= later_first)
     });
     // At QoS 0 the first copy may have been lost.
     let again = stream.published == 1 && publication.sends > 1 && (!had_subscribed || stream.delivered == 0);

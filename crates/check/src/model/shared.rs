@@ -33,7 +33,8 @@ pub(crate) fn judge(
             let other_than_1: u16 = all.iter().map(|got| got.live[0] + got.live[2]).sum();
             let holder = group.members().map(|(client, _)| client).find(|&client| copies.of(client, message).any());
             let someone = holder.or_else(|| group.members().next().map(|(client, _)| client));
-            let mut say = |what| wrong.push(Violation { wrong: what, message: Some(message), other: None, client: someone, step: None });
+            let mut say =
+                |what| wrong.push(Violation { wrong: what, message: Some(message), other: None, client: someone, step: None });
             if info.qos != 1 && other_than_1 > 1 {
                 say(Wrong::Twice);
             }

@@ -15,7 +15,8 @@ fn begin() -> History {
         qos: 2,
         retain: false,
         empty: false,
-        expires: false, large: false,
+        expires: false,
+        large: false,
         will: None,
     };
     let mut history = History {

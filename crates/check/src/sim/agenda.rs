@@ -92,7 +92,11 @@ impl Due {
             | Self::Up(_)
             | Self::Down(_)
             | Self::ClientHears(_)
-            | Self::Crash | Self::Stop | Self::DiskFault | Self::Start | Self::Drain => false,
+            | Self::Crash
+            | Self::Stop
+            | Self::DiskFault
+            | Self::Start
+            | Self::Drain => false,
         }
     }
 }

@@ -19,7 +19,8 @@ use columba_proto::{
 
 use super::{payload, rng::splitmix};
 use crate::model::{
-    Breach, ClientNo, Fact, FilterNo, History, LinkNo, MessageInfo, MessageNo, Micros, Retained, SubscriptionInfo, SubscriptionNo, TopicNo,
+    Breach, ClientNo, Fact, FilterNo, History, LinkNo, MessageInfo, MessageNo, Micros, Retained, SubscriptionInfo,
+    SubscriptionNo, TopicNo,
 };
 
 /// How a client is.
@@ -348,15 +349,7 @@ impl Client {
         }
         let (topic, alias) = self.name(scene.history, message, info.topic);
         properties.topic_alias = alias;
-        let publish = Publish {
-            dup,
-            qos: qos(info.qos),
-            retain: info.retain,
-            topic,
-            packet_id: id,
-            payload: &body,
-            properties,
-        };
+        let publish = Publish { dup, qos: qos(info.qos), retain: info.retain, topic, packet_id: id, payload: &body, properties };
         publish.encode(self.habits.version, &mut self.out).expect("payloads are small");
     }
 
@@ -741,7 +734,8 @@ const MESSAGE_EXPIRY: u32 = 20;
 
 /// Reasons that a broker may have to end a connection, with clients that are correct.
 fn may_say(reason: ReasonCode) -> bool {
-    [ReasonCode::SESSION_TAKEN_OVER, ReasonCode::KEEP_ALIVE_TIMEOUT, ReasonCode::SERVER_SHUTTING_DOWN, ReasonCode::QUOTA_EXCEEDED].contains(&reason)
+    [ReasonCode::SESSION_TAKEN_OVER, ReasonCode::KEEP_ALIVE_TIMEOUT, ReasonCode::SERVER_SHUTTING_DOWN, ReasonCode::QUOTA_EXCEEDED]
+        .contains(&reason)
 }
 
 fn label(message: MessageNo) -> String {

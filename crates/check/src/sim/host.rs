@@ -280,13 +280,11 @@ impl Host {
     pub(crate) fn deliver_mail(&mut self, shard: usize) {
         match self.brains[shard].mail.pop_front() {
             Some(Mail::Parcel(parcel)) => self.with(shard, |shard, cx| shard.parcel(cx, parcel)),
-            Some(Mail::Connection { link, bytes }) => {
-                if self.doors.contains_key(&link) {
-                    self.enter(link, shard);
-                    self.receive(link, &bytes);
-                }
+            Some(Mail::Connection { link, bytes }) if self.doors.contains_key(&link) => {
+                self.enter(link, shard);
+                self.receive(link, &bytes);
             }
-            None => {}
+            Some(Mail::Connection { .. }) | None => {}
         }
     }
 
@@ -358,7 +356,9 @@ impl Host {
 fn skip_an_entry(state: &mut State) {
     for session in state.sessions.values_mut() {
         let in_flight: Vec<_> = session.in_flight.iter().map(|(_, exchange)| exchange).collect();
-        let waits = |id: &MessageId| !in_flight.iter().any(|exchange| matches!(exchange, InFlight::Publish { message, .. } if message == id));
+        let waits = |id: &MessageId| {
+            !in_flight.iter().any(|exchange| matches!(exchange, InFlight::Publish { message, .. } if message == id))
+        };
         let first = session.queue.keys().copied().find(waits);
         if let Some(first) = first {
             session.queue.remove(&first);

@@ -26,6 +26,11 @@ mod world;
 pub use faults::PlantedFault;
 pub use rng::Rng;
 
+use std::{
+    panic::catch_unwind,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
 use crate::model::{History, Violation, judge};
 
 /// What came of one simulated life.
@@ -61,6 +66,26 @@ pub fn run(seed: u64, fault: Option<PlantedFault>) -> Outcome {
     let history = std::mem::take(&mut world.history);
     let violations = judge(&history);
     Outcome { seed, operations: world.operations(), history, violations }
+}
+
+/// Lives all these lives, on all processors, with what was wrong in each bad one, in the order of the seeds.
+pub fn live_all(seeds: &[u64], fault: Option<PlantedFault>) -> Vec<(u64, String)> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut bad = Vec::new();
+        while let Some((index, &seed)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|index| Some((index, seeds.get(index)?))) {
+            let complaint = catch_unwind(|| run(seed, fault).complaint()).unwrap_or_else(|_| Some(format!("seed {seed}\nit panicked")));
+            bad.extend(complaint.map(|complaint| (index, complaint)));
+        }
+        bad
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut bad = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect::<Vec<_>>()
+    });
+    bad.sort_unstable();
+    bad.into_iter().map(|(index, complaint)| (seeds[index], complaint)).collect()
 }
 
 /// The seeds of a series: `count` of them, drawn from `base`.

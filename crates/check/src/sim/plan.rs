@@ -147,7 +147,13 @@ impl Odds {
         let extended = habits.version.has_subscription_options();
         if let Some(filter) = habits.worker {
             let qos = small(if rng.chance(1, 10) { 0 } else { 1 + rng.index(2) });
-            return vec![SubscriptionInfo { filter, qos, no_local: false, retain_as_published: false, retained: Retained::Always }];
+            return vec![SubscriptionInfo {
+                filter,
+                qos,
+                no_local: false,
+                retain_as_published: false,
+                retained: Retained::Always,
+            }];
         }
         let mut asked: Vec<SubscriptionInfo> = Vec::new();
         for _ in 0..=rng.index(MOST_FILTERS) {
@@ -158,7 +164,11 @@ impl Odds {
                     qos: rng.pick(&[0, 1, 1, 2, 2, 2]),
                     no_local: extended && rng.chance(1, 10),
                     retain_as_published: extended && rng.chance(1, 6),
-                    retained: if extended { rng.pick(&[Retained::Always, Retained::Always, Retained::IfNew, Retained::Never]) } else { Retained::Always },
+                    retained: if extended {
+                        rng.pick(&[Retained::Always, Retained::Always, Retained::IfNew, Retained::Never])
+                    } else {
+                        Retained::Always
+                    },
                 });
             }
         }

@@ -130,7 +130,12 @@ impl World {
     fn add_client(&mut self, id: String, habits: super::client::Habits) -> ClientNo {
         let no = ClientNo(u16::try_from(self.clients.len()).expect("few clients"));
         let hears_session_present = habits.version.has_session_present();
-        self.history.clients.push(ClientInfo { id: id.clone(), expiry: habits.expiry, small_only: habits.packet_max.is_some(), hears_session_present });
+        self.history.clients.push(ClientInfo {
+            id: id.clone(),
+            expiry: habits.expiry,
+            small_only: habits.packet_max.is_some(),
+            hears_session_present,
+        });
         self.clients.push(Client::new(no, id, habits));
         let at = self.now + self.rng.below(self.odds.pace);
         self.agenda.add(at, Due::Operation(no));
@@ -825,8 +830,13 @@ impl World {
         self.connect(no, true);
         self.look_again();
         self.run_until_quiet();
-        let asked =
-            SubscriptionInfo { filter: FilterNo(3), qos: 2, no_local: false, retain_as_published: false, retained: Retained::Always };
+        let asked = SubscriptionInfo {
+            filter: FilterNo(3),
+            qos: 2,
+            no_local: false,
+            retain_as_published: false,
+            retained: Retained::Always,
+        };
         self.with_client(no, |client, scene| client.subscribe(scene, &[asked]));
         self.look_again();
     }
