@@ -56,6 +56,10 @@ pub(crate) struct Ring {
     frames: VecDeque<Held<Frame>>,
     /// How many frames have left: the absolute number of the first one here.
     gone: u64,
+    /// The latest change that a frame has waited for; what has left waits for none that is not on disk.
+    latest: ChangeSeq,
+    /// The identifiers of the PUBLISHes among the frames, in order.
+    publishes: VecDeque<PacketId>,
 }
 
 impl Ring {
@@ -86,13 +90,17 @@ impl Ring {
         }
     }
 
-    /// How far what still waits here has to be on disk.
+    /// How far all that has ever waited here has to be on disk: what has left was, so it tells of what still waits.
     pub(crate) fn waits_for(&self) -> ChangeSeq {
-        self.frames.iter().map(|held| held.until).max().unwrap_or_default()
+        self.latest
     }
 
     /// Appends; the answer is the frame's number, for [`Self::settle`].
     pub(crate) fn push(&mut self, held: Held<Frame>) -> u64 {
+        self.latest = self.latest.max(held.until);
+        if let Frame::Publish { id, .. } = held.peek() {
+            self.publishes.push_back(*id);
+        }
         self.frames.push_back(held);
         self.gone + self.frames.len() as u64 - 1
     }
@@ -103,8 +111,12 @@ impl Ring {
         match first.release(synced) {
             Ok(frame) => {
                 self.gone += 1;
+                if matches!(frame, Frame::Publish { .. }) {
+                    self.publishes.pop_front();
+                }
                 if self.frames.is_empty() && self.frames.capacity() > crate::limits::IDLE_RING_MAX {
                     self.frames = VecDeque::new();
+                    self.publishes = VecDeque::new();
                 }
                 Some(frame)
             }
@@ -136,7 +148,7 @@ impl Ring {
 
     /// Whether the PUBLISH with this identifier is still here, so that no answer to it can be meant.
     pub(crate) fn holds_publish(&self, wanted: PacketId) -> bool {
-        self.frames.iter().any(|held| matches!(held.peek(), Frame::Publish { id, .. } if *id == wanted))
+        self.publishes.contains(&wanted)
     }
 
     fn at(&mut self, number: u64) -> Option<&mut Held<Frame>> {
