@@ -45,6 +45,8 @@ pub struct Config {
     pub unread_answers_max: usize,
     /// Frames of one connection that may wait for the disk, beyond which nothing more is read from it.
     pub held_frames_max: usize,
+    /// Bytes of one publisher's messages whose acknowledgements are withheld for full readers, beyond which nothing more is read from it.
+    pub withheld_bytes_max: usize,
     /// Identifiers of QoS 2 messages awaiting PUBREL that one 3.x client may hold (an MQTT 5 client has `receive_maximum`).
     pub awaiting_pubrel_max: usize,
     /// Bytes that these messages may stand for; they are kept in memory until PUBREL.
@@ -59,6 +61,18 @@ pub struct Config {
 
 /// Retained messages looked up at a time for one subscription: small, so that others get their turn.
 pub(crate) const RETAINED_PAGE: usize = 64;
+
+/// Retained messages looked for in one go, in topics that are named; a page of a wildcard counts as many. Then others get their turn.
+pub(crate) const RETAINED_WORK_MAX: usize = 1024;
+
+/// After how long the search goes on, in milliseconds.
+pub(crate) const RETAINED_PAUSE_MS: u64 = 1;
+
+/// Bytes of the shared subscriptions of sessions that have just ended, remembered for what is on its way to them.
+pub(crate) const ENDED_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of topics that one client's aliases may stand for.
+pub(crate) const ALIAS_BYTES_MAX: usize = 256 * 1024;
 
 /// Queue entries read from the cold store at a time.
 pub(crate) const COLD_WINDOW: u16 = 64;
@@ -99,6 +113,7 @@ impl Default for Config {
             deliver_ahead_max: 256 * 1024,
             unread_answers_max: 1024 * 1024,
             held_frames_max: 8_192,
+            withheld_bytes_max: 16 * 1024 * 1024,
             awaiting_pubrel_max: 65_535,
             awaiting_pubrel_bytes_max: 64 * 1024 * 1024,
             subscriptions_max: 10_000,

@@ -2,7 +2,7 @@
 //!
 //! Entries are never taken back: who is woken looks whether it still has a reason, and sets a new timer if it came too early.
 
-use alloc::collections::BinaryHeap;
+use alloc::{collections::BinaryHeap, vec::Vec};
 use core::cmp::Reverse;
 
 use columba_proto::Time;
@@ -24,6 +24,8 @@ pub(crate) enum Timer {
     Expiry(u32, SessionNo),
     /// A reader whose queue is full.
     SlowConsumer(u32, SessionNo),
+    /// A session that has more retained messages to look for.
+    Retained(u32, SessionNo),
     /// The wills of clients whose sessions ended with a crash.
     LoneWills,
     /// Acknowledgements withheld for a full queue.
@@ -33,23 +35,55 @@ pub(crate) enum Timer {
 }
 
 /// A heap of timers; equal times in a fixed order.
+///
+/// A client that comes and goes, or stops and reads on, leaves timers behind that have no reason any more, and some of them are years away: whenever the heap
+/// has doubled, those go.
 #[derive(Debug, Default)]
-pub(crate) struct Timers(BinaryHeap<Reverse<(Time, Timer)>>);
+pub(crate) struct Timers {
+    heap: BinaryHeap<Reverse<(Time, Timer)>>,
+    /// What was left by the last tidying.
+    tidied: usize,
+}
+
+/// Fewer timers are never tidied.
+const TIDIED_MIN: usize = 1024;
 
 impl Timers {
     pub(crate) fn set(&mut self, at: Time, timer: Timer) {
-        self.0.push(Reverse((at, timer)));
+        self.heap.push(Reverse((at, timer)));
     }
 
     pub(crate) fn next(&self) -> Option<Time> {
-        self.0.peek().map(|Reverse((at, _))| *at)
+        self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
     pub(crate) fn due(&mut self, now: Time) -> Option<Timer> {
         if self.next()? > now {
             return None;
         }
-        self.0.pop().map(|Reverse((_, timer))| timer)
+        self.heap.pop().map(|Reverse((_, timer))| timer)
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Whether it is time to tidy up.
+    pub(crate) fn is_overgrown(&self) -> bool {
+        self.heap.len() > (self.tidied * 2).max(TIDIED_MIN)
+    }
+
+    /// Keeps the timers that have a reason, the earliest of each: who is woken too early sets a new one.
+    pub(crate) fn tidy(&mut self, mut has_reason: impl FnMut(Timer) -> bool) {
+        let mut kept: Vec<_> = core::mem::take(&mut self.heap).into_vec();
+        kept.retain(|Reverse((_, timer))| has_reason(*timer));
+        kept.sort_unstable_by_key(|Reverse((at, timer))| (*timer, *at));
+        kept.dedup_by_key(|Reverse((_, timer))| *timer);
+        kept.shrink_to(kept.len() * 2);
+        self.tidied = kept.len();
+        self.heap = kept.into();
     }
 }
 

@@ -17,12 +17,19 @@ pub struct AliasesIn {
     max: u16,
     /// By alias, from 1. Grows to the highest alias in use.
     topics: Vec<Option<Box<str>>>,
+    /// What the topics are long together.
+    bytes: usize,
 }
 
 impl AliasesIn {
     /// For a new connection on which we announced `max`. Owns no memory yet.
     pub const fn new(max: u16) -> Self {
-        Self { max, topics: Vec::new() }
+        Self { max, topics: Vec::new(), bytes: 0 }
+    }
+
+    /// How long all remembered topics are together: a topic may have 64 KiB, and a connection may have many aliases.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The topic of a PUBLISH: as it stands there, or as its alias remembers it. A topic with an alias is remembered.
@@ -49,7 +56,10 @@ impl AliasesIn {
             if self.topics.len() <= slot {
                 self.topics.resize(slot + 1, None);
             }
-            self.topics[slot] = Some(topic.as_str().into());
+            self.bytes += topic.as_str().len();
+            if let Some(before) = self.topics[slot].replace(topic.as_str().into()) {
+                self.bytes -= before.len();
+            }
             return Ok(topic);
         }
         match self.topics.get(slot) {

@@ -29,6 +29,7 @@ pub(crate) struct Session {
     /// Whether its changes go to the journal: it was begun to outlive its connection.
     pub(crate) recorded: bool,
     pub(crate) link: Link,
+    /// Sorted by filter: a client may have thousands.
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) queue: Queue,
     pub(crate) sender: Sender<Delivery>,
@@ -60,7 +61,9 @@ pub(crate) struct Subscription {
 #[derive(Debug, Default)]
 pub(crate) struct Rare {
     /// Retained messages still to be taken, a cursor for each filter.
-    pub(crate) cursors: Vec<Cursor>,
+    pub(crate) cursors: BTreeMap<Box<str>, Cursor>,
+    /// A timer to take more of them is set.
+    pub(crate) retained_timer: bool,
     /// The SUBACK that these wait for, by its number in the ring of the connection.
     pub(crate) suback: Option<u64>,
     /// Since when the queue has been full.
@@ -72,7 +75,6 @@ pub(crate) struct Rare {
 /// How far the retained messages that match a new subscription have been taken.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Cursor {
-    pub(crate) filter: Box<str>,
     /// The last topic looked at.
     pub(crate) after: Option<Box<str>>,
     /// Versions younger than the subscription come live.
@@ -163,17 +165,28 @@ impl Session {
         }
     }
 
-    /// Adds a subscription. Most sessions have one or two, so the list grows by what it needs.
+    /// Makes or replaces a subscription. Most sessions have one or two, so the list grows by what it needs.
     pub(crate) fn add_subscription(&mut self, filter: &str, grant: Grant) {
-        if self.subscriptions.len() < 4 {
-            self.subscriptions.reserve_exact(1);
+        match self.subscription(filter) {
+            Ok(at) => self.subscriptions[at].grant = grant,
+            Err(at) => {
+                if self.subscriptions.len() < 4 {
+                    self.subscriptions.reserve_exact(1);
+                }
+                self.subscriptions.insert(at, Subscription { filter: filter.into(), grant });
+            }
         }
-        self.subscriptions.push(Subscription { filter: filter.into(), grant });
     }
 
-    pub(crate) fn subscription(&self, filter: &str) -> Option<usize> {
-        self.subscriptions.iter().position(|subscription| &*subscription.filter == filter)
+    /// Where the subscription stands, or where it would.
+    pub(crate) fn subscription(&self, filter: &str) -> Result<usize, usize> {
+        find(&self.subscriptions, filter)
     }
+}
+
+/// Where a filter stands among sorted subscriptions, or where it would.
+pub(crate) fn find(subscriptions: &[Subscription], filter: &str) -> Result<usize, usize> {
+    subscriptions.binary_search_by(|subscription| (*subscription.filter).cmp(filter))
 }
 
 /// What of a session must survive, as plain values, for comparison with the fold of its records.

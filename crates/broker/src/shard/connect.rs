@@ -70,7 +70,9 @@ impl Shard {
         let version = connect.version;
         let asked = connect.session_expiry();
         let expiry_s = asked.min(self.config.session_expiry_max_s);
-        if expiry_s > 0 && self.journal_failed {
+        // An ephemeral connection that takes up a recorded session, or ends it, would wait for the disk for ever.
+        let has_records = || self.by_client.get(&*client_id).is_some_and(|&slot| self.sessions[slot as usize].recorded);
+        if self.journal_failed && (expiry_s > 0 || has_records()) {
             let refusal = Refusal {
                 reason: ReasonCode::SERVER_UNAVAILABLE,
                 why: "the journal failed; durable sessions are refused until a restart",
@@ -102,6 +104,7 @@ impl Shard {
             max_packet_size,
             receiving: ReceiveQuota::new(if version.has_properties() { self.config.receive_maximum } else { u16::MAX }),
             ring: Ring::default(),
+            withheld_bytes: 0,
             aliases: (version.has_topic_aliases() && self.config.max_topic_alias > 0)
                 .then(|| Box::new(AliasesIn::new(self.config.max_topic_alias))),
             unanswered: None,
@@ -218,7 +221,10 @@ impl Shard {
     /// A new connection under a client identifier that is online closes the older one [MQTT-3.1.4-3].
     fn take_over(&mut self, cx: &Cx<'_>, old: ConnectionId, slot: u32, clean_start: bool) {
         // With Clean Start 0 the new connection comes before the will's delay is over [MQTT-3.1.3-9]; without a delay it comes too late.
-        let spared = !clean_start && self.sessions[slot as usize].will.as_ref().is_some_and(|will| will.delay > 0);
+        let session = &self.sessions[slot as usize];
+        // A session that ends with its connection ends now, and its will is due then, whatever its delay.
+        let goes_on = !clean_start && session.expiry_s > 0;
+        let spared = goes_on && session.will.as_ref().is_some_and(|will| will.delay > 0);
         if spared {
             self.sessions[slot as usize].will = None;
         }

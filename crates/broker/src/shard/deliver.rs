@@ -18,12 +18,12 @@ use crate::{
     event::DropReason,
     hold::Frame,
     id::{ChangeSeq, ConnectionId, SessionNo},
-    limits::{COLD_WINDOW, RETAINED_PAGE},
+    limits::{COLD_WINDOW, RETAINED_PAGE, RETAINED_PAUSE_MS, RETAINED_WORK_MAX},
     message::Message,
     retained::Page,
     route::{Grant, Receiver, SessionRef},
     seam::{Cx, Delivery, Output, SubscriptionIds},
-    session::{Session, queue::Front},
+    session::{Cursor, Session, queue::Front},
     timers::Timer,
 };
 
@@ -75,7 +75,12 @@ impl Shard {
 
     /// QoS 1 and 2: into the queue, and from there as far as it goes.
     pub(super) fn deliver(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, delivery: Delivery) {
-        let Some(session) = self.sessions.get_mut(slot as usize).filter(|session| session.no == no) else { return };
+        let Some(session) = self.sessions.get_mut(slot as usize).filter(|session| session.no == no) else {
+            if delivery.shared {
+                self.pass_on_late(cx, no, delivery);
+            }
+            return;
+        };
         session.queue.push(delivery);
         self.pump(cx, slot);
         let session = &mut self.sessions[slot as usize];
@@ -104,6 +109,7 @@ impl Shard {
 impl Shard {
     /// Sends what may be sent.
     pub(super) fn pump(&mut self, cx: &Cx<'_>, slot: u32) {
+        let mut retained_work = 0;
         loop {
             let Some(session) = self.sessions.get_mut(slot as usize) else { return };
             let Some(id) = session.connection() else { return };
@@ -126,11 +132,14 @@ impl Shard {
                     break;
                 }
                 Front::Loading => break,
-                Front::Empty => {
-                    if !self.take_retained(cx, slot, id) {
-                        break;
-                    }
+                Front::Empty if retained_work >= RETAINED_WORK_MAX => {
+                    self.pause_retained(cx, slot);
+                    break;
                 }
+                Front::Empty => match self.take_retained(cx, slot, id) {
+                    Some(work) => retained_work += work,
+                    None => break,
+                },
             }
         }
         self.check_room(cx, slot);
@@ -182,20 +191,35 @@ impl Shard {
         self.send(cx, id, until, Frame::Publish { id: packet_id, dup: false });
     }
 
-    /// Takes a page of the retained messages that a new subscription still has to get; false where there are none.
-    fn take_retained(&mut self, cx: &Cx<'_>, slot: u32, id: ConnectionId) -> bool {
+    /// The search for retained messages gives way to others for a moment.
+    fn pause_retained(&mut self, cx: &Cx<'_>, slot: u32) {
+        let session = &mut self.sessions[slot as usize];
+        if !core::mem::replace(&mut session.rare().retained_timer, true) {
+            self.timers.set(cx.now.plus_ms(RETAINED_PAUSE_MS), Timer::Retained(slot, session.no));
+        }
+    }
+
+    pub(super) fn retained_pause_passed(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo) {
+        let Some(session) = self.sessions.get_mut(slot as usize).filter(|session| session.no == no) else { return };
+        session.rare().retained_timer = false;
+        self.pump(cx, slot);
+    }
+
+    /// Takes a page of the retained messages that a new subscription still has to get; the answer is how much work it was, `None` where there are none.
+    fn take_retained(&mut self, cx: &Cx<'_>, slot: u32, id: ConnectionId) -> Option<usize> {
         if !self.suback_has_left(slot, id) {
-            return false;
+            return None;
         }
         let session = &mut self.sessions[slot as usize];
-        let Some(cursor) = session.rare.as_ref().and_then(|rare| rare.cursors.first()).cloned() else { return false };
-        let Some(index) = session.subscription(&cursor.filter) else {
-            session.rare().cursors.remove(0);
-            return true;
+        let (name, cursor) = session.rare.as_ref()?.cursors.first_key_value()?;
+        let (name, cursor) = (name.clone(), cursor.clone());
+        let Ok(index) = session.subscription(&name) else {
+            session.rare().cursors.remove(&name);
+            return Some(1);
         };
         let grant = session.subscriptions[index].grant;
         let (no, recorded) = (session.no, session.recorded && grant.qos > QoS::AtMostOnce);
-        let filter: TopicFilter = cursor.filter.parse().expect("a granted filter is valid");
+        let filter: TopicFilter = name.parse().expect("a granted filter is valid");
         let mut page = Vec::new();
         let mut end = Page::Done;
         cx.commons.read_retained(&mut |retained| {
@@ -205,7 +229,7 @@ impl Shard {
         for (topic, _, message) in page {
             if message.qos.min(grant.qos) == QoS::AtMostOnce && !self.takes_more(id) {
                 // Nothing of them is dropped: the cursor stays in front of the rest until there is room.
-                let Some(before) = before else { return false };
+                let before = before?;
                 end = Page::After(before);
                 break;
             }
@@ -217,16 +241,18 @@ impl Shard {
             Page::After(topic) => Some(topic),
         };
         if recorded {
-            self.record(&Record::Cursor { session: no, filter: &cursor.filter, after: after.as_deref() });
+            self.record(&Record::Cursor { session: no, filter: &name, after: after.as_deref() });
         }
         let cursors = &mut self.sessions[slot as usize].rare().cursors;
         match after {
             None => {
-                cursors.remove(0);
+                cursors.remove(&name);
             }
-            Some(topic) => cursors[0].after = Some(Box::from(&*topic)),
+            Some(topic) => {
+                cursors.insert(name, Cursor { after: Some(Box::from(&*topic)), ..cursor });
+            }
         }
-        true
+        Some(if filter.has_wildcard() { RETAINED_PAGE } else { 1 })
     }
 
     /// Whether the SUBACK of the retained messages still to be taken has left. The standard lets them pass it (§3.8.4), and clients do not expect them to.

@@ -105,9 +105,12 @@ impl Shard {
         let session = &self.sessions[slot as usize];
         let crate::session::Link::Detached { since } = session.link else { return };
         let Some(will) = &session.will else { return };
-        // A timer of an earlier absence may come too early.
-        if since.plus_secs(u64::from(will.delay)) <= cx.now {
+        let at = since.plus_secs(u64::from(will.delay));
+        if at <= cx.now {
             self.publish_session_will(cx, slot);
+        } else {
+            // A timer of an earlier absence, and it may be the only one left.
+            self.timers.set(at, Timer::Will(slot, no));
         }
     }
 
@@ -115,10 +118,15 @@ impl Shard {
         if !self.session_is(slot, no) {
             return;
         }
-        if self.sessions[slot as usize].ends_at().is_some_and(|at| at <= cx.now) {
-            let client_id = Box::from(&*self.sessions[slot as usize].client_id);
-            self.delete_session(cx, slot);
-            self.event(Event::Expired { client_id });
+        match self.sessions[slot as usize].ends_at() {
+            Some(at) if at <= cx.now => {
+                let client_id = Box::from(&*self.sessions[slot as usize].client_id);
+                self.delete_session(cx, slot);
+                self.event(Event::Expired { client_id });
+            }
+            // A timer of an earlier absence, and it may be the only one left.
+            Some(at) => self.timers.set(at, Timer::Expiry(slot, no)),
+            None => {}
         }
     }
 

@@ -65,7 +65,12 @@ pub struct Shard {
     waiting: Waiting,
     deferred: VecDeque<Deferred>,
     withheld: Vec<publish::Withheld>,
+    /// A timer to look at them is set.
+    withheld_timer: bool,
     lone_wills: BTreeMap<Box<str>, restore::LoneWill>,
+    /// Shared subscriptions of sessions that have ended: what was on its way to them goes to another member.
+    ended: VecDeque<(SessionNo, Box<str>)>,
+    ended_bytes: usize,
     /// Messages dropped and not told yet.
     drops: BTreeMap<(Arc<str>, DropReason), u64>,
     dirty: Vec<ConnectionId>,
@@ -107,7 +112,10 @@ impl Shard {
             waiting: Waiting::default(),
             deferred: VecDeque::new(),
             withheld: Vec::new(),
+            withheld_timer: false,
             lone_wills: BTreeMap::new(),
+            ended: VecDeque::new(),
+            ended_bytes: 0,
             drops: BTreeMap::new(),
             dirty: Vec::new(),
             reading_changed: Vec::new(),
@@ -214,14 +222,21 @@ impl Shard {
         self.pump(cx, slot);
     }
 
-    /// The journal is lost to us: nothing durable is acknowledged any more. Clients of recorded sessions are sent away, for memory is ahead of the disk.
+    /// The journal is lost to us: nothing durable is acknowledged any more. Clients of recorded sessions are sent away, for memory is ahead of the disk, and
+    /// so is everybody who waits for an answer that will never be true: behind it nothing else could leave.
     pub fn journal_failed(&mut self, cx: &Cx<'_>) {
         self.journal_failed = true;
+        self.deferred.clear();
+        self.waiting = Waiting::default();
+        let synced = self.batch.synced();
         let ids: Vec<_> = self.connections.ids().collect();
         for id in ids {
-            let slot = self.connections.get_mut(id).and_then(Connection::open).map(|open| open.session);
-            if slot.is_some_and(|slot| self.sessions[slot as usize].recorded) {
+            let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { continue };
+            let waits = open.ring.waits_for() > synced;
+            if self.sessions[open.session as usize].recorded {
                 self.fail(cx, id, ReasonCode::SERVER_BUSY, "the journal failed; durable sessions are refused until a restart");
+            } else if waits {
+                self.fail(cx, id, ReasonCode::SERVER_BUSY, "the journal failed; what waits for it is never acknowledged");
             }
         }
     }
@@ -254,10 +269,21 @@ impl Shard {
                 Timer::Will(slot, no) => self.will_delay_passed(cx, slot, no),
                 Timer::Expiry(slot, no) => self.check_expiry(cx, slot, no),
                 Timer::SlowConsumer(slot, no) => self.check_slow_consumer(cx, slot, no),
+                Timer::Retained(slot, no) => self.retained_pause_passed(cx, slot, no),
                 Timer::LoneWills => self.publish_lone_wills(cx),
-                Timer::Withheld => self.check_withheld(cx),
+                Timer::Withheld => self.withheld_timer_passed(cx),
                 Timer::Drops => self.tell_drops(),
             }
+        }
+        if self.timers.is_overgrown() {
+            let Self { timers, connections, sessions, .. } = self;
+            timers.tidy(|timer| match timer {
+                Timer::ConnectWait(id) | Timer::KeepAlive(id) | Timer::Retry(id) => connections.get(id).is_some(),
+                Timer::Will(slot, no) | Timer::Expiry(slot, no) | Timer::SlowConsumer(slot, no) | Timer::Retained(slot, no) => {
+                    sessions.get(slot as usize).is_some_and(|session| session.no == no)
+                }
+                Timer::LoneWills | Timer::Withheld | Timer::Drops => true,
+            });
         }
     }
 
@@ -501,10 +527,13 @@ impl Shard {
         let held_max = if self.journal_is_full { 0 } else { self.config.held_frames_max };
         let Some(connection) = self.connections.get_mut(id) else { return };
         let unread = connection.out.len();
-        let Phase::Open(open) = &connection.phase else { return };
+        let Phase::Open(open) = &mut connection.phase else { return };
         let held = open.ring.len();
-        let too_much = unread > unread_max || held > held_max;
-        let little = unread <= unread_max / 2 && held <= held_max / 2;
+        if held == 0 {
+            open.withheld_bytes = 0;
+        }
+        let too_much = unread > unread_max || held > held_max || open.withheld_bytes > self.config.withheld_bytes_max;
+        let little = unread <= unread_max / 2 && held <= held_max / 2 && open.withheld_bytes == 0;
         if too_much && !connection.is_paused {
             connection.is_paused = true;
             // What the client says while we do not read, we cannot hear.

@@ -17,7 +17,7 @@ use crate::{
     durable::{MessageRecord, Record, StoredWill, TargetRecord},
     hold::Frame,
     id::{ChangeSeq, ConnectionId, Lane, MessageId, SessionNo, ShardId},
-    limits::WITHHELD_CHECK_MS,
+    limits::{ALIAS_BYTES_MAX, WITHHELD_CHECK_MS},
     message::Message,
     route::{Audience, Presence, Receiver, Route},
     seam::{Cx, Delivery, Output, Parcel, ParcelTarget, SubscriptionIds},
@@ -91,6 +91,11 @@ impl<'a> Publication<'a> {
         Arc::clone(self.shared.get_or_insert_with(make))
     }
 
+    /// Bytes that it stands for.
+    fn size(&self) -> usize {
+        self.topic.len() + self.properties.len() + self.payload.len()
+    }
+
     fn record(&self) -> MessageRecord<'_> {
         MessageRecord {
             topic: self.topic,
@@ -139,6 +144,10 @@ impl Shard {
     /// Where a PUBLISH goes, its topic alias resolved (§3.3.2.3.4).
     fn route_of(&mut self, cx: &Cx<'_>, id: ConnectionId, publish: &Publish<'_>) -> Option<Arc<Route>> {
         let open = self.connections.get_mut(id)?.open()?;
+        if open.aliases.as_ref().is_some_and(|aliases| aliases.bytes() > ALIAS_BYTES_MAX) {
+            self.fail(cx, id, ReasonCode::QUOTA_EXCEEDED, "topic aliases for more bytes than one client may have");
+            return None;
+        }
         let topic = match publish.properties.topic_alias {
             None => publish.topic.ok_or(Violation::NoTopic),
             Some(alias) => match open.aliases.as_deref_mut() {
@@ -185,7 +194,7 @@ impl Shard {
         };
         let reason = if accepted.found { ReasonCode::SUCCESS } else { ReasonCode::NO_MATCHING_SUBSCRIBERS };
         let frame = Frame::Ack { kind: AckKind::Puback, id: packet_id, reason };
-        self.answer(cx, id, accepted.until, accepted.full, frame);
+        self.answer(cx, id, accepted.until, accepted.full, publication.size(), frame);
     }
 
     /// Phase one of QoS 2: the message and its identifier are kept, nothing is handed on [MQTT-4.3.3-8].
@@ -253,7 +262,7 @@ impl Shard {
         let promise = Promise { released, will_of: None, behind };
         match self.release_exactly_once(cx, source, &route, &mut publication, promise) {
             Ok(Release::AtOnce(full)) => {
-                self.answer(cx, id, ChangeSeq(0), full, comp(ReasonCode::SUCCESS));
+                self.answer(cx, id, ChangeSeq(0), full, message.size(), comp(ReasonCode::SUCCESS));
             }
             Ok(Release::Deferred(until)) => {
                 let frame = self.send(cx, id, until, comp(ReasonCode::SUCCESS));
@@ -292,22 +301,46 @@ impl Shard {
     }
 
     /// Acknowledges, once the change is on disk and every full reader has room.
-    fn answer(&mut self, cx: &Cx<'_>, id: ConnectionId, until: ChangeSeq, full: SmallVec<[Arc<Presence>; 2]>, frame: Frame) {
+    fn answer(
+        &mut self,
+        cx: &Cx<'_>,
+        id: ConnectionId,
+        until: ChangeSeq,
+        full: SmallVec<[Arc<Presence>; 2]>,
+        bytes: usize,
+        frame: Frame,
+    ) {
         let readers = u16::try_from(full.len()).unwrap_or(u16::MAX);
         let number = self.send_withheld(cx, id, until, readers, frame);
         if let Some(number) = number {
-            self.withhold(cx, id, number, full);
+            self.withhold(cx, id, number, full, bytes);
         }
     }
 
-    fn withhold(&mut self, cx: &Cx<'_>, connection: ConnectionId, frame: u64, full: SmallVec<[Arc<Presence>; 2]>) {
+    fn withhold(&mut self, cx: &Cx<'_>, connection: ConnectionId, frame: u64, full: SmallVec<[Arc<Presence>; 2]>, bytes: usize) {
         if full.is_empty() {
             return;
         }
-        if self.withheld.is_empty() {
+        // The readers' queues grow by the message all the same.
+        if let Some(open) = self.connections.get_mut(connection).and_then(|connection| connection.open()) {
+            open.withheld_bytes += bytes;
+        }
+        self.set_withheld_timer(cx);
+        self.withheld.extend(full.into_iter().map(|reader| Withheld { reader, connection, frame }));
+    }
+
+    fn set_withheld_timer(&mut self, cx: &Cx<'_>) {
+        if !core::mem::replace(&mut self.withheld_timer, true) {
             self.timers.set(cx.now.plus_ms(WITHHELD_CHECK_MS), Timer::Withheld);
         }
-        self.withheld.extend(full.into_iter().map(|reader| Withheld { reader, connection, frame }));
+    }
+
+    pub(super) fn withheld_timer_passed(&mut self, cx: &Cx<'_>) {
+        self.withheld_timer = false;
+        self.check_withheld(cx);
+        if !self.withheld.is_empty() {
+            self.set_withheld_timer(cx);
+        }
     }
 
     /// Lets acknowledgements go whose readers have room again.
@@ -315,9 +348,6 @@ impl Shard {
         let (wait, go): (Vec<_>, Vec<_>) =
             core::mem::take(&mut self.withheld).into_iter().partition(|withheld| withheld.reader.is_full());
         self.withheld = wait;
-        if !self.withheld.is_empty() {
-            self.timers.set(cx.now.plus_ms(WITHHELD_CHECK_MS), Timer::Withheld);
-        }
         for withheld in &go {
             if let Some(open) = self.connections.get_mut(withheld.connection).and_then(|connection| connection.open()) {
                 open.ring.settle(withheld.frame);
@@ -515,7 +545,7 @@ impl Shard {
                 && let Some(open) = self.connections.get_mut(connection).and_then(|connection| connection.open())
             {
                 open.ring.withhold(frame, u16::try_from(full.len()).unwrap_or(u16::MAX));
-                self.withhold(cx, connection, frame, full);
+                self.withhold(cx, connection, frame, full, deferred.message.size());
             }
         }
     }

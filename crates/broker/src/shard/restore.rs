@@ -67,7 +67,7 @@ impl Shard {
             session.receiver.store(packet_id, message);
         }
         for (filter, cursor) in cursors {
-            session.rare().cursors.push(Cursor { filter, after: cursor.after, newest: cursor.newest });
+            session.rare().cursors.insert(filter, Cursor { after: cursor.after, newest: cursor.newest });
         }
         let will_delay_s = session.will.as_ref().map(|will| will.delay);
         let slot = self.admit(session);

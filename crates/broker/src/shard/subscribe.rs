@@ -17,9 +17,10 @@ use crate::{
     durable::{MessageRecord, Record, TargetRecord},
     hold::Frame,
     id::{ChangeSeq, ConnectionId, MessageId, SessionNo},
+    limits::ENDED_BYTES_MAX,
     route::{Grant, SessionRef},
     seam::{Cx, Delivery, Output, Parcel},
-    session::{Cursor, Subscription},
+    session::{Cursor, Subscription, find},
 };
 
 impl Shard {
@@ -128,7 +129,7 @@ impl Shard {
         let options = entry.options;
         let session = &mut self.sessions[slot as usize];
         let known = session.subscription(entry.filter);
-        if known.is_none() && session.subscriptions.len() >= self.config.subscriptions_max {
+        if known.is_err() && session.subscriptions.len() >= self.config.subscriptions_max {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
         let grant = Grant {
@@ -138,10 +139,7 @@ impl Shard {
             retain_handling: options.retain_handling,
             id: subscription_id.and_then(|id| NonZero::new(id.get())),
         };
-        match known {
-            Some(index) => session.subscriptions[index].grant = grant,
-            None => session.add_subscription(entry.filter, grant),
-        }
+        session.add_subscription(entry.filter, grant);
         let (no, recorded) = (session.no, session.recorded);
         let reference = session.reference(slot);
         cx.commons.write_index(&mut |index| {
@@ -150,7 +148,7 @@ impl Shard {
         let wants_retained = filter.share().is_none()
             && match options.retain_handling {
                 RetainHandling::Send => true,
-                RetainHandling::SendIfNew => known.is_none(),
+                RetainHandling::SendIfNew => known.is_err(),
                 RetainHandling::DoNotSend => false,
             };
         let newest = wants_retained.then(|| self.begin_cursor(cx, slot, entry.filter));
@@ -165,19 +163,16 @@ impl Shard {
     /// First the index, then the cursor: what is published in between comes live, and the cursor skips it by its version.
     fn begin_cursor(&mut self, cx: &Cx<'_>, slot: u32, filter: &str) -> MessageId {
         let newest = cx.commons.clock().latest();
-        let cursor = Cursor { filter: filter.into(), after: None, newest };
-        let cursors = &mut self.sessions[slot as usize].rare().cursors;
-        cursors.retain(|cursor| &*cursor.filter != filter);
-        cursors.push(cursor);
+        self.sessions[slot as usize].rare().cursors.insert(filter.into(), Cursor { after: None, newest });
         newest
     }
 
     fn unsubscribe(&mut self, cx: &Cx<'_>, slot: u32, filter: &str) -> Option<ChangeSeq> {
         let session = &mut self.sessions[slot as usize];
-        let index = session.subscription(filter)?;
+        let index = session.subscription(filter).ok()?;
         session.subscriptions.remove(index);
         if let Some(rare) = &mut session.rare {
-            rare.cursors.retain(|cursor| &*cursor.filter != filter);
+            rare.cursors.remove(filter);
         }
         let (no, recorded) = (session.no, session.recorded);
         Self::leave_index(cx, filter, no);
@@ -206,14 +201,27 @@ impl Shard {
             .collect();
         left.extend(session.queue.iter().filter(|delivery| delivery.shared).cloned());
         for delivery in left {
-            self.pass_on(cx, no, recorded, subscriptions, delivery);
+            self.pass_on(cx, no, recorded, delivery, |filter| find(subscriptions, filter).is_ok());
+        }
+        let shared = subscriptions.iter().filter(|subscription| subscription.filter.starts_with("$share/"));
+        self.ended.extend(shared.map(|subscription| (no, subscription.filter.clone())));
+        self.ended_bytes += shared_bytes(subscriptions);
+        while self.ended_bytes > ENDED_BYTES_MAX
+            && let Some((_, filter)) = self.ended.pop_front()
+        {
+            self.ended_bytes -= filter.len();
         }
     }
 
-    fn pass_on(&mut self, cx: &Cx<'_>, from: SessionNo, recorded: bool, subscriptions: &[Subscription], delivery: Delivery) {
+    /// A message of a group was on its way to a member that has ended since.
+    pub(super) fn pass_on_late(&mut self, cx: &Cx<'_>, no: SessionNo, delivery: Delivery) {
+        let groups: Vec<_> = self.ended.iter().filter(|(ended, _)| *ended == no).map(|(_, filter)| filter.clone()).collect();
+        self.pass_on(cx, no, false, delivery, |filter| groups.iter().any(|group| **group == *filter));
+    }
+
+    fn pass_on(&mut self, cx: &Cx<'_>, from: SessionNo, recorded: bool, delivery: Delivery, was_in: impl Fn(&str) -> bool) {
         // The member that goes has left the index already, so the route knows only the others. Only a group that it was in has a claim.
         let route = self.cache.route(cx, &delivery.message.topic);
-        let was_in = |filter: &str| subscriptions.iter().any(|subscription| *subscription.filter == *filter);
         let chosen = route.groups.iter().filter(|group| was_in(&group.filter)).find_map(|group| group.choose(None));
         let Some(member) = chosen else { return };
         let qos = delivery.message.qos.min(member.grant.qos);
@@ -251,6 +259,11 @@ impl Shard {
             self.outputs.push_back(Output::ToShard { to: shard, parcel: Parcel::Moved { delivery, to } });
         }
     }
+}
+
+fn shared_bytes(subscriptions: &[Subscription]) -> usize {
+    let shared = subscriptions.iter().filter(|subscription| subscription.filter.starts_with("$share/"));
+    shared.map(|subscription| subscription.filter.len()).sum()
 }
 
 /// The granted QoS as SUBACK says it [MQTT-3.9.3-2].

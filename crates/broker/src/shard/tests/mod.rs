@@ -1,3 +1,4 @@
+mod attacks;
 mod bench;
 mod exactly_once;
 mod flow;
