@@ -94,11 +94,23 @@ impl Following {
                     tracing::error!(%error, "checkpoint failed: the journal grows until one succeeds");
                 }
             }
-            // Everything since the last checkpoint is read again.
-            if orders.recv_timeout(FAILED_WAIT) == Err(RecvTimeoutError::Disconnected) {
-                return;
+            loop {
+                if orders.recv_timeout(FAILED_WAIT) == Err(RecvTimeoutError::Disconnected) {
+                    return;
+                }
+                match self.open_again() {
+                    Ok(()) => break,
+                    Err(error) => tracing::error!(%error, "the cold store cannot be opened again; trying on"),
+                }
             }
         }
+    }
+
+    /// After a failed write the store takes no other, and only it knows whether that one took place. Everything behind its position is read again.
+    fn open_again(&mut self) -> Result<(), columba_store::ColdError> {
+        self.cold.reopen()?;
+        self.from = self.cold.position().unwrap_or(self.from);
+        Ok(())
     }
 
     fn follow(&mut self, orders: &Receiver<()>) -> Result<(), CheckpointError> {

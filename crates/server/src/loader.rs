@@ -13,12 +13,14 @@ use std::{
 use columba_broker::{
     durable::load_window,
     id::{MessageId, SessionNo},
+    seam::Loaded,
 };
 use columba_store::ColdRead;
 
 use crate::{
     cold::ColdKeys,
     core::{Mail, Shared},
+    error::RecoverError,
 };
 
 /// How long a window that cannot be read waits for the next attempt.
@@ -79,7 +81,7 @@ impl Thread {
 }
 
 fn answer(load: Load, cold: &dyn ColdRead, shared: &Shared) {
-    match load_window(&ColdKeys(cold), load.session, load.after, usize::from(load.count)) {
+    match read(load, cold) {
         Ok(loaded) => shared.mesh.post_one(load.shard, Mail::Loaded(loaded)),
         Err(error) => {
             tracing::error!(%error, "cannot read queued messages; trying on");
@@ -87,4 +89,10 @@ fn answer(load: Load, cold: &dyn ColdRead, shared: &Shared) {
             shared.loader.ask(load);
         }
     }
+}
+
+/// Reads at one point in time: a checkpoint beside us moves entries and the messages that they name together.
+fn read(load: Load, cold: &dyn ColdRead) -> Result<Loaded, RecoverError> {
+    let cold = cold.snapshot().map_err(RecoverError::from)?;
+    Ok(load_window(&ColdKeys(&*cold), load.session, load.after, usize::from(load.count))?)
 }
