@@ -47,8 +47,8 @@ pub(crate) struct Open {
     pub(crate) receiving: ReceiveQuota,
     /// What waits for the disk.
     pub(crate) ring: Ring,
-    /// What the messages stand for whose acknowledgements were withheld for full readers, since the ring was last empty.
-    pub(crate) withheld_bytes: usize,
+    /// Bytes of the answers that joined it, and of the messages whose acknowledgements are withheld for full readers, since it was last empty.
+    pub(crate) held_bytes: usize,
     /// Aliases that the client has set.
     pub(crate) aliases: Option<Box<AliasesIn>>,
     /// What a 3.x client may have to be sent again; present while anything is in flight to it.

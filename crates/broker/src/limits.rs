@@ -45,8 +45,9 @@ pub struct Config {
     pub unread_answers_max: usize,
     /// Frames of one connection that may wait for the disk, beyond which nothing more is read from it.
     pub held_frames_max: usize,
-    /// Bytes of one publisher's messages whose acknowledgements are withheld for full readers, beyond which nothing more is read from it.
-    pub withheld_bytes_max: usize,
+    /// Bytes that wait with the held frames of one connection, beyond which nothing more is read from it: answers already encoded, and messages in the queues
+    /// of full readers.
+    pub held_bytes_max: usize,
     /// Identifiers of QoS 2 messages awaiting PUBREL that one 3.x client may hold (an MQTT 5 client has `receive_maximum`).
     pub awaiting_pubrel_max: usize,
     /// Bytes that these messages may stand for; they are kept in memory until PUBREL.
@@ -113,7 +114,7 @@ impl Default for Config {
             deliver_ahead_max: 256 * 1024,
             unread_answers_max: 1024 * 1024,
             held_frames_max: 8_192,
-            withheld_bytes_max: 16 * 1024 * 1024,
+            held_bytes_max: 16 * 1024 * 1024,
             awaiting_pubrel_max: 65_535,
             awaiting_pubrel_bytes_max: 64 * 1024 * 1024,
             subscriptions_max: 10_000,

@@ -104,7 +104,7 @@ impl Shard {
             max_packet_size,
             receiving: ReceiveQuota::new(if version.has_properties() { self.config.receive_maximum } else { u16::MAX }),
             ring: Ring::default(),
-            withheld_bytes: 0,
+            held_bytes: 0,
             aliases: (version.has_topic_aliases() && self.config.max_topic_alias > 0)
                 .then(|| Box::new(AliasesIn::new(self.config.max_topic_alias))),
             unanswered: None,

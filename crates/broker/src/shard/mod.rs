@@ -436,6 +436,9 @@ impl Shard {
             self.emit(cx, id, frame);
             return None;
         }
+        if let Frame::Bytes(bytes) = &frame {
+            open.held_bytes += bytes.len();
+        }
         let number = open.ring.push(Held::new(until, 0, frame));
         if until > synced {
             self.waiting.push(until, id);
@@ -530,10 +533,10 @@ impl Shard {
         let Phase::Open(open) = &mut connection.phase else { return };
         let held = open.ring.len();
         if held == 0 {
-            open.withheld_bytes = 0;
+            open.held_bytes = 0;
         }
-        let too_much = unread > unread_max || held > held_max || open.withheld_bytes > self.config.withheld_bytes_max;
-        let little = unread <= unread_max / 2 && held <= held_max / 2 && open.withheld_bytes == 0;
+        let too_much = unread > unread_max || held > held_max || open.held_bytes > self.config.held_bytes_max;
+        let little = unread <= unread_max / 2 && held <= held_max / 2 && open.held_bytes == 0;
         if too_much && !connection.is_paused {
             connection.is_paused = true;
             // What the client says while we do not read, we cannot hear.

@@ -323,7 +323,7 @@ impl Shard {
         }
         // The readers' queues grow by the message all the same.
         if let Some(open) = self.connections.get_mut(connection).and_then(|connection| connection.open()) {
-            open.withheld_bytes += bytes;
+            open.held_bytes += bytes;
         }
         self.set_withheld_timer(cx);
         self.withheld.extend(full.into_iter().map(|reader| Withheld { reader, connection, frame }));

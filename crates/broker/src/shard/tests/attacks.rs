@@ -71,7 +71,7 @@ fn withheld_acknowledgements_are_looked_at_by_one_timer() {
 
 #[test]
 fn who_floods_a_full_reader_is_not_read_beyond_a_bound_in_bytes() {
-    let config = Config { inflight: 1, ephemeral_queue_max: 2, withheld_bytes_max: 1_000, ..Config::default() };
+    let config = Config { inflight: 1, ephemeral_queue_max: 2, held_bytes_max: 1_000, ..Config::default() };
     let mut bench = Bench::with(config);
     let (reader, _) = bench.connect("r", &Setup::default());
     bench.subscribe(reader, "t", QoS::ExactlyOnce);
