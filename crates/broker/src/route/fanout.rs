@@ -117,11 +117,12 @@ impl Route {
         Audience::Chosen(chosen)
     }
 
-    /// Calls `each` once for every session that gets the publication, in order of session numbers: the session, the QoS to deliver with, the RETAIN flag,
-    /// the subscription identifiers, and whether a shared subscription has part in it.
+    /// Calls `each` for every copy of the publication, in order of session numbers: the session, the QoS to deliver with, the RETAIN flag, the subscription
+    /// identifiers, and whether a shared subscription has part in it.
     ///
-    /// A session that is both an ordinary subscriber and the chosen member of a group gets one copy for all of them, as the standard allows for overlapping
-    /// subscriptions (§3.3.4): one publication stands in a session's queue at most once.
+    /// A session may be both an ordinary subscriber and the chosen member of groups. Above QoS 0 it gets one copy for all of them, as the standard allows for
+    /// overlapping subscriptions (§3.3.4): one publication stands in a session's queue at most once. At QoS 0, where nothing stands in a queue, each of them
+    /// brings its own copy with its own identifiers [MQTT-3.3.4-5].
     pub fn receivers(
         &self,
         publisher: Option<SessionNo>,
@@ -139,23 +140,17 @@ impl Route {
 
         for target in &self.targets {
             while let Some(before) = chosen.next_if(|run| run[0].session.no < target.session.no) {
-                deliver(&before[0].session, &through_groups(before), true);
+                through_groups(publish_qos, None, before, &mut deliver);
             }
             let plain = target.for_publisher(publisher);
             match (plain, chosen.next_if(|run| run[0].session.no == target.session.no)) {
+                (plain, Some(run)) => through_groups(publish_qos, plain, run, &mut deliver),
                 (Some(grant), None) => deliver(&target.session, grant, false),
                 (None, None) => {}
-                (plain, Some(run)) => {
-                    let mut grant = through_groups(run);
-                    if let Some(plain) = plain {
-                        grant.add(plain);
-                    }
-                    deliver(&target.session, &grant, true);
-                }
             }
         }
         for run in chosen {
-            deliver(&run[0].session, &through_groups(run), true);
+            through_groups(publish_qos, None, run, &mut deliver);
         }
     }
 }
@@ -179,10 +174,23 @@ impl Target {
     }
 }
 
-fn through_groups(run: &[&Member]) -> Merged {
-    let mut grant = Merged::from(&run[0].grant);
-    for member in &run[1..] {
-        grant.add(&Merged::from(&member.grant));
+/// The copies for a session that groups have chosen, and that has perhaps a subscription of its own.
+fn through_groups(
+    publish_qos: QoS,
+    plain: Option<&Merged>,
+    run: &[&Member],
+    deliver: &mut impl FnMut(&SessionRef, &Merged, bool),
+) {
+    let session = &run[0].session;
+    let mut queued: Option<Merged> = None;
+    for grant in plain.cloned().into_iter().chain(run.iter().map(|member| Merged::from(&member.grant))) {
+        match &mut queued {
+            _ if publish_qos.min(grant.qos) == QoS::AtMostOnce => deliver(session, &grant, true),
+            Some(queued) => queued.add(&grant),
+            None => queued = Some(grant),
+        }
     }
-    grant
+    if let Some(grant) = queued {
+        deliver(session, &grant, true);
+    }
 }

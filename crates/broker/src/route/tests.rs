@@ -346,7 +346,7 @@ fn no_local_keeps_a_clients_own_publications_from_it_and_only_through_that_subsc
 }
 
 #[test]
-fn a_session_gets_one_copy_also_of_what_its_groups_chose_it_for() {
+fn above_qos_0_a_session_gets_one_copy_also_of_what_its_groups_chose_it_for() {
     let world = four_shards(1);
     let mut index = world.index_mut();
     let id = NonZeroU32::new;
@@ -376,4 +376,8 @@ fn a_session_gets_one_copy_also_of_what_its_groups_chose_it_for() {
             (7, Vec::from([6]), true)
         ]
     );
+
+    let copies = receivers(&index.route("t".into()), 9, QoS::AtMostOnce, false);
+    let of_5: Vec<Vec<u32>> = copies.into_iter().filter(|copy| copy.0 == 5).map(|copy| copy.3).collect();
+    assert_eq!(of_5, [[2], [3], [4]], "at QoS 0 each subscription brings its own");
 }
