@@ -469,11 +469,14 @@ impl fmt::Display for Told<'_> {
                 let asked = history.subscription(subscription);
                 write!(
                     f,
-                    "{} subscribes {} at QoS {} (subscription {})",
+                    "{} subscribes {} at QoS {} (subscription {}, retained {:?}{}{})",
                     id(client),
                     history.vocabulary.filter(asked.filter),
                     asked.qos,
-                    subscription.0
+                    subscription.0,
+                    asked.retained,
+                    if asked.no_local { ", no local" } else { "" },
+                    if asked.retain_as_published { ", retain as published" } else { "" }
                 )
             }
             Fact::Subscribed { client, subscription, granted } => {
@@ -534,6 +537,9 @@ impl fmt::Display for Message<'_> {
         let what = if info.will.is_some() { "will " } else { "" };
         let publisher = &self.0.client(info.publisher).id;
         write!(f, "{what}{publisher}/{} on {} (QoS {}", info.sequence, self.0.vocabulary.topic(info.topic), info.qos)?;
+        if info.expires {
+            f.write_str(", expires")?;
+        }
         f.write_str(match (info.retain, info.empty) {
             (true, true) => ", clears)",
             (true, false) => ", RETAIN)",

@@ -80,5 +80,7 @@ fn excused(
     // At QoS 0 the first copy may have been lost.
     let again = stream.published == 1 && publication.sends > 1 && (!had_subscribed || stream.delivered == 0);
     // Who gives its session up has no claim to the order of what it left behind.
-    again || (stream.published > 0 && publication.by.is_none())
+    let given_up = stream.published > 0 && publication.by.is_none();
+    // The first copy may have waited too long, and the repeated publication not.
+    again || given_up || history.message(earlier).expires
 }

@@ -147,7 +147,7 @@ fn follow_wills(wills: &mut Vec<Willed>, step: Step, at: Micros, fact: Fact) {
         Fact::Crashed => {
             for will in wills {
                 let (_, lost_at) = *will.lost.get_or_insert((step, at));
-                will.crashed |= at <= lost_at + FRESH;
+                will.crashed |= will.told.is_none() || at <= lost_at + FRESH;
             }
         }
         // What was attached at the crash, or whose end was not yet on disk, counts from the recovery.

@@ -28,6 +28,8 @@ use crate::model::LinkNo;
 pub(crate) enum Wish {
     /// Bytes for a client.
     Bytes { link: LinkNo, bytes: Vec<u8> },
+    /// The broker is done with this connection, but for what it still has to write.
+    Lingers { link: LinkNo },
     /// The broker has closed this connection.
     Closed { link: LinkNo },
     /// There is mail for a shard: deliver it some time.
@@ -259,6 +261,7 @@ impl Host {
                     if let Some(door) = self.doors.get_mut(&link) {
                         door.lingers = true;
                     }
+                    self.wishes.push_back(Wish::Lingers { link });
                     self.write(link);
                 } else {
                     self.brains[shard].links.remove(&connection);

@@ -60,8 +60,8 @@ pub(crate) struct World {
     host: Option<Host>,
     clients: Vec<Client>,
     links: BTreeMap<LinkNo, Link>,
-    /// Whose a connection is, by its number.
-    owners: Vec<ClientNo>,
+    /// Whose a connection is, by its number, and whether it is over to the broker.
+    owners: Vec<(ClientNo, bool)>,
     agenda: Agenda,
     now: Micros,
     ticks: Vec<Option<Micros>>,
@@ -288,6 +288,7 @@ impl World {
         while let Some(wish) = self.host.as_mut().and_then(|host| host.wishes.pop_front()) {
             match wish {
                 Wish::Bytes { link, bytes } => self.send_down(link, bytes),
+                Wish::Lingers { link } => self.broker_lost(link),
                 Wish::Closed { link } => self.broker_closed(link),
                 Wish::Mail { shard } => {
                     let at = self.now + self.rng.below(200);
@@ -559,9 +560,18 @@ impl World {
         });
     }
 
+    /// To the broker the connection is over, from the first time that this is called on.
+    fn broker_lost(&mut self, no: LinkNo) {
+        let (client, is_over) = &mut self.owners[no.0 as usize];
+        if !std::mem::replace(is_over, true) {
+            let client = *client;
+            self.fact(Fact::BrokerLost { client, link: no });
+        }
+    }
+
     /// The broker has closed its end.
     fn broker_closed(&mut self, no: LinkNo) {
-        self.fact(Fact::BrokerLost { client: self.owners[no.0 as usize], link: no });
+        self.broker_lost(no);
         let Some(link) = self.links.get_mut(&no) else { return };
         link.up.clear();
         let last = link.down.last_due().unwrap_or(self.now);
@@ -582,7 +592,7 @@ impl World {
         let Some(host) = &mut self.host else { return };
         let Some(shard) = host.shard_of(no) else { return };
         self.on_shard(shard, |host| host.closed(no, gone));
-        self.fact(Fact::BrokerLost { client: self.owners[no.0 as usize], link: no });
+        self.broker_lost(no);
         if self.links.get(&no).is_some_and(|link| !link.in_use) {
             self.links.remove(&no);
         }
@@ -751,7 +761,7 @@ impl World {
     fn connect(&mut self, no: ClientNo, clean: bool) {
         let Some(host) = &mut self.host else { return };
         let link = LinkNo(u32::try_from(self.owners.len()).expect("few connections"));
-        self.owners.push(no);
+        self.owners.push((no, false));
         let room = self.rng.pick(&[64, 2_000, 65_536]);
         host.open(link, room);
         self.links.insert(
