@@ -295,8 +295,45 @@ impl Shard {
         self.sessions[slot as usize].queue.push(Delivery { id: message_id, message, qos, retain: true, shared: false, ids });
     }
 
+    /// A session may be taken up with a smaller limit than its messages in flight were sent under: those too large count as delivered [MQTT-3.1.2-25].
+    fn drop_too_large(&mut self, cx: &Cx<'_>, id: ConnectionId, slot: u32) {
+        let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
+        let (version, limit) = (open.protocol.version(), open.max_packet_size);
+        if limit == u32::MAX {
+            return;
+        }
+        let session = &self.sessions[slot as usize];
+        let is_too_large = |packet_id, delivery: &Delivery| {
+            head(delivery, &on_the_wire(&delivery.ids), Some(packet_id), true, cx).frame_len(version) > u64::from(limit)
+        };
+        let too_large: Vec<_> = session
+            .sender
+            .iter()
+            .filter(|(packet_id, sending)| sending.message().is_some_and(|delivery| is_too_large(*packet_id, delivery)))
+            .map(|(packet_id, _)| packet_id)
+            .collect();
+        for packet_id in too_large {
+            let session = &mut self.sessions[slot as usize];
+            let (no, recorded) = (session.no, session.recorded);
+            let record = match session.sender.remove(packet_id) {
+                Some(Sending::AwaitPuback(delivery)) => Record::Settled { session: no, packet_id, message: Some(delivery.id) },
+                Some(Sending::AwaitPubrec(delivery)) => {
+                    // The client may have it and remember the identifier: PUBREL frees it on both sides.
+                    session.sender.restore(packet_id, Sending::AwaitPubcomp);
+                    Record::Passed { session: no, packet_id, message: delivery.id }
+                }
+                Some(Sending::AwaitPubcomp) | None => continue,
+            };
+            if recorded {
+                self.record(&record);
+            }
+            self.dropped(cx, slot as usize, DropReason::TooLarge);
+        }
+    }
+
     /// A session was taken up again: everything open is sent once more, in the order in which it was first sent [MQTT-4.4.0-1].
     pub(super) fn resume(&mut self, cx: &Cx<'_>, id: ConnectionId, slot: u32) {
+        self.drop_too_large(cx, id, slot);
         let session = &mut self.sessions[slot as usize];
         if let Some(rare) = &mut session.rare {
             // It was one of the last connection.

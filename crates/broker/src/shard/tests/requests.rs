@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
 use columba_proto::{
-    QoS, Version,
+    AckKind, QoS, Version,
     packet::{ConnectProperties, Packet, Publish, Unsubscribe},
     property::UserProperties,
 };
@@ -95,4 +95,28 @@ fn a_request_with_an_ill_formed_filter_ends_the_connection_and_does_nothing() {
             assert!(!bench.shard.wants_reading(client.id), "closed");
         }
     }
+}
+
+#[test]
+fn what_is_in_flight_and_too_large_for_the_next_connection_counts_as_delivered() {
+    let mut bench = Bench::new();
+    let (subscriber, _) = bench.connect("s", &v5(100));
+    bench.subscribe(subscriber, "t", QoS::ExactlyOnce);
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    let large = "0123456789abcdef0123456789";
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 1, large);
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 2, "small");
+    bench.publish(publisher, "t", QoS::ExactlyOnce, 3, large);
+    bench.ack(publisher, AckKind::Pubrel, 3);
+    assert_eq!(bench.told(subscriber).len(), 3);
+    bench.cut_off(subscriber);
+
+    let again = bench.open("s", &Setup { clean: false, ..with_max_packet_size(20) });
+    assert_eq!(bench.told(again), ["connack present", "publish dup q1 id2 t small", "pubrel 3"]);
+    bench.ack(again, AckKind::Pubcomp, 3);
+    bench.ack(again, AckKind::Puback, 2);
+
+    let snapshot = bench.shard.snapshot();
+    let session = snapshot.sessions.values().find(|session| &*session.client_id == "s").unwrap();
+    assert!(session.in_flight.is_empty() && session.undelivered.is_empty());
 }
