@@ -315,14 +315,11 @@ impl Shard {
         for packet_id in too_large {
             let session = &mut self.sessions[slot as usize];
             let (no, recorded) = (session.no, session.recorded);
-            let record = match session.sender.remove(packet_id) {
-                Some(Sending::AwaitPuback(delivery)) => Record::Settled { session: no, packet_id, message: Some(delivery.id) },
-                Some(Sending::AwaitPubrec(delivery)) => {
-                    // The client may have it and remember the identifier: PUBREL frees it on both sides.
-                    session.sender.restore(packet_id, Sending::AwaitPubcomp);
-                    Record::Passed { session: no, packet_id, message: delivery.id }
-                }
-                Some(Sending::AwaitPubcomp) | None => continue,
+            let Some(delivery) = session.sender.give_up(packet_id) else { continue };
+            let record = match delivery.qos {
+                // The client may have it and remember the identifier: PUBREL frees it on both sides.
+                QoS::ExactlyOnce => Record::Passed { session: no, packet_id, message: delivery.id },
+                QoS::AtMostOnce | QoS::AtLeastOnce => Record::Settled { session: no, packet_id, message: Some(delivery.id) },
             };
             if recorded {
                 self.record(&record);

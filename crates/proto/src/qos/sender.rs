@@ -318,6 +318,20 @@ impl<M> Sender<M> {
         Some(exchange.state)
     }
 
+    /// Goes on as if the message of an exchange had arrived, which keeps its place: QoS 1 ends, QoS 2 goes on with PUBREL. For
+    /// what must not be sent again, before [`Sender::resume`].
+    pub fn give_up(&mut self, id: PacketId) -> Option<M> {
+        let at = self.find(id)?;
+        match core::mem::replace(&mut self.exchanges[at].state, Sending::AwaitPubcomp) {
+            Sending::AwaitPuback(message) => {
+                self.remove(id);
+                Some(message)
+            }
+            Sending::AwaitPubrec(message) => Some(message),
+            Sending::AwaitPubcomp => None,
+        }
+    }
+
     /// The exchange of an identifier.
     pub fn get(&self, id: PacketId) -> Option<&Sending<M>> {
         self.find(id).map(|at| &self.exchanges[at].state)

@@ -104,17 +104,17 @@ fn what_is_in_flight_and_too_large_for_the_next_connection_counts_as_delivered()
     bench.subscribe(subscriber, "t", QoS::ExactlyOnce);
     let (publisher, _) = bench.connect("p", &Setup::default());
     let large = "0123456789abcdef0123456789";
-    bench.publish(publisher, "t", QoS::AtLeastOnce, 1, large);
-    bench.publish(publisher, "t", QoS::AtLeastOnce, 2, "small");
-    bench.publish(publisher, "t", QoS::ExactlyOnce, 3, large);
-    bench.ack(publisher, AckKind::Pubrel, 3);
+    bench.publish(publisher, "t", QoS::ExactlyOnce, 1, large);
+    bench.ack(publisher, AckKind::Pubrel, 1);
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 2, large);
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 3, "small");
     assert_eq!(bench.told(subscriber).len(), 3);
     bench.cut_off(subscriber);
 
     let again = bench.open("s", &Setup { clean: false, ..with_max_packet_size(20) });
-    assert_eq!(bench.told(again), ["connack present", "publish dup q1 id2 t small", "pubrel 3"]);
-    bench.ack(again, AckKind::Pubcomp, 3);
-    bench.ack(again, AckKind::Puback, 2);
+    assert_eq!(bench.told(again), ["connack present", "pubrel 1", "publish dup q1 id3 t small"]);
+    bench.ack(again, AckKind::Pubcomp, 1);
+    bench.ack(again, AckKind::Puback, 3);
 
     let snapshot = bench.shard.snapshot();
     let session = snapshot.sessions.values().find(|session| &*session.client_id == "s").unwrap();

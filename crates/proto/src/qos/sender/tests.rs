@@ -157,3 +157,18 @@ fn a_smaller_window_holds_publishes_back_and_never_pubrels() {
 fn an_idle_sender_is_small() {
     assert!(size_of::<Sender<u64>>() <= 64);
 }
+
+#[test]
+fn what_is_given_up_is_not_sent_again_and_keeps_its_place() {
+    let mut sender = Sender::new(10);
+    for (qos, message) in [(QoS::ExactlyOnce, "one"), (QoS::AtLeastOnce, "two"), (QoS::AtLeastOnce, "three")] {
+        sender.begin(qos, message);
+    }
+
+    assert_eq!(sender.give_up(id(1)), Some("one"));
+    assert_eq!(sender.give_up(id(1)), None);
+    assert_eq!(sender.give_up(id(2)), Some("two"));
+
+    let again: Vec<_> = sender.resume().collect();
+    assert_eq!(again, [(id(1), &Sending::AwaitPubcomp), (id(3), &Sending::AwaitPuback("three"))]);
+}
