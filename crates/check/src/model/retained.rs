@@ -25,6 +25,15 @@ pub(crate) fn judge(
     let shelf = Shelf { history, publications, retained };
     for (client, timeline) in (0_u16..).map(ClientNo).zip(timelines) {
         for segment in timeline.segments.iter().filter(|segment| timeline.lives(segment)) {
+            // A replacement that asks for none takes back what was not sent yet.
+            let takes_back = |later: &Segment| {
+                later.filter == segment.filter
+                    && later.asked > segment.asked
+                    && history.subscription(later.subscription).retained != Retained::Always
+            };
+            if timeline.segments.iter().any(takes_back) {
+                continue;
+            }
             for message in shelf.due(client, segment) {
                 if !copies.of(client, message).any() {
                     wrong.push(Violation::of_message(Wrong::RetainedLost, message, client));

@@ -1,15 +1,15 @@
 //! Shared subscriptions: one member gets a message (§4.8.2).
 
 use super::{
-    deliveries::Copies,
+    deliveries::{Copies, is_mixed},
     history::{ClientNo, Fact, History, MessageNo, Step},
     publications::Publication,
     sessions::{NEVER, Segment, Timeline},
-    topics::FilterNo,
+    topics::{FilterNo, TopicNo},
     verdict::{Violation, Wrong},
 };
 
-/// Judges every group. A client is a member of at most one group, and has no other subscription on the group's topics.
+/// Judges every group. A client is a member of at most one group.
 pub(crate) fn judge(
     history: &History,
     timelines: &[Timeline],
@@ -35,7 +35,7 @@ pub(crate) fn judge(
             let someone = holder.or_else(|| group.members().next().map(|(client, _)| client));
             let mut say =
                 |what| wrong.push(Violation { wrong: what, message: Some(message), other: None, client: someone, step: None });
-            if info.qos != 1 && other_than_1 > 1 {
+            if info.qos != 1 && other_than_1 > 1 && !group.is_mixed(info.topic) {
                 say(Wrong::Twice);
             }
             if holder.is_none() && group.must(info.qos, info.expires || (info.large && group.takes_small_only()), publication) {
@@ -66,6 +66,16 @@ impl Group<'_> {
                 .iter()
                 .filter(|segment| segment.filter == self.filter)
                 .map(move |segment| (timeline, client, segment))
+        })
+    }
+
+    /// Whether a member has subscriptions of its own to the topic.
+    fn is_mixed(&self, topic: TopicNo) -> bool {
+        self.members().any(|(_, timeline)| {
+            is_mixed(
+                self.history,
+                timeline.segments.iter().filter(|segment| self.history.vocabulary.matches(segment.filter, topic)),
+            )
         })
     }
 

@@ -41,7 +41,7 @@ pub(crate) struct Habits {
     pub(crate) slow: Option<Micros>,
     /// Seconds; 0 is off.
     pub(crate) keep_alive: u16,
-    /// Member of this shared group and of nothing else.
+    /// Member of this shared group, and of no other.
     pub(crate) worker: Option<FilterNo>,
 }
 

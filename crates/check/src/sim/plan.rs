@@ -145,7 +145,7 @@ impl Odds {
 
     pub(crate) fn subscribe(rng: &mut Rng, habits: &Habits) -> Vec<SubscriptionInfo> {
         let extended = habits.version.has_subscription_options();
-        if let Some(filter) = habits.worker {
+        if let Some(filter) = habits.worker.filter(|_| rng.chance(3, 4)) {
             let qos = small(if rng.chance(1, 10) { 0 } else { 1 + rng.index(2) });
             return vec![SubscriptionInfo {
                 filter,
