@@ -31,7 +31,7 @@ mod holder;
 mod listen;
 mod loader;
 pub mod log;
-mod nofile;
+mod process;
 mod replay;
 mod server;
 mod signals;

@@ -31,7 +31,7 @@ use crate::{
     config::{Config, Data, OnFailure},
     core::{Doorkeeper, Ledger, Mail, Mesh, Shared, Shell, Worker, polls},
     error::StartError,
-    listen, loader, nofile, signals,
+    listen, loader, process, signals,
     store::{Opened, Store},
 };
 
@@ -76,7 +76,8 @@ pub enum Failure {
 impl Server {
     /// Starts a broker: the addresses are taken, the data is recovered, and only then does it listen.
     pub fn start(config: Config) -> Result<Running, StartError> {
-        nofile::raise();
+        process::raise_descriptor_limit();
+        process::use_small_pages();
         listen::check_reach(&config.listeners, config.access)?;
         let reserved = listen::reserve(&config.listeners)?;
         let clock = ProcessClock::start();

@@ -53,6 +53,9 @@ const STOP_LINGER_MAX: Duration = Duration::from_millis(250);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 const SWEPT_MAX: usize = 1000;
 
+/// Room for so much mail is kept after a burst.
+const MAIL_KEPT_MAX: usize = 1024;
+
 /// A batch buffer that grew beyond this is not kept.
 const RECORDS_KEPT_MAX: usize = 1 << 20;
 
@@ -270,6 +273,10 @@ impl Shell {
 
     fn check_journal(&mut self, cx: &Cx<'_>) {
         if self.journal != Health::Failed && self.ledger.has_failed() {
+            if self.journal == Health::Full {
+                // Nobody waits for it any more.
+                self.brain.journal_is_full(cx, false);
+            }
             self.journal = Health::Failed;
             self.commits.clear();
             self.brain.journal_failed(cx);
@@ -303,6 +310,10 @@ impl Shell {
         if handled > 0 {
             self.shared.mesh.handled(self.index, handled);
         }
+        if self.inbox.is_empty() {
+            self.inbox.shrink_to(MAIL_KEPT_MAX);
+            self.fresh.shrink_to(MAIL_KEPT_MAX);
+        }
     }
 
     /// Records to the journal, then everything that may leave because of that.
@@ -326,6 +337,7 @@ impl Shell {
         }
         for (to, mail) in self.outbox.iter_mut().enumerate() {
             self.shared.mesh.post(to, mail);
+            mail.shrink_to(MAIL_KEPT_MAX);
         }
         while let Some(id) = self.brain.pop_dirty() {
             self.unwritten.push_back(id);

@@ -1,0 +1,26 @@
+//! What a broker asks of its process: many descriptors, and small pages.
+
+use rustix::{
+    process::{Resource, getrlimit, setrlimit},
+    thread::disable_transparent_huge_pages,
+};
+
+/// Raises the soft limit of descriptors to the hard one: a connection takes one, and the soft limit of a shell is 1,024.
+pub(crate) fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+/// Keeps the kernel from backing the heap with pages of 2 MiB, which the allocator asks for: the small things of idle connections lie scattered,
+/// and each would hold a whole one. Measured with 10,000 of them: about 800 bytes each instead of up to 1,860.
+pub(crate) fn use_small_pages() {
+    if let Err(error) = disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "cannot turn huge pages off");
+    }
+}
