@@ -58,7 +58,7 @@ pub(crate) struct Ring {
     gone: u64,
     /// The latest change that a frame has waited for; what has left waits for none that is not on disk.
     latest: ChangeSeq,
-    /// The identifiers of the PUBLISHes among the frames, in order.
+    /// The identifiers of every `PUBLISH` among the frames, in order.
     publishes: VecDeque<PacketId>,
 }
 

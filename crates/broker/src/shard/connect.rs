@@ -72,7 +72,7 @@ impl Shard {
         let expiry_s = asked.min(self.config.session_expiry_max_s);
         // An ephemeral connection that takes up a recorded session, or ends it, would wait for the disk for ever.
         let has_records = || self.by_client.get(&*client_id).is_some_and(|&slot| self.sessions[slot as usize].recorded);
-        if self.journal_failed && (expiry_s > 0 || has_records()) {
+        if self.journal_has_failed() && (expiry_s > 0 || has_records()) {
             let refusal = Refusal {
                 reason: ReasonCode::SERVER_UNAVAILABLE,
                 why: "the journal failed; durable sessions are refused until a restart",
@@ -258,7 +258,7 @@ impl Shard {
                 will: will.as_deref().map(StoredWill::to_record),
             });
         }
-        if !has_will || self.journal_failed {
+        if !has_will || self.journal_has_failed() {
             return ChangeSeq(0);
         }
         // The session has no records, but its will must fire even after a crash.

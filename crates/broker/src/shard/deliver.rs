@@ -11,7 +11,7 @@ use columba_proto::{
 };
 use smallvec::SmallVec;
 
-use super::{Shard, publish::Publication};
+use super::{Shard, handing_on::Publication};
 use crate::{
     connection::Connection,
     durable::{MessageRecord, Record, TargetRecord},

@@ -1,17 +1,20 @@
 //! One shard's brain: connections, sessions and routing of the clients that live here. No lock, no await, no clock.
 //!
-//! The files below follow a client's life: [`connect`], [`publish`] (towards us), [`deliver`] and [`acknowledge`] (from us), [`subscribe`], [`ending`],
-//! and [`restore`] (after a start).
+//! The files below follow a client's life: [`connect`], [`publish`] (towards us) and [`handing_on`] (to sessions), [`deliver`] and [`acknowledge`] (from us),
+//! [`subscribe`], [`ending`], and [`restore`] (after a start). [`frames`] and [`withheld`] decide when something leaves.
 
 mod acknowledge;
 mod connect;
 mod deliver;
 mod ending;
+mod frames;
+mod handing_on;
 mod publish;
 mod restore;
 mod subscribe;
 #[cfg(test)]
 mod tests;
+mod withheld;
 
 use alloc::{
     boxed::Box,
@@ -31,12 +34,11 @@ use siphasher::sip::SipHasher13;
 use slab::Slab;
 
 pub use self::restore::ShardSnapshot;
-use self::{connect::Verdict, publish::Deferred};
+use self::{connect::Verdict, handing_on::Deferred, withheld::Withheld};
 use crate::{
     connection::{Connection, Connections, Ending, Phase},
-    durable::Record,
     event::{DropReason, Event},
-    hold::{Batch, Frame, Held, Waiting},
+    hold::{Batch, Waiting},
     id::{ChangeSeq, ConnectionId, SessionNo, ShardId},
     limits::{Config, DROPS_SUMMED_MS},
     out_buffer::{OutBuffer, Pool},
@@ -64,7 +66,7 @@ pub struct Shard {
     batch: Batch,
     waiting: Waiting,
     deferred: VecDeque<Deferred>,
-    withheld: Vec<publish::Withheld>,
+    withheld: Vec<Withheld>,
     /// A timer to look at them is set.
     withheld_timer: bool,
     lone_wills: BTreeMap<Box<str>, restore::LoneWill>,
@@ -80,9 +82,18 @@ pub struct Shard {
     scratch: Vec<u8>,
     assigned: u64,
     seed: u64,
-    journal_failed: bool,
-    journal_is_full: bool,
+    journal: Journal,
     is_draining: bool,
+}
+
+/// What the world says about the journal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Journal {
+    Works,
+    /// More waits to be written than is good.
+    IsFull,
+    /// Lost until a restart.
+    HasFailed,
 }
 
 /// Client identifiers are chosen by clients: hashed with a key that they do not know.
@@ -124,8 +135,7 @@ impl Shard {
             scratch: Vec::new(),
             assigned: 0,
             seed,
-            journal_failed: false,
-            journal_is_full: false,
+            journal: Journal::Works,
             is_draining: false,
             config,
         }
@@ -225,7 +235,7 @@ impl Shard {
     /// The journal is lost to us: nothing durable is acknowledged any more. Clients of recorded sessions are sent away, for memory is ahead of the disk, and
     /// so is everybody who waits for an answer that will never be true: behind it nothing else could leave.
     pub fn journal_failed(&mut self, cx: &Cx<'_>) {
-        self.journal_failed = true;
+        self.journal = Journal::HasFailed;
         self.deferred.clear();
         self.waiting = Waiting::default();
         let synced = self.batch.synced();
@@ -243,11 +253,18 @@ impl Shard {
 
     /// The journal has more to write than is good, or has room again. As long as it is full, nothing more is read from clients that wait for it; the others go on.
     pub fn journal_is_full(&mut self, cx: &Cx<'_>, is_full: bool) {
-        self.journal_is_full = is_full;
+        if self.journal_has_failed() {
+            return;
+        }
+        self.journal = if is_full { Journal::IsFull } else { Journal::Works };
         let ids: Vec<_> = self.connections.ids().collect();
         for id in ids {
             self.check_reading(cx, id);
         }
+    }
+
+    fn journal_has_failed(&self) -> bool {
+        self.journal == Journal::HasFailed
     }
 
     /// The server stops: everyone is told and sent away; nobody new is let in.
@@ -418,142 +435,6 @@ impl Shard {
 
     fn on_pingreq(&mut self, id: ConnectionId) {
         self.send_bytes(id, ChangeSeq(0), &[0xd0, 0x00]);
-    }
-}
-
-/// Frames out.
-impl Shard {
-    /// Appends a record to this turn's batch.
-    fn record(&mut self, record: &Record<'_>) -> ChangeSeq {
-        self.batch.append(record)
-    }
-
-    /// Sends a frame once `until` is on disk and everything before it has left. The answer is its number where it has to wait.
-    fn send(&mut self, cx: &Cx<'_>, id: ConnectionId, until: ChangeSeq, frame: Frame) -> Option<u64> {
-        let synced = self.batch.synced();
-        let open = self.connections.get_mut(id)?.open()?;
-        if open.ring.is_empty() && until <= synced {
-            self.emit(cx, id, frame);
-            return None;
-        }
-        if let Frame::Bytes(bytes) = &frame {
-            open.held_bytes += bytes.len();
-        }
-        let number = open.ring.push(Held::new(until, 0, frame));
-        if until > synced {
-            self.waiting.push(until, id);
-        }
-        Some(number)
-    }
-
-    /// The same for a frame that must wait for `readers` that have no room.
-    fn send_withheld(&mut self, cx: &Cx<'_>, id: ConnectionId, until: ChangeSeq, readers: u16, frame: Frame) -> Option<u64> {
-        if readers == 0 {
-            return self.send(cx, id, until, frame);
-        }
-        let synced = self.batch.synced();
-        let open = self.connections.get_mut(id)?.open()?;
-        let number = open.ring.push(Held::new(until, readers, frame));
-        if until > synced {
-            self.waiting.push(until, id);
-        }
-        Some(number)
-    }
-
-    /// Sends an encoded frame that has no place in the order of acknowledgements, but for CONNACK, which nothing passes.
-    fn send_bytes(&mut self, id: ConnectionId, until: ChangeSeq, bytes: &[u8]) {
-        let synced = self.batch.synced();
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        let Some(open) = connection.open() else { return };
-        if until <= synced && (open.greeted || open.ring.is_empty()) {
-            Self::append(connection, &mut self.pool, &mut self.dirty, id).extend_from_slice(bytes);
-            return;
-        }
-        if until <= synced && open.ring.join_first(bytes) {
-            return;
-        }
-        let _ = open.ring.push(Held::new(until, 0, Frame::Bytes(bytes.into())));
-        if until > synced {
-            self.waiting.push(until, id);
-        }
-    }
-
-    /// Lets out what may leave, in order.
-    fn release(&mut self, cx: &Cx<'_>, id: ConnectionId) {
-        let synced = self.batch.synced();
-        while let Some(open) = self.connections.get_mut(id).and_then(Connection::open) {
-            let Some(frame) = open.ring.pop(synced) else { break };
-            self.emit(cx, id, frame);
-        }
-        let slot = self.connections.get_mut(id).and_then(Connection::open).map(|open| open.session);
-        if let Some(slot) = slot
-            && self.sessions[slot as usize].awaits_suback()
-        {
-            self.pump(cx, slot);
-        }
-        self.check_reading(cx, id);
-    }
-
-    /// Encodes a frame into the out-buffer: it has left, as far as the brain can tell.
-    fn emit(&mut self, cx: &Cx<'_>, id: ConnectionId, frame: Frame) {
-        match frame {
-            Frame::Ack { kind, id: packet_id, reason } => self.emit_ack(id, kind, packet_id, reason),
-            Frame::Publish { id: packet_id, dup } => self.emit_publish(cx, id, packet_id, dup),
-            Frame::Bytes(bytes) => {
-                let Some(connection) = self.connections.get_mut(id) else { return };
-                if let Some(open) = connection.open() {
-                    // CONNACK is the first frame of every connection, and it is of this kind.
-                    open.greeted = true;
-                }
-                Self::append(connection, &mut self.pool, &mut self.dirty, id).extend_from_slice(&bytes);
-            }
-        }
-    }
-
-    /// The out-buffer of a connection, which is dirty from now on.
-    fn append<'c>(
-        connection: &'c mut Connection,
-        pool: &mut Pool,
-        dirty: &mut Vec<ConnectionId>,
-        id: ConnectionId,
-    ) -> &'c mut Vec<u8> {
-        if !connection.is_dirty {
-            connection.is_dirty = true;
-            dirty.push(id);
-        }
-        connection.out.append(pool)
-    }
-
-    /// Tells the world to stop or to go on reading, by what this connection leaves unread and unanswered.
-    fn check_reading(&mut self, cx: &Cx<'_>, id: ConnectionId) {
-        let unread_max = self.config.unread_answers_max;
-        let held_max = if self.journal_is_full { 0 } else { self.config.held_frames_max };
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        let unread = connection.out.len();
-        let Phase::Open(open) = &mut connection.phase else { return };
-        let held = open.ring.len();
-        if held == 0 {
-            open.held_bytes = 0;
-        }
-        let too_much = unread > unread_max || held > held_max || open.held_bytes > self.config.held_bytes_max;
-        let little = unread <= unread_max / 2 && held <= held_max / 2 && open.held_bytes == 0;
-        if too_much && !connection.is_paused {
-            connection.is_paused = true;
-            // What the client says while we do not read, we cannot hear.
-            if let Some(open) = connection.open() {
-                open.keep_alive.pause(cx.now);
-            }
-            self.reading_changed.push(id);
-        } else if little && connection.is_paused {
-            connection.is_paused = false;
-            if let Some(open) = connection.open() {
-                open.keep_alive.resume(cx.now);
-            }
-            if let Some(deadline) = connection.open().and_then(|open| open.keep_alive.deadline()) {
-                self.timers.set(deadline, Timer::KeepAlive(id));
-            }
-            self.reading_changed.push(id);
-        }
     }
 }
 

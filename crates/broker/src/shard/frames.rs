@@ -1,0 +1,156 @@
+//! Frames out: what may leave at once, what waits in a connection's ring, and when nothing more is read (docs/adr/0004).
+
+use alloc::vec::Vec;
+
+use super::{Journal, Shard};
+use crate::{
+    connection::{Connection, Phase},
+    durable::Record,
+    hold::{Frame, Held},
+    id::{ChangeSeq, ConnectionId},
+    out_buffer::Pool,
+    seam::Cx,
+    timers::Timer,
+};
+
+impl Shard {
+    /// Appends a record to this turn's batch.
+    pub(super) fn record(&mut self, record: &Record<'_>) -> ChangeSeq {
+        self.batch.append(record)
+    }
+
+    /// Sends a frame once `until` is on disk and everything before it has left. The answer is its number where it has to wait.
+    pub(super) fn send(&mut self, cx: &Cx<'_>, id: ConnectionId, until: ChangeSeq, frame: Frame) -> Option<u64> {
+        let synced = self.batch.synced();
+        let open = self.connections.get_mut(id)?.open()?;
+        if open.ring.is_empty() && until <= synced {
+            self.emit(cx, id, frame);
+            return None;
+        }
+        if let Frame::Bytes(bytes) = &frame {
+            open.held_bytes += bytes.len();
+        }
+        let number = open.ring.push(Held::new(until, 0, frame));
+        if until > synced {
+            self.waiting.push(until, id);
+        }
+        Some(number)
+    }
+
+    /// The same for a frame that must wait for `readers` that have no room.
+    pub(super) fn send_withheld(
+        &mut self,
+        cx: &Cx<'_>,
+        id: ConnectionId,
+        until: ChangeSeq,
+        readers: u16,
+        frame: Frame,
+    ) -> Option<u64> {
+        if readers == 0 {
+            return self.send(cx, id, until, frame);
+        }
+        let synced = self.batch.synced();
+        let open = self.connections.get_mut(id)?.open()?;
+        let number = open.ring.push(Held::new(until, readers, frame));
+        if until > synced {
+            self.waiting.push(until, id);
+        }
+        Some(number)
+    }
+
+    /// Sends an encoded frame that has no place in the order of acknowledgements, but for CONNACK, which nothing passes.
+    pub(super) fn send_bytes(&mut self, id: ConnectionId, until: ChangeSeq, bytes: &[u8]) {
+        let synced = self.batch.synced();
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(open) = connection.open() else { return };
+        if until <= synced && (open.greeted || open.ring.is_empty()) {
+            Self::append(connection, &mut self.pool, &mut self.dirty, id).extend_from_slice(bytes);
+            return;
+        }
+        if until <= synced && open.ring.join_first(bytes) {
+            return;
+        }
+        let _ = open.ring.push(Held::new(until, 0, Frame::Bytes(bytes.into())));
+        if until > synced {
+            self.waiting.push(until, id);
+        }
+    }
+
+    /// Lets out what may leave, in order.
+    pub(super) fn release(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        let synced = self.batch.synced();
+        while let Some(open) = self.connections.get_mut(id).and_then(Connection::open) {
+            let Some(frame) = open.ring.pop(synced) else { break };
+            self.emit(cx, id, frame);
+        }
+        let slot = self.connections.get_mut(id).and_then(Connection::open).map(|open| open.session);
+        if let Some(slot) = slot
+            && self.sessions[slot as usize].awaits_suback()
+        {
+            self.pump(cx, slot);
+        }
+        self.check_reading(cx, id);
+    }
+
+    /// Encodes a frame into the out-buffer: it has left, as far as the brain can tell.
+    pub(super) fn emit(&mut self, cx: &Cx<'_>, id: ConnectionId, frame: Frame) {
+        match frame {
+            Frame::Ack { kind, id: packet_id, reason } => self.emit_ack(id, kind, packet_id, reason),
+            Frame::Publish { id: packet_id, dup } => self.emit_publish(cx, id, packet_id, dup),
+            Frame::Bytes(bytes) => {
+                let Some(connection) = self.connections.get_mut(id) else { return };
+                if let Some(open) = connection.open() {
+                    // CONNACK is the first frame of every connection, and it is of this kind.
+                    open.greeted = true;
+                }
+                Self::append(connection, &mut self.pool, &mut self.dirty, id).extend_from_slice(&bytes);
+            }
+        }
+    }
+
+    /// The out-buffer of a connection, which is dirty from now on.
+    pub(super) fn append<'c>(
+        connection: &'c mut Connection,
+        pool: &mut Pool,
+        dirty: &mut Vec<ConnectionId>,
+        id: ConnectionId,
+    ) -> &'c mut Vec<u8> {
+        if !connection.is_dirty {
+            connection.is_dirty = true;
+            dirty.push(id);
+        }
+        connection.out.append(pool)
+    }
+
+    /// Tells the world to stop or to go on reading, by what this connection leaves unread and unanswered.
+    pub(super) fn check_reading(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        let unread_max = self.config.unread_answers_max;
+        let held_max = if self.journal == Journal::IsFull { 0 } else { self.config.held_frames_max };
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let unread = connection.out.len();
+        let Phase::Open(open) = &mut connection.phase else { return };
+        let held = open.ring.len();
+        if held == 0 {
+            open.held_bytes = 0;
+        }
+        let too_much = unread > unread_max || held > held_max || open.held_bytes > self.config.held_bytes_max;
+        let little = unread <= unread_max / 2 && held <= held_max / 2 && open.held_bytes == 0;
+        if too_much && !connection.is_paused {
+            connection.is_paused = true;
+            // What the client says while we do not read, we cannot hear.
+            if let Some(open) = connection.open() {
+                open.keep_alive.pause(cx.now);
+            }
+            self.reading_changed.push(id);
+        } else if little && connection.is_paused {
+            connection.is_paused = false;
+            if let Some(open) = connection.open() {
+                open.keep_alive.resume(cx.now);
+            }
+            if let Some(deadline) = connection.open().and_then(|open| open.keep_alive.deadline()) {
+                self.timers.set(deadline, Timer::KeepAlive(id));
+            }
+            self.reading_changed.push(id);
+        }
+    }
+}
