@@ -1,6 +1,6 @@
 //! Every bound of a shard, with its unit and the reason for its default.
 
-use columba_proto::QoS;
+use columba_proto::{QoS, wire::VARINT_MAX};
 
 /// What a shard may be told, and all its bounds. The server fills it from `columba.toml`.
 #[derive(Clone, Debug)]
@@ -64,7 +64,10 @@ pub struct Config {
 pub(crate) const RETAINED_PAGE: usize = 64;
 
 /// Retained messages looked for in one go, in topics that are named; a page of a wildcard counts as many. Then others get their turn.
-pub(crate) const RETAINED_WORK_MAX: usize = 1024;
+pub(crate) const RETAINED_WORK_MAX: usize = 256;
+
+/// The longest frame there is (§2.1.4): what a message came in can be shorter than what it goes out in, for aliases are resolved and subscriptions named.
+pub(crate) const FRAME_MAX: u32 = 1 + 4 + VARINT_MAX;
 
 /// After how long the search goes on, in milliseconds.
 pub(crate) const RETAINED_PAUSE_MS: u64 = 1;

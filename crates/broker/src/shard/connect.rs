@@ -17,6 +17,7 @@ use crate::{
     event::Event,
     hold::{Frame, Ring},
     id::{ChangeSeq, ConnectionId, ShardId},
+    limits::FRAME_MAX,
     seam::Cx,
     session::{Link, Session},
     timers::Timer,
@@ -337,7 +338,7 @@ impl Shard {
 
 /// Bytes of the largest packet that the client takes (§3.1.2.11.4).
 fn max_packet_size(connect: &Connect<'_>) -> u32 {
-    connect.properties.maximum_packet_size.map_or(u32::MAX, NonZero::get)
+    connect.properties.maximum_packet_size.map_or(FRAME_MAX, NonZero::get).min(FRAME_MAX)
 }
 
 /// A number that looks like chance.

@@ -432,8 +432,8 @@ impl Shard {
     }
 }
 
-/// What came in one packet goes out in one: expiry shrinks, and identifiers of subscriptions are bounded by `subscriptions_max`.
-const FITS: &str = "a message that came in a packet fits into one";
+/// Its length was held against the client's Maximum Packet Size, which is never above what a frame can be; from then on expiry only shrinks.
+const FITS: &str = "a message that is too long for a frame is dropped before";
 
 /// Subscription identifiers as PUBLISH carries them.
 fn on_the_wire(ids: &SubscriptionIds) -> SmallVec<[SubscriptionId; 2]> {

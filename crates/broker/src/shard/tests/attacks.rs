@@ -192,7 +192,7 @@ fn a_long_search_for_retained_messages_gives_way_to_others() {
     subscribe_all(&mut bench, client, &filters);
 
     assert_eq!(bench.told(client).len(), 1, "SUBACK, and the last filter is not reached yet");
-    for _ in 0..20 {
+    for _ in 0..60 {
         bench.pass(1);
     }
 
