@@ -43,6 +43,8 @@ struct Willed {
     client: ClientNo,
     link: LinkNo,
     connected: bool,
+    /// The journal had failed by then: no will can be recorded any more.
+    unrecorded: bool,
     /// First step from which the broker may think that the connection is gone.
     lost: Option<(Step, Micros)>,
     /// A crash may have hidden that.
@@ -62,6 +64,7 @@ pub(crate) fn publications(history: &History) -> Vec<Publication> {
     let mut all = vec![none; history.messages.len()];
     let mut wills: Vec<Willed> = Vec::new();
     let mut last_crash = 0;
+    let mut journal_is_lost = false;
     for (step, &(at, fact)) in history.facts.iter().enumerate() {
         if let Fact::PublishSent { message } = fact {
             let publication = &mut all[message.0 as usize];
@@ -73,6 +76,11 @@ pub(crate) fn publications(history: &History) -> Vec<Publication> {
             all[message.0 as usize].by = Some(step);
         } else if fact == Fact::Crashed {
             last_crash = step;
+            journal_is_lost = false;
+        } else if fact == Fact::JournalLost {
+            journal_is_lost = true;
+        } else if let Fact::Connected { link, .. } = fact {
+            on_link(&mut wills, link, |will| will.unrecorded = journal_is_lost);
         }
         follow_wills(&mut wills, step, at, fact);
     }
@@ -99,7 +107,9 @@ pub(crate) fn publications(history: &History) -> Vec<Publication> {
 
 impl Willed {
     fn is_due(&self, delay: Micros, end: Micros) -> bool {
-        let Some(told) = self.told.filter(|_| self.connected && self.disconnect.is_none()) else { return false };
+        let Some(told) = self.told.filter(|_| self.connected && !self.unrecorded && self.disconnect.is_none()) else {
+            return false;
+        };
         let delay = if self.crashed { delay.max(GRACE) } else { delay };
         delay == 0 || self.next.unwrap_or(end) > told + delay + WILL_SLACK
     }
@@ -119,6 +129,7 @@ fn follow_wills(wills: &mut Vec<Willed>, step: Step, at: Micros, fact: Fact) {
                     client,
                     link,
                     connected: false,
+                    unrecorded: false,
                     lost: None,
                     crashed: false,
                     told: None,
