@@ -16,7 +16,7 @@ use columba_proto::{
 use crate::{id::MessageId, message::Message};
 
 /// How many topics one page looks at before it gives way to others.
-const LOOKED_AT_MAX: usize = 4096;
+const LOOKED_AT_MAX: usize = 1024;
 
 /// How many clears are remembered: publishers on different shards can reach the store in another order than their publications have, but by less than this.
 const CLEARED_MAX: usize = 4096;
