@@ -36,15 +36,24 @@ impl Publication {
     }
 }
 
+/// What CONNACK has said about a will.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Promise {
+    /// It has not come.
+    None,
+    /// The will is recorded.
+    Recorded,
+    /// The journal had failed by then: no will can be recorded any more.
+    Unrecorded,
+}
+
 /// The end of a connection that carries a will.
 #[derive(Debug)]
 struct Willed {
     message: MessageNo,
     client: ClientNo,
     link: LinkNo,
-    connected: bool,
-    /// The journal had failed by then: no will can be recorded any more.
-    unrecorded: bool,
+    promise: Promise,
     /// First step from which the broker may think that the connection is gone.
     lost: Option<(Step, Micros)>,
     /// A crash may have hidden that.
@@ -80,7 +89,8 @@ pub(crate) fn publications(history: &History) -> Vec<Publication> {
         } else if fact == Fact::JournalLost {
             journal_is_lost = true;
         } else if let Fact::Connected { link, .. } = fact {
-            on_link(&mut wills, link, |will| will.unrecorded = journal_is_lost);
+            let promise = if journal_is_lost { Promise::Unrecorded } else { Promise::Recorded };
+            on_link(&mut wills, link, |will| will.promise = promise);
         }
         follow_wills(&mut wills, step, at, fact);
     }
@@ -107,7 +117,7 @@ pub(crate) fn publications(history: &History) -> Vec<Publication> {
 
 impl Willed {
     fn is_due(&self, delay: Micros, end: Micros) -> bool {
-        let Some(told) = self.told.filter(|_| self.connected && !self.unrecorded && self.disconnect.is_none()) else {
+        let Some(told) = self.told.filter(|_| self.promise == Promise::Recorded && self.disconnect.is_none()) else {
             return false;
         };
         let delay = if self.crashed { delay.max(GRACE) } else { delay };
@@ -128,8 +138,7 @@ fn follow_wills(wills: &mut Vec<Willed>, step: Step, at: Micros, fact: Fact) {
                     message,
                     client,
                     link,
-                    connected: false,
-                    unrecorded: false,
+                    promise: Promise::None,
                     lost: None,
                     crashed: false,
                     told: None,
@@ -139,7 +148,6 @@ fn follow_wills(wills: &mut Vec<Willed>, step: Step, at: Micros, fact: Fact) {
                 });
             }
         }
-        Fact::Connected { link, .. } => on_link(wills, link, |will| will.connected = true),
         Fact::DisconnectSent { link, keeps_will, .. } => on_link(wills, link, |will| {
             will.lost.get_or_insert((step, at));
             if !keeps_will {
