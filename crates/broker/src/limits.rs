@@ -105,7 +105,7 @@ impl Default for Config {
             wildcard_subscriptions: true,
             shared_subscriptions: true,
             max_topic_alias: 64,
-            topic_levels: 128,
+            topic_levels: 1_024,
             session_expiry_max_s: u32::MAX,
             max_keep_alive_s: 0,
             connect_wait_ms: 10_000,

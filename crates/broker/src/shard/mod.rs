@@ -25,7 +25,7 @@ use alloc::{
 };
 
 use columba_proto::{
-    PeerError, ReasonCode, Time, Violation,
+    PacketType, PeerError, ReasonCode, Time, Violation,
     packet::{Disconnect, Packet},
     wire::{FrameError, Split, split},
 };
@@ -373,6 +373,14 @@ impl Shard {
                 Phase::Open(_) => self.config.max_packet_size,
                 Phase::Closing => return bytes.len(),
             };
+            if let (Phase::AwaitConnect, Some(&first)) = (&connection.phase, bytes.get(used))
+                && PacketType::of(first) != Ok(PacketType::Connect)
+            {
+                // Another protocol, most likely; what looks like a length to us need never come.
+                let why = "the first byte is not that of a CONNECT [MQTT-3.1.0-1]";
+                self.fail(cx, id, ReasonCode::PROTOCOL_ERROR, why);
+                return bytes.len();
+            }
             match split(&bytes[used..], limit) {
                 Ok(Split::Need) => return used,
                 Ok(Split::Frame { first, body, len }) => {

@@ -10,12 +10,23 @@ use columba_proto::{
 };
 
 use super::bench::{Bench, Setup, message, persistent, pid, v5};
+use crate::seam::Origin;
 
 const NOTHING: Vec<&str> = Vec::new();
 
 fn with_max_packet_size(bytes: u32) -> Setup<'static> {
     let properties = ConnectProperties { maximum_packet_size: NonZeroU32::new(bytes), ..ConnectProperties::default() };
     Setup { version: Version::V5, properties, ..Setup::default() }
+}
+
+#[test]
+fn another_protocol_is_closed_at_its_first_byte() {
+    let mut bench = Bench::new();
+    let id = bench.act(|shard, cx| shard.opened(cx, Origin { peer: "x".into(), listener: 0 }));
+
+    bench.act(|shard, cx| shard.received(cx, id, b"GET / HTTP/1.1\r\n"));
+
+    assert!(bench.shard.out(id).is_none());
 }
 
 #[test]
