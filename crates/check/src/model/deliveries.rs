@@ -183,7 +183,7 @@ fn too_much<'a, I: Iterator<Item = &'a Segment>>(
     if info.qos != 1 && counted > 1 + repeats && live != got.live[1] {
         return Some(Wrong::Twice);
     }
-    if u32::from(got.fresh) > publication.sends + u32::from(copies.crashes + extra) {
+    if u32::from(got.fresh) > publication.sends * u32::from(1 + extra) * u32::from(1 + copies.crashes) + u32::from(extra) {
         return Some(Wrong::TooOften);
     }
     if got.retained > 0 && !info.retain {
