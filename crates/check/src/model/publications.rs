@@ -85,7 +85,10 @@ pub(crate) fn publications(history: &History) -> Vec<Publication> {
             all[message.0 as usize].by = Some(step);
         } else if fact == Fact::Crashed {
             last_crash = step;
-            journal_is_lost = false;
+            if std::mem::take(&mut journal_is_lost) {
+                // Nothing of what became of them since is on disk.
+                wills.iter_mut().for_each(|will| will.crashed = true);
+            }
         } else if fact == Fact::JournalLost {
             journal_is_lost = true;
         } else if let Fact::Connected { link, .. } = fact {
