@@ -87,7 +87,9 @@ pub(crate) fn publications(history: &History) -> Vec<Publication> {
             last_crash = step;
             if std::mem::take(&mut journal_is_lost) {
                 // Nothing of what became of them since is on disk.
-                wills.iter_mut().for_each(|will| will.crashed = true);
+                for will in &mut wills {
+                    will.crashed = true;
+                }
             }
         } else if fact == Fact::JournalLost {
             journal_is_lost = true;
