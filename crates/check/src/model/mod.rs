@@ -15,8 +15,8 @@ pub mod topics;
 mod verdict;
 
 pub use history::{
-    Breach, ClientInfo, ClientNo, Difference, Fact, History, LinkNo, MessageInfo, MessageNo, Micros, Retained, Step, SubscriptionInfo,
-    SubscriptionNo,
+    Breach, ClientInfo, ClientNo, Difference, Fact, History, LinkNo, MessageInfo, MessageNo, Micros, Retained, Step,
+    SubscriptionInfo, SubscriptionNo,
 };
 pub use topics::{FilterNo, TopicNo, Vocabulary};
 pub use verdict::{Violation, Wrong, judge};

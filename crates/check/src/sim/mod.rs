@@ -73,8 +73,11 @@ pub fn live_all(seeds: &[u64], fault: Option<PlantedFault>) -> Vec<(u64, String)
     let next = AtomicUsize::new(0);
     let work = || {
         let mut bad = Vec::new();
-        while let Some((index, &seed)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|index| Some((index, seeds.get(index)?))) {
-            let complaint = catch_unwind(|| run(seed, fault).complaint()).unwrap_or_else(|_| Some(format!("seed {seed}\nit panicked")));
+        while let Some((index, &seed)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|index| Some((index, seeds.get(index)?)))
+        {
+            let complaint =
+                catch_unwind(|| run(seed, fault).complaint()).unwrap_or_else(|_| Some(format!("seed {seed}\nit panicked")));
             bad.extend(complaint.map(|complaint| (index, complaint)));
         }
         bad
