@@ -17,7 +17,7 @@ use crate::{
     durable::{MessageRecord, Record, TargetRecord},
     event::DropReason,
     hold::Frame,
-    id::{ChangeSeq, ConnectionId, SessionNo},
+    id::{ChangeSeq, ConnectionId, MessageId, SessionNo},
     limits::{COLD_WINDOW, RETAINED_PAGE, RETAINED_PAUSE_MS, RETAINED_WORK_MAX},
     message::Message,
     retained::Page,
@@ -91,14 +91,18 @@ impl Shard {
         }
     }
 
+    /// Whether a session of this shard has the message in memory, waiting or in flight.
+    pub(super) fn holds(&self, to: &SessionRef, id: MessageId) -> bool {
+        let holds = |session: &Session| {
+            session.queue.holds(id) || session.sender.iter().any(|(_, sending)| sending.message().is_some_and(|sent| sent.id == id))
+        };
+        self.sessions.get(to.slot as usize).is_some_and(|session| session.no == to.no && holds(session))
+    }
+
     /// A message of a shared group whose member went away.
     pub(super) fn deliver_moved(&mut self, cx: &Cx<'_>, delivery: Delivery, to: &SessionRef) {
         // It may have come here by a subscription of its own: one publication stands in a session at most once.
-        let holds = |session: &Session| {
-            session.queue.holds(delivery.id)
-                || session.sender.iter().any(|(_, sending)| sending.message().is_some_and(|sent| sent.id == delivery.id))
-        };
-        if self.sessions.get(to.slot as usize).is_some_and(|session| session.no == to.no && holds(session)) {
+        if self.holds(to, delivery.id) {
             return;
         }
         self.deliver(cx, to.slot, to.no, delivery);

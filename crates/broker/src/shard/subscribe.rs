@@ -230,6 +230,10 @@ impl Shard {
         if qos == QoS::AtMostOnce {
             return;
         }
+        // A record would take the place of the one by which it came there.
+        if self.holds(&to, delivery.id) && cx.commons.placement().shard(to.no.lane()) == self.id {
+            return;
+        }
         if to.presence.is_durable() {
             let target = TargetRecord {
                 session: to.no,
