@@ -90,16 +90,18 @@ impl Group<'_> {
         if qos == 0 || expires {
             return false;
         }
-        let served = self.segments().any(|(timeline, _, segment)| {
+        let served = self.segments().any(|(timeline, client, segment)| {
             timeline.lives(segment) && segment.sure_to == NEVER && segment.sure_from.is_some_and(|sure| sure <= publication.early)
         });
         // Whoever may have been chosen must have been able to keep it, or to pass it on. After a crash that is not so: what an ephemeral member had is
         // gone, and what stands in the cold store for a session that ends is not passed on.
         let safe = self.segments().filter(|(_, _, segment)| segment.maybe_to >= from && segment.asked <= by).all(
-            |(timeline, _, segment)| {
+            |(timeline, client, segment)| {
                 let asked_qos = self.history.subscription(segment.subscription).qos;
+                // What is on its way to a member on another shard is lost where that member's session ends with its connection meanwhile.
+                let lasting = self.history.client(client).expiry > 0;
                 let lived = timeline.lives(segment);
-                asked_qos > 0 && (lived || (qos.min(asked_qos) < 2 && self.last_crash <= from))
+                asked_qos > 0 && (lived || (qos.min(asked_qos) < 2 && lasting && self.last_crash <= from))
             },
         );
         served && safe
