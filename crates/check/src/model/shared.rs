@@ -90,7 +90,7 @@ impl Group<'_> {
         if qos == 0 || expires {
             return false;
         }
-        let served = self.segments().any(|(timeline, client, segment)| {
+        let served = self.segments().any(|(timeline, _, segment)| {
             timeline.lives(segment) && segment.sure_to == NEVER && segment.sure_from.is_some_and(|sure| sure <= publication.early)
         });
         // Whoever may have been chosen must have been able to keep it, or to pass it on. After a crash that is not so: what an ephemeral member had is
