@@ -94,7 +94,8 @@ impl Shard {
     /// Whether a session of this shard has the message in memory, waiting or in flight.
     pub(super) fn holds(&self, to: &SessionRef, id: MessageId) -> bool {
         let holds = |session: &Session| {
-            session.queue.holds(id) || session.sender.iter().any(|(_, sending)| sending.message().is_some_and(|sent| sent.id == id))
+            session.queue.holds(id)
+                || session.sender.iter().any(|(_, sending)| sending.message().is_some_and(|sent| sent.id == id))
         };
         self.sessions.get(to.slot as usize).is_some_and(|session| session.no == to.no && holds(session))
     }
