@@ -193,8 +193,9 @@ fn too_much<'a, I: Iterator<Item = &'a Segment>>(
         matching().filter(|segment| history.subscription(segment.subscription).retained != Retained::Never).count();
     let live_with_flag =
         matching().filter(|segment| history.subscription(segment.subscription).retain_as_published).count().min(1);
-    let repeats = if got.lowest == 2 { 0 } else { usize::from(copies.crashes) + publication.sends as usize };
-    if usize::from(got.retained_fresh) > asked_for_retained + live_with_flag + repeats {
+    // Below QoS 2 a crash can repeat each of them.
+    let (crashes, sends) = if got.lowest == 2 { (0, 0) } else { (usize::from(copies.crashes), publication.sends as usize) };
+    if usize::from(got.retained_fresh) > (asked_for_retained + live_with_flag) * (1 + crashes) + sends {
         return Some(Wrong::TooOften);
     }
     None
