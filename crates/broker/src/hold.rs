@@ -175,7 +175,12 @@ impl Default for Batch {
 impl Batch {
     /// Appends a record; what promises it waits for the answer.
     pub(crate) fn append(&mut self, record: &Record<'_>) -> ChangeSeq {
-        record.encode(&mut self.bytes);
+        self.append_with(|out| record.encode(out))
+    }
+
+    /// The same for a record that is written piece by piece.
+    pub(crate) fn append_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> ChangeSeq {
+        write(&mut self.bytes);
         self.last_append = self.open;
         self.open
     }

@@ -333,20 +333,10 @@ impl<'o> PublicationEncoder<'o> {
         }
     }
 
-    /// How many targets were added so far.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
     /// Completes the record; returns how many targets it has.
     pub fn finish(self) -> usize {
         end(self.out, self.start);
         self.count
-    }
-
-    /// Takes the whole record back: there was nothing to promise.
-    pub fn discard(self) {
-        self.out.truncate(self.start);
     }
 }
 
@@ -464,17 +454,6 @@ mod tests {
         assert_eq!(encoder.finish(), 1000);
 
         assert!(out.len() < 3100, "{}", out.len());
-    }
-
-    #[test]
-    fn a_discarded_record_leaves_nothing() {
-        let message =
-            MessageRecord { topic: "t", qos: QoS::AtLeastOnce, retain: false, expires: None, properties: &[], payload: &[] };
-        let mut out = Vec::from([7]);
-
-        PublicationEncoder::published(&mut out, MessageId(1), &message, false, None).discard();
-
-        assert_eq!(out, [7]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::Shard;
 use crate::{
-    durable::{MessageRecord, Record, StoredWill, TargetRecord},
+    durable::{MessageRecord, PublicationEncoder, StoredWill},
     id::{ChangeSeq, ConnectionId, Lane, MessageId, SessionNo, ShardId},
     message::Message,
     route::{Audience, Presence, Receiver, Route},
@@ -133,18 +133,7 @@ impl Shard {
         }
         let found = !audience.is_empty();
         let id = Self::identify(cx, source.lane, publication, found);
-        let until = if is_durable {
-            let targets = targets(&audience);
-            self.record(&Record::Published {
-                id,
-                message: publication.record(),
-                targets,
-                sets_retained: publication.retain,
-                will_of,
-            })
-        } else {
-            ChangeSeq(0)
-        };
+        let until = if is_durable { self.record_published(id, publication, &audience, will_of) } else { ChangeSeq(0) };
         let full = self.hand_on(cx, id, &audience, publication);
         Ok(Accepted { until, found, full })
     }
@@ -169,21 +158,31 @@ impl Shard {
         if !is_durable && behind <= self.batch.synced() {
             return Ok(Release::AtOnce(self.hand_on(cx, id, &audience, publication)));
         }
-        let sets_retained = publication.retain;
         let until = match released {
             // It has no record: the last append is behind all that it must not pass.
             _ if !is_durable => self.batch.last_append(),
-            Some((session, packet_id)) => {
-                self.record(&Record::Released { session, packet_id, id, targets: targets(&audience), sets_retained })
-            }
-            None => {
-                let targets = targets(&audience);
-                self.record(&Record::Published { id, message: publication.record(), targets, sets_retained, will_of })
-            }
+            Some((session, packet_id)) => self.batch.append_with(|out| {
+                let record = PublicationEncoder::released(out, session, packet_id, id, publication.retain);
+                finish(record, &audience);
+            }),
+            None => self.record_published(id, publication, &audience, will_of),
         };
         let targets = audience.to_targets();
         self.deferred.push_back(Deferred { until, id, message: publication.message(), targets, answer: None });
         Ok(Release::Deferred(until))
+    }
+
+    fn record_published(
+        &mut self,
+        id: MessageId,
+        publication: &Publication<'_>,
+        audience: &Audience<'_>,
+        will_of: Option<SessionNo>,
+    ) -> ChangeSeq {
+        self.batch.append_with(|out| {
+            let record = PublicationEncoder::published(out, id, &publication.record(), publication.retain, will_of);
+            finish(record, audience);
+        })
     }
 
     /// A will is a publication by the server in its client's name.
@@ -298,18 +297,12 @@ impl Shard {
     }
 }
 
-fn targets(audience: &Audience<'_>) -> Vec<TargetRecord> {
-    let mut targets = Vec::new();
+/// Adds the durable targets and completes the record.
+fn finish(mut record: PublicationEncoder<'_>, audience: &Audience<'_>) {
     audience.each(|receiver| {
         if receiver.is_durable() {
-            targets.push(TargetRecord {
-                session: receiver.session.no,
-                qos: receiver.qos,
-                retain: receiver.retain,
-                subscription_ids: receiver.ids.to_vec(),
-                shared: receiver.shared,
-            });
+            record.target(receiver.session.no, receiver.qos, receiver.retain, receiver.shared, receiver.ids);
         }
     });
-    targets
+    record.finish();
 }
