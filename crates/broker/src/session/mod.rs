@@ -46,7 +46,12 @@ pub(crate) struct Session {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Link {
     Attached(ConnectionId),
-    Detached { since: Time },
+    /// Nobody is there `since` then. A client that was there when the broker died has `grace_ms` to come back: before that, neither its will is due nor its
+    /// session over.
+    Detached {
+        since: Time,
+        grace_ms: u32,
+    },
 }
 
 /// A subscription as granted.
@@ -88,7 +93,7 @@ impl Session {
             client_id,
             expiry_s: 0,
             recorded,
-            link: Link::Detached { since: Time(0) },
+            link: Link::Detached { since: Time(0), grace_ms: 0 },
             subscriptions: Vec::new(),
             queue: Queue::default(),
             sender: Sender::new(u16::MAX),
@@ -128,7 +133,7 @@ impl Session {
     }
 
     pub(crate) fn detach(&mut self, since: Time) {
-        self.link = Link::Detached { since };
+        self.link = Link::Detached { since, grace_ms: 0 };
         if let Some(presence) = &self.presence {
             presence.set_online(false);
         }
@@ -160,9 +165,21 @@ impl Session {
     /// When it ends if its client does not come back; `None`: never, or while it is here.
     pub(crate) fn ends_at(&self) -> Option<Time> {
         match self.link {
-            Link::Detached { since } if self.expiry_s != u32::MAX => Some(since.plus_secs(u64::from(self.expiry_s))),
+            Link::Detached { since, grace_ms } if self.expiry_s != u32::MAX => Some(after(since, self.expiry_s, grace_ms)),
             Link::Attached(_) | Link::Detached { .. } => None,
         }
+    }
+
+    /// When its will is published if its client does not come back and the session lasts so long (§3.1.3.2.2); `None`: there is none, or while it is here.
+    pub(crate) fn will_due_at(&self) -> Option<Time> {
+        let Link::Detached { since, grace_ms } = self.link else { return None };
+        let will = self.will.as_ref()?;
+        Some(after(since, will.delay, grace_ms))
+    }
+
+    /// Whether its client was here when the broker died, and may still come back as if nothing had been.
+    pub(crate) fn is_in_grace(&self, now: Time) -> bool {
+        matches!(self.link, Link::Detached { since, grace_ms } if now < since.plus_ms(u64::from(grace_ms)))
     }
 
     /// Makes or replaces a subscription. Most sessions have one or two, so the list grows by what it needs.
@@ -182,6 +199,11 @@ impl Session {
     pub(crate) fn subscription(&self, filter: &str) -> Result<usize, usize> {
         find(&self.subscriptions, filter)
     }
+}
+
+/// `interval_s` seconds after `since`, but not before the grace is over.
+fn after(since: Time, interval_s: u32, grace_ms: u32) -> Time {
+    since.plus_secs(u64::from(interval_s)).max(since.plus_ms(u64::from(grace_ms)))
 }
 
 /// Where a filter stands among sorted subscriptions, or where it would.

@@ -191,14 +191,18 @@ impl Shard {
         {
             self.take_over(cx, old, slot, clean_start);
         }
-        // The old connection's end may have ended the session.
+        if let Some(&slot) = self.by_client.get(client_id) {
+            self.end_what_is_due(cx, slot);
+        }
+        // Time, or the old connection's end, may have ended the session.
         if let Some(&slot) = self.by_client.get(client_id) {
             let session = &mut self.sessions[slot as usize];
-            // Taken up with expiry 0 before a crash: it ended with that connection, and its client is back before its will.
-            let has_ended = session.expiry_s == 0 && matches!(session.link, Link::Detached { .. });
-            if has_ended {
+            if session.is_in_grace(cx.now) {
+                // The connection ended with a crash, and the client is back in time.
                 session.will = None;
             }
+            // Taken up with expiry 0 before a crash: it ended with that connection.
+            let has_ended = session.expiry_s == 0 && matches!(session.link, Link::Detached { .. });
             if !clean_start && !has_ended {
                 return (slot, true, self.batch.last_append());
             }

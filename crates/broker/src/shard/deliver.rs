@@ -53,7 +53,9 @@ impl Shard {
             payload: publication.payload,
         };
         let (version, limit) = (open.protocol.version(), u64::from(open.max_packet_size));
-        let reason = if head.frame_len(version) > limit {
+        let reason = if publication.expires.is_some_and(|at| at <= cx.now) {
+            Some(DropReason::Expired)
+        } else if head.frame_len(version) > limit {
             Some(DropReason::TooLarge)
         } else if pending + open.ring.first_len() > self.config.deliver_ahead_max || open.ring.len() > self.config.held_frames_max
         {

@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
-use columba_proto::{ReasonCode, packet::Disconnect};
+use columba_proto::{ReasonCode, Time, packet::Disconnect};
 
 use super::Shard;
 use crate::{
@@ -102,10 +102,7 @@ impl Shard {
         if !self.session_is(slot, no) {
             return;
         }
-        let session = &self.sessions[slot as usize];
-        let crate::session::Link::Detached { since } = session.link else { return };
-        let Some(will) = &session.will else { return };
-        let at = since.plus_secs(u64::from(will.delay));
+        let Some(at) = self.sessions[slot as usize].will_due_at() else { return };
         if at <= cx.now {
             self.publish_session_will(cx, slot);
         } else {
@@ -127,6 +124,17 @@ impl Shard {
             // A timer of an earlier absence, and it may be the only one left.
             Some(at) => self.timers.set(at, Timer::Expiry(slot, no)),
             None => {}
+        }
+    }
+
+    /// The end of a session, or its will, is due at its time and not when somebody looks at the timer.
+    pub(super) fn end_what_is_due(&mut self, cx: &Cx<'_>, slot: u32) {
+        let session = &self.sessions[slot as usize];
+        let is_due = |at: Option<Time>| at.is_some_and(|at| at <= cx.now);
+        if is_due(session.ends_at()) {
+            self.check_expiry(cx, slot, session.no);
+        } else if is_due(session.will_due_at()) {
+            self.publish_session_will(cx, slot);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 
-use columba_proto::{SubscriptionFilter, Time, qos::Sending};
+use columba_proto::{SubscriptionFilter, qos::Sending};
 
 use super::Shard;
 use crate::{
@@ -48,8 +48,13 @@ impl Shard {
         let client_id: Arc<str> = client_id.into();
         let mut session = Session::new(no, Arc::clone(&client_id), true);
         session.expiry_s = expiry;
-        let since = if attached { cx.now } else { detached_at.unwrap_or(cx.now) };
-        session.link = Link::Detached { since };
+        // Who was connected gets the time to come back, even where will and session would end at once.
+        session.link = match detached_at {
+            Some(since) if !attached => Link::Detached { since, grace_ms: 0 },
+            Some(_) | None => {
+                Link::Detached { since: cx.now, grace_ms: u32::try_from(self.config.will_grace_ms).unwrap_or(u32::MAX) }
+            }
+        };
         session.will = will.map(Box::new);
         for (packet_id, exchange) in in_flight.iter() {
             let sending = match exchange {
@@ -69,12 +74,11 @@ impl Shard {
         for (filter, cursor) in cursors {
             session.rare().cursors.insert(filter, Cursor { after: cursor.after, newest: cursor.newest });
         }
-        let will_delay_s = session.will.as_ref().map(|will| will.delay);
         let slot = self.admit(session);
         for (filter, grant) in &subscriptions {
             self.restore_subscription(cx, slot, filter, Grant::from(grant));
         }
-        self.set_timers_after_restart(cx, slot, attached, will_delay_s);
+        self.set_timers_after_restart(slot);
     }
 
     /// A new session into the tables.
@@ -96,16 +100,14 @@ impl Shard {
         });
     }
 
-    fn set_timers_after_restart(&mut self, cx: &Cx<'_>, slot: u32, was_attached: bool, will_delay_s: Option<u32>) {
+    fn set_timers_after_restart(&mut self, slot: u32) {
         let session = &self.sessions[slot as usize];
-        let (no, Link::Detached { since }) = (session.no, session.link) else { return };
-        // Who was connected gets the time to come back, even where will and session would end at once.
-        let grace = if was_attached { cx.now.plus_ms(self.config.will_grace_ms) } else { Time(0) };
-        if let Some(delay_s) = will_delay_s {
-            self.timers.set(since.plus_secs(u64::from(delay_s)).max(grace), Timer::Will(slot, no));
+        let no = session.no;
+        if let Some(at) = session.will_due_at() {
+            self.timers.set(at, Timer::Will(slot, no));
         }
         if let Some(at) = session.ends_at() {
-            self.timers.set(at.max(grace), Timer::Expiry(slot, no));
+            self.timers.set(at, Timer::Expiry(slot, no));
         }
     }
 
