@@ -10,11 +10,12 @@ use columba_proto::{
 };
 
 use crate::{
-    Config, Shard,
+    Config, Shard, ShardSnapshot,
     commons::LocalCommons,
+    durable::{ColdError, ColdRead, Record, State, Visit},
     id::{ChangeSeq, ConnectionId, ShardId},
     placement::Placement,
-    seam::{Cx, Gone, Origin, Output},
+    seam::{Commons as _, Cx, Gone, Origin, Output},
 };
 
 pub(super) struct Bench {
@@ -25,6 +26,24 @@ pub(super) struct Bench {
     pub(super) syncs: bool,
     pub(super) cut: Option<ChangeSeq>,
     pub(super) events: Vec<String>,
+    config: Arc<Config>,
+    /// Batches that were cut and are not on disk.
+    written: Vec<Vec<u8>>,
+    /// Batches that are.
+    journal: Vec<Vec<u8>>,
+}
+
+/// A cold store in which nothing stands: the whole journal is replayed.
+struct NoColdStore;
+
+impl ColdRead for NoColdStore {
+    fn get(&self, _: u8, _: &[u8]) -> Result<Option<Vec<u8>>, ColdError> {
+        Ok(None)
+    }
+
+    fn visit(&self, _: u8, _: &[u8], _: Option<&[u8]>, _: &mut Visit<'_>) -> Result<(), ColdError> {
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -77,21 +96,24 @@ impl Bench {
     }
 
     pub(super) fn with(config: Config) -> Self {
+        let config = Arc::new(config);
         Self {
-            shard: Shard::new(ShardId(0), Arc::new(config), 7),
-            commons: LocalCommons::new(Placement::new([0; 16], 4, 1), 7),
+            shard: Shard::new(ShardId(0), Arc::clone(&config), 7),
+            commons: commons(),
             now: Time(1_000_000),
             syncs: true,
             cut: None,
             events: Vec::new(),
+            config,
+            written: Vec::new(),
+            journal: Vec::new(),
         }
     }
 
     pub(super) fn act<R>(&mut self, act: impl FnOnce(&mut Shard, &Cx<'_>) -> R) -> R {
         let cx = Cx { now: self.now, commons: &self.commons };
         let result = act(&mut self.shard, &cx);
-        let mut bytes = Vec::new();
-        self.cut = self.shard.cut(&mut bytes).or(self.cut);
+        self.write();
         if self.syncs {
             self.sync();
         }
@@ -99,12 +121,69 @@ impl Bench {
     }
 
     pub(super) fn sync(&mut self) {
-        while let Some(cut) = self.cut.take() {
-            let cx = Cx { now: self.now, commons: &self.commons };
-            self.shard.synced(&cx, cut);
-            let mut bytes = Vec::new();
-            self.cut = self.shard.cut(&mut bytes);
+        while self.sync_once() {}
+    }
+
+    /// One sync; what it lets go can have new records, which wait for the next.
+    pub(super) fn sync_once(&mut self) -> bool {
+        let Some(cut) = self.cut.take() else { return false };
+        self.journal.append(&mut self.written);
+        let cx = Cx { now: self.now, commons: &self.commons };
+        self.shard.synced(&cx, cut);
+        self.write();
+        true
+    }
+
+    fn write(&mut self) {
+        let mut bytes = Vec::new();
+        if let Some(cut) = self.shard.cut(&mut bytes) {
+            self.cut = Some(cut);
+            self.written.push(bytes);
         }
+    }
+
+    /// The broker dies, with all connections and whatever is not on disk, and starts again from its journal `ms` milliseconds later.
+    pub(super) fn crash_for(&mut self, ms: u64) {
+        let state = self.replay();
+        if self.written.is_empty() {
+            let stored = state.sessions.iter().map(|(no, session)| (*no, session.into())).collect();
+            assert_eq!(self.shard.snapshot(), ShardSnapshot { sessions: stored }, "the journal tells what the shard knows");
+        }
+        self.written.clear();
+        self.cut = None;
+        self.now = self.now.plus_ms(ms);
+        self.commons = commons();
+        self.commons.clock().seen(state.highest);
+        self.shard = Shard::new(ShardId(0), Arc::clone(&self.config), 7);
+        for (id, message) in state.retained.into_values() {
+            self.commons.write_retained(&mut |store| {
+                store.set(id, Arc::clone(&message));
+            });
+        }
+        for session in state.sessions.into_values() {
+            self.act(|shard, cx| shard.restore(cx, session));
+        }
+        for will in state.wills.into_values() {
+            self.act(|shard, cx| shard.restore_will(cx, will));
+        }
+    }
+
+    /// The same without a pause.
+    pub(super) fn crash(&mut self) {
+        self.crash_for(0);
+    }
+
+    fn replay(&self) -> State {
+        let mut state = State::default();
+        for batch in &self.journal {
+            let mut bytes = &batch[..];
+            while !bytes.is_empty() {
+                state.apply(&Record::decode(&mut bytes).unwrap()).unwrap();
+            }
+            state.end_of_commit();
+        }
+        state.finish(&NoColdStore).unwrap();
+        state
     }
 
     pub(super) fn pass(&mut self, ms: u64) {
@@ -207,6 +286,10 @@ impl Bench {
         }
         outputs
     }
+}
+
+fn commons() -> LocalCommons {
+    LocalCommons::new(Placement::new([0; 16], 4, 1), 7)
 }
 
 pub(super) fn message<'a>(topic: &'a str, qos: QoS, id: u16, payload: &'a str) -> Publish<'a> {

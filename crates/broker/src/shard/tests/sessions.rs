@@ -90,17 +90,6 @@ fn a_clean_session_ends_with_its_connection() {
 }
 
 #[test]
-fn a_second_connection_takes_the_session_over_and_the_first_is_told() {
-    let mut bench = Bench::new();
-    let (first, _) = bench.connect("s", &v5(100));
-
-    let (_, present) = bench.connect("s", &v5(100));
-
-    assert!(present);
-    assert_eq!(bench.told(first), ["disconnect 0x8e"]);
-}
-
-#[test]
 fn a_session_expires_when_its_interval_is_over_and_not_before() {
     let mut bench = Bench::new();
     let (client, _) = bench.connect("s", &v5(10));
@@ -132,25 +121,6 @@ fn a_will_is_published_on_loss_and_not_on_disconnect() {
 
         assert_eq!(bench.told(other).len(), heard);
     }
-}
-
-#[test]
-fn a_delayed_will_waits_and_a_client_that_is_back_in_time_has_none() {
-    let mut bench = Bench::new();
-    let (other, _) = bench.connect("o", &Setup::default());
-    bench.subscribe(other, "will", QoS::AtMostOnce);
-    let setup = || Setup { will: Some(will("will", 5)), ..v5(100) };
-    let (client, _) = bench.connect("c", &setup());
-    bench.cut_off(client);
-    bench.pass(4_000);
-    let (client, _) = bench.connect("c", &setup());
-    bench.pass(10_000);
-    assert_eq!(bench.told(other), Vec::<&str>::new());
-
-    bench.cut_off(client);
-    bench.pass(5_000);
-
-    assert_eq!(bench.told(other), ["publish q0 id0 will gone"]);
 }
 
 #[test]
