@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::net::TcpStream;
+use std::{fs, net::TcpStream, os::unix::fs::MetadataExt, path::Path};
 
 use columba_server::{Config, Server, StartError, config::Data};
 use common::{Keep, Raw, address, config, connect, durable, ephemeral, expect_disconnect, frame, publish};
@@ -33,6 +33,26 @@ fn a_data_directory_has_one_broker() {
     let error = refusal(Config { data: Data::Directory(directory.path().into()), ..config(&[]) });
 
     assert!(error.to_string().contains("in use"), "{error}");
+}
+
+/// Bytes of the blocks that a file or a directory takes, as `du` counts them.
+fn disk_usage(path: &Path) -> u64 {
+    let meta = fs::symlink_metadata(path).unwrap();
+    let inside =
+        if meta.is_dir() { fs::read_dir(path).unwrap().map(|entry| disk_usage(&entry.unwrap().path())).sum() } else { 0 };
+    meta.blocks() * 512 + inside
+}
+
+#[test]
+fn a_new_directory_is_small_and_has_no_cold_store_yet() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = durable(directory.path(), &[]);
+
+    assert!(disk_usage(directory.path()) < 16 << 20);
+    assert!(!directory.path().join("cold").exists());
+    broker.stop();
+    // The segments kept ready are there now.
+    assert!(disk_usage(directory.path()) < 16 << 20);
 }
 
 #[test]

@@ -271,3 +271,23 @@ fn readers_go_on_after_the_store_was_opened_again() {
     assert_eq!(cold.position(), Some(Position::START));
     cold.write(Batch::new(), Position::START).unwrap();
 }
+
+#[test]
+fn a_store_takes_no_space_before_its_first_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cold");
+    let mut cold = FjallCold::open(&path).unwrap();
+    let reader = cold.reader();
+    let snapshot = reader.snapshot().unwrap();
+    assert_eq!(reader.get(Space(1), b"key").unwrap(), None);
+    assert!(reader.scan(Space(1), &[], None, 9).unwrap().is_empty());
+    assert!(!path.exists());
+
+    let mut batch = Batch::new();
+    batch.put(Space(1), *b"key", *b"value");
+    cold.write(batch, Position::START).unwrap();
+
+    assert_eq!(reader.get(Space(1), b"key").unwrap(), Some(b"value".to_vec()));
+    assert_eq!(snapshot.get(Space(1), b"key").unwrap(), None);
+    assert!(path.exists());
+}

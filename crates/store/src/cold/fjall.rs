@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use self::engine::{Engine, View};
-use super::{Batch, Change, Cold, ColdError, ColdRead, KEY_LEN_MAX, Space, Visit};
+use super::{Batch, Change, Cold, ColdError, ColdRead, KEY_LEN_MAX, MemCold, Space, Visit};
 use crate::file::sync_dir;
 use crate::log::Position;
 
-/// A [`Cold`] store in a directory.
+/// A [`Cold`] store in a directory, which is made by the first write: a broker that has nothing to keep starts at once.
 pub struct FjallCold {
     shared: Arc<Shared>,
     position: Option<Position>,
@@ -20,68 +20,103 @@ pub struct FjallCold {
 /// What readers hold.
 struct Shared {
     path: PathBuf,
-    /// `None` after it could not be opened again.
-    engine: RwLock<Option<Arc<Engine>>>,
+    slot: RwLock<Slot>,
+}
+
+#[derive(Clone)]
+enum Slot {
+    /// Nothing was ever written: there is no directory.
+    Absent,
+    Open(Arc<Engine>),
+    /// It failed and could not be opened again.
+    Closed,
 }
 
 impl FjallCold {
-    /// Opens the store in `path`, whose parent must exist. A new one is made under another name and then renamed: a
-    /// half-made one is never met again.
+    /// Opens the store in `path`, whose parent must exist. Where there is none yet, the first write makes it.
     pub fn open(path: &Path) -> Result<Self, ColdError> {
-        if !exists(path)? {
-            create(path)?;
-        }
-        let engine = Engine::open(path)?;
-        let position = engine.position(path)?;
-        let engine = RwLock::new(Some(Arc::new(engine)));
-        Ok(Self { shared: Arc::new(Shared { path: path.to_owned(), engine }), position })
+        let (slot, position) = open(path)?;
+        Ok(Self { shared: Arc::new(Shared { path: path.to_owned(), slot: RwLock::new(slot) }), position })
     }
 
     /// Closes the engine and opens it again: after a failed write it takes no other. Readers go on with the new one.
     ///
     /// While a snapshot is alive this fails, and until it is tried again with success everything does.
     pub fn reopen(&mut self) -> Result<(), ColdError> {
-        let mut slot = self.shared.engine.write().unwrap_or_else(PoisonError::into_inner);
-        drop(slot.take());
-        let engine = Engine::open(&self.shared.path)?;
-        self.position = engine.position(&self.shared.path)?;
-        *slot = Some(Arc::new(engine));
+        let mut slot = self.shared.slot.write().unwrap_or_else(PoisonError::into_inner);
+        *slot = Slot::Closed;
+        let position;
+        (*slot, position) = open(&self.shared.path)?;
+        self.position = position;
         Ok(())
     }
 }
 
-fn create(path: &Path) -> Result<(), ColdError> {
+/// What is in `path`, and how far it has taken the journal in.
+fn open(path: &Path) -> Result<(Slot, Option<Position>), ColdError> {
+    if !exists(path)? {
+        return Ok((Slot::Absent, None));
+    }
+    let engine = Engine::open(path)?;
+    let position = engine.position(path)?;
+    Ok((Slot::Open(Arc::new(engine)), position))
+}
+
+/// Makes an empty store, under another name and then renamed: a half-made one is never met again.
+fn create(path: &Path) -> Result<Arc<Engine>, ColdError> {
     let unfinished = path.with_extension("new");
     if exists(&unfinished)? {
         fs::remove_dir_all(&unfinished).map_err(io("remove", &unfinished))?;
     }
     drop(Engine::open(&unfinished)?);
     fs::rename(&unfinished, path).map_err(io("rename", &unfinished))?;
-    path.parent().map_or(Ok(()), sync_dir).map_err(io("sync the parent of", path))
+    path.parent().map_or(Ok(()), sync_dir).map_err(io("sync the parent of", path))?;
+    Engine::open(path).map(Arc::new)
 }
 
 impl Shared {
-    fn engine(&self) -> Result<Arc<Engine>, ColdError> {
-        let slot = self.engine.read().unwrap_or_else(PoisonError::into_inner);
-        slot.clone().ok_or_else(|| ColdError::Closed { path: self.path.display().to_string() })
+    fn slot(&self) -> Slot {
+        self.slot.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn view(&self) -> Result<View, ColdError> {
-        Ok(View::new(self.engine()?, &self.path))
+    /// The engine, made if there is none.
+    fn engine(&self) -> Result<Arc<Engine>, ColdError> {
+        match self.slot() {
+            Slot::Open(engine) => Ok(engine),
+            Slot::Closed => Err(self.closed()),
+            Slot::Absent => {
+                let engine = create(&self.path)?;
+                *self.slot.write().unwrap_or_else(PoisonError::into_inner) = Slot::Open(Arc::clone(&engine));
+                Ok(engine)
+            }
+        }
+    }
+
+    /// What is there to read, `None` if nothing was ever written.
+    fn view(&self) -> Result<Option<View>, ColdError> {
+        match self.slot() {
+            Slot::Open(engine) => Ok(Some(View::new(engine, &self.path))),
+            Slot::Closed => Err(self.closed()),
+            Slot::Absent => Ok(None),
+        }
+    }
+
+    fn closed(&self) -> ColdError {
+        ColdError::Closed { path: self.path.display().to_string() }
     }
 }
 
 impl ColdRead for Shared {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError> {
-        self.view()?.get(space, key)
+        self.view()?.map_or(Ok(None), |view| view.get(space, key))
     }
 
     fn visit(&self, space: Space, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), ColdError> {
-        self.view()?.visit(space, from, to, visit)
+        self.view()?.map_or(Ok(()), |view| view.visit(space, from, to, visit))
     }
 
     fn snapshot(&self) -> Result<Box<dyn ColdRead>, ColdError> {
-        Ok(Box::new(self.view()?))
+        Ok(self.view()?.map_or_else(|| Box::new(MemCold::new()) as Box<dyn ColdRead>, |view| Box::new(view)))
     }
 }
 
