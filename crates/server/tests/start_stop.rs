@@ -37,9 +37,9 @@ fn a_data_directory_has_one_broker() {
 
 /// Bytes of the blocks that a file or a directory takes, as `du` counts them.
 fn disk_usage(path: &Path) -> u64 {
-    let meta = fs::symlink_metadata(path).unwrap();
-    let inside =
-        if meta.is_dir() { fs::read_dir(path).unwrap().map(|entry| disk_usage(&entry.unwrap().path())).sum() } else { 0 };
+    let meta = fs::symlink_metadata(path).expect("it is there");
+    let entries = meta.is_dir().then(|| fs::read_dir(path).expect("a directory that can be read"));
+    let inside: u64 = entries.into_iter().flatten().map(|entry| disk_usage(&entry.expect("an entry").path())).sum();
     meta.blocks() * 512 + inside
 }
 
