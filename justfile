@@ -27,9 +27,9 @@ outside:
 sim seed="":
     cargo run --release -p columba-check --example sim -- {{ if seed == "" { "--count 1000 --from " + `date +%s` } else { seed + " --verbose" } }}
 
-# kill -9 storms against the real program; COLUMBA_SEED repeats one
-crash:
-    cargo test -p columba-cli --test kill -- --nocapture
+# kill -9 storms against the real program: so many kills each at QoS 1 and 2, with one shard and with four; COLUMBA_SEED repeats one
+crash rounds="10":
+    COLUMBA_CRASH_ROUNDS={{ rounds }} cargo test -p columba-cli --test kill -- --nocapture
 
 # CPU per delivered message, side by side with Debian's mosquitto
 bench:

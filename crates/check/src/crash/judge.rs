@@ -60,8 +60,10 @@ pub struct Verdict {
     pub delivered: u64,
     /// Repeated deliveries at QoS 1, which are allowed.
     pub repeated: u64,
-    /// How often the broker was killed.
-    pub kills: u64,
+    /// How often the broker went down.
+    pub crashes: u64,
+    /// Connections that their own client took over.
+    pub takeovers: u64,
 }
 
 impl Verdict {
@@ -97,10 +99,10 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { faults, sent, delivered, repeated, kills } = self;
+        let Self { faults, sent, delivered, repeated, crashes, takeovers } = self;
         writeln!(
             out,
-            "{kills} kills, {sent} messages sent, {delivered} delivered, {repeated} of them again, {} promises broken",
+            "{crashes} crashes, {takeovers} takeovers, {sent} messages sent, {delivered} delivered, {repeated} of them again, {} promises broken",
             faults.len()
         )?;
         faults.iter().take(10).try_for_each(|fault| writeln!(out, "  {fault:?}"))

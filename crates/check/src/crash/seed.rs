@@ -1,3 +1,5 @@
+//! What the environment says about a run.
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::outside::say;
@@ -13,4 +15,14 @@ pub fn announced(test: &str) -> Rng {
     });
     say(&format!("{test}: COLUMBA_SEED={seed}\n"));
     Rng::new(seed)
+}
+
+/// How many crashes `variable` asks for, or `few`.
+///
+/// # Panics
+///
+/// When it is set to something else than a number: a run that was meant to be long must not be short.
+pub fn rounds(variable: &str, few: u64) -> u64 {
+    let Ok(asked) = std::env::var(variable) else { return few };
+    asked.parse().unwrap_or_else(|_| panic!("{variable}={asked} is no number of rounds"))
 }

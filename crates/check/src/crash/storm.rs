@@ -1,59 +1,75 @@
 //! The storm itself.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use columba_proto::QoS;
 
-use super::client::{Published, Received, Shared, publish, subscribe};
 use super::judge::Verdict;
+use super::link::Shared;
+use super::publisher::{Published, publish};
+use super::subscriber::{Received, subscribe};
 use crate::broker::Broker;
 use crate::sim::Rng;
 
-/// Between two kills clients receive at least and at most so many packets.
-const PACKETS_BETWEEN_KILLS: std::ops::Range<u64> = 1..4_000;
-/// A broker that serves nobody any more is killed all the same, and the judge sees what is missing.
-const KILL_WAIT_MAX: Duration = Duration::from_secs(10);
+/// A broker that serves nobody any more goes down all the same, and the judge sees what is missing.
+const CRASH_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Storm {
     /// The QoS of all publications and subscriptions.
     pub qos: QoS,
-    /// How often the broker is killed.
-    pub kills: u64,
+    /// How often the broker goes down.
+    pub crashes: u64,
     /// Clients that publish, each on its own topic.
     pub publishers: usize,
     /// Clients that subscribe to all topics.
     pub subscribers: usize,
     /// Unacknowledged messages of each publisher.
     pub window: u16,
+    /// Between two crashes clients receive at most so many packets.
+    pub packets_max: u64,
 }
 
 impl Storm {
     /// A storm at one QoS as the tests make it.
-    pub fn at(qos: QoS, kills: u64) -> Self {
-        Self { qos, kills, publishers: 4, subscribers: 3, window: 16 }
+    pub fn at(qos: QoS, crashes: u64) -> Self {
+        Self { qos, crashes, publishers: 4, subscribers: 4, window: 16, packets_max: 4_000 }
     }
 }
 
-/// Lets the storm loose on `broker` and judges.
+/// Who is in the storm.
+pub trait Victim {
+    /// Where it listens, before and after each crash.
+    fn address(&self) -> SocketAddr;
+
+    /// It goes down and comes back. What it says after `deafen` was called does not count.
+    fn crash(&mut self, deafen: &dyn Fn());
+}
+
+/// SIGKILL: what it has said is true, also what is still on the way.
+impl Victim for Broker {
+    fn address(&self) -> SocketAddr {
+        Self::address(self)
+    }
+
+    fn crash(&mut self, _deafen: &dyn Fn()) {
+        self.kill();
+        self.restart();
+    }
+}
+
+/// Lets the storm loose on a broker and judges.
 ///
 /// # Panics
 ///
 /// When the broker does not start again.
-pub fn storm(broker: &mut Broker, plan: Storm, rng: &mut Rng) -> Verdict {
-    let shared = Shared {
-        address: broker.address(),
-        qos: plan.qos,
-        publishers: plan.publishers,
-        packets: AtomicU64::new(0),
-        kills: AtomicU64::new(0),
-        calm: AtomicBool::new(false),
-        done: AtomicU64::new(0),
-    };
+pub fn storm(victim: &mut impl Victim, plan: Storm, rng: &mut Rng) -> Verdict {
+    let shared = Shared::new(victim.address(), plan.qos, plan.publishers);
     let subscribed = AtomicU64::new(0);
     let (published, received) = thread::scope(|scope| {
         let shared = &shared;
@@ -64,17 +80,20 @@ pub fn storm(broker: &mut Broker, plan: Storm, rng: &mut Rng) -> Verdict {
                 scope.spawn(move || subscribe(shared, number, subscribed, rng))
             })
             .collect();
-        wait_until(|| subscribed.load(Ordering::Relaxed) == plan.subscribers as u64 || shared.done.load(Ordering::Relaxed) > 0);
-        let publishers: Vec<_> =
-            (0..plan.publishers).map(|number| scope.spawn(move || publish(shared, number, plan.window))).collect();
+        wait_until(|| subscribed.load(Ordering::Relaxed) >= plan.subscribers as u64 || shared.done.load(Ordering::Relaxed) > 0);
+        let publishers: Vec<_> = (0..plan.publishers)
+            .map(|number| {
+                let rng = rng.fork();
+                scope.spawn(move || publish(shared, number, plan.window, rng))
+            })
+            .collect();
 
-        for _ in 0..plan.kills {
-            let more = PACKETS_BETWEEN_KILLS.start + rng.below(PACKETS_BETWEEN_KILLS.end - PACKETS_BETWEEN_KILLS.start);
-            let moment = shared.packets.load(Ordering::Relaxed) + more;
+        for _ in 0..plan.crashes {
+            let moment = shared.packets.load(Ordering::Relaxed) + rng.between(1, plan.packets_max);
             wait_until(|| shared.packets.load(Ordering::Relaxed) >= moment || shared.done.load(Ordering::Relaxed) > 0);
-            broker.kill();
-            shared.kills.fetch_add(1, Ordering::Relaxed);
-            broker.restart();
+            victim.crash(&|| shared.deaf.store(true, Ordering::SeqCst));
+            shared.deaf.store(false, Ordering::SeqCst);
+            shared.crashes.fetch_add(1, Ordering::Relaxed);
         }
         shared.calm.store(true, Ordering::Relaxed);
         let published: Vec<Published> =
@@ -84,7 +103,8 @@ pub fn storm(broker: &mut Broker, plan: Storm, rng: &mut Rng) -> Verdict {
         (published, received)
     });
 
-    let mut verdict = Verdict { kills: plan.kills, ..Verdict::default() };
+    let takeovers = shared.takeovers.load(Ordering::Relaxed);
+    let mut verdict = Verdict { crashes: plan.crashes, takeovers, ..Verdict::default() };
     verdict.sent = published.iter().map(|publisher| publisher.sent).sum();
     let acknowledged: Vec<BTreeSet<u64>> = published.iter().map(|publisher| publisher.acknowledged.clone()).collect();
     for (subscriber, received) in received.iter().enumerate() {
@@ -98,7 +118,7 @@ pub fn storm(broker: &mut Broker, plan: Storm, rng: &mut Rng) -> Verdict {
 
 /// Looks again and again, for a bounded time.
 fn wait_until(holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + KILL_WAIT_MAX;
+    let deadline = Instant::now() + CRASH_WAIT_MAX;
     while !holds() && Instant::now() < deadline {
         thread::sleep(Duration::from_micros(100));
     }
