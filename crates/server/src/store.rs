@@ -3,12 +3,11 @@
 use std::{path::Path, sync::Arc};
 
 use columba_broker::durable::{State, recover};
-use columba_store::{Appender, Cold, ColdRead, FjallCold, Journal, JournalOptions, Log, Position, RealDisk, StoreDir};
+use columba_store::{Appender, Cold, ColdRead, FjallCold, Journal, JournalOptions, Log, Position, RealDisk, Release, StoreDir};
 
 use crate::{
     checkpoint::Follower,
     cold::ColdKeys,
-    config::Release,
     core::Shared,
     error::{RecoverError, StartError},
     replay::records,
@@ -85,10 +84,10 @@ impl Idle {
     pub(crate) fn start(self, shared: &Arc<Shared>, release: Release) -> Result<Store, StartError> {
         let Self { dir, cold, log, from } = self;
         let system = |error| StartError::System { what: "the journal", error };
-        let options = JournalOptions { release_before_write: release == Release::BeforeWrite, ..JournalOptions::default() };
-        if options.release_before_write {
+        if release != Release::AfterSync {
             tracing::warn!("acknowledgements leave before they are true: this broker loses messages in a crash");
         }
+        let options = JournalOptions { release, ..JournalOptions::default() };
         let wake = |shard| -> Box<dyn Fn() + Send> {
             let shared = Arc::clone(shared);
             Box::new(move || shared.mesh.wake(shard))

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use columba_store::journal::Wake;
 use columba_store::sim::{Fault, SimDisk};
-use columba_store::{Commit, Journal, JournalOptions, Log, LogError, LogOptions, Position, StoreId};
+use columba_store::{Commit, Journal, JournalOptions, Log, LogError, LogOptions, Position, Release, StoreId};
 
 fn options() -> LogOptions {
     LogOptions { segment_bytes_min: 16 << 10, segment_bytes_max: 64 << 10, ..LogOptions::new(StoreId([1; 16]), 7) }
@@ -131,7 +131,7 @@ fn a_failed_sync_is_the_last_word() {
 #[test]
 fn released_before_the_write_is_a_lie_that_a_test_can_see() {
     let disk = SimDisk::new(4);
-    let options = JournalOptions { release_before_write: true, ..JournalOptions::default() };
+    let options = JournalOptions { release: Release::BeforeWrite, ..JournalOptions::default() };
     let journal = Journal::start(open(&disk), &options, no_wakes(1)).unwrap();
     for spare in 0..8 {
         disk.fail(Fault::Write, spare);

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use columba_store::sim::{Rng, SimDisk};
-use columba_store::{Commit, JournalOptions, Log, LogError, LogOptions, ManualJournal, Position, StoreId};
+use columba_store::{Commit, JournalOptions, Log, LogError, LogOptions, ManualJournal, Position, Release, StoreId};
 
 const SHARDS: u16 = 3;
 
@@ -12,11 +12,11 @@ fn options() -> LogOptions {
 }
 
 /// Appends and commits until the power fails; false if an announced append is gone afterwards.
-fn keeps_its_word(seed: u64, release_before_write: bool) -> bool {
+fn keeps_its_word(seed: u64, release: Release) -> bool {
     let mut rng = Rng::new(seed);
     let disk = SimDisk::new(seed);
     let log = Log::open(disk.clone(), options(), None).unwrap().0;
-    let mut journal = ManualJournal::new(log, &JournalOptions { release_before_write, ..JournalOptions::default() }, SHARDS);
+    let mut journal = ManualJournal::new(log, &JournalOptions { release, ..JournalOptions::default() }, SHARDS);
     let mut appended: Vec<Vec<Commit>> = vec![Vec::new(); usize::from(SHARDS)];
     disk.cut_power_after(rng.below(40));
     loop {
@@ -52,13 +52,13 @@ fn keeps_its_word(seed: u64, release_before_write: bool) -> bool {
 #[test]
 fn what_was_announced_is_there_after_a_crash() {
     for seed in 0..2000 {
-        assert!(keeps_its_word(seed, false), "seed {seed}");
+        assert!(keeps_its_word(seed, Release::AfterSync), "seed {seed}");
     }
 }
 
 #[test]
 fn announced_before_the_write_is_found_out() {
-    let lies = (0..200).filter(|&seed| !keeps_its_word(seed, true)).count();
+    let lies = (0..200).filter(|&seed| !keeps_its_word(seed, Release::BeforeWrite)).count();
     assert!(lies > 100, "only {lies} of 200 seeds");
 }
 

@@ -115,10 +115,19 @@ static KEYS: &[Key<Config>] = &[
         config.durability.on_failure = value.one_of(&[("stay", OnFailure::Stay), ("exit", OnFailure::Exit)])?;
         Ok(())
     }),
+    // The promise broken on purpose, so that tests can show that they notice.
     Key {
         name: "durability.unsafe_release_before_write",
         set: |config, value| {
             config.durability.release = if value.flag()? { Release::BeforeWrite } else { Release::AfterSync };
+            Ok(())
+        },
+        shown: Shown::No,
+    },
+    Key {
+        name: "durability.unsafe_release_before_sync",
+        set: |config, value| {
+            config.durability.release = if value.flag()? { Release::BeforeSync } else { Release::AfterSync };
             Ok(())
         },
         shown: Shown::No,

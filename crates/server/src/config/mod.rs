@@ -13,6 +13,7 @@ use std::{
 };
 
 use columba_broker::limits;
+pub use columba_store::Release;
 pub(crate) use listener::Needed;
 pub use listener::{Host, ListenAddress, ListenAddressError, Listener};
 pub use source::{ConfigError, Place, Problem, Sources};
@@ -64,15 +65,6 @@ pub struct Durability {
     pub release: Release,
     /// What happens when the journal cannot be written any more.
     pub on_failure: OnFailure,
-}
-
-/// What an acknowledgement of durable traffic waits for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Release {
-    /// One sync of the journal for all that came while the last one ran (`sync = "group"`).
-    AfterSync,
-    /// Nothing: the promise is broken on purpose, so that a test can show that it notices.
-    BeforeWrite,
 }
 
 /// What the process does when its journal failed.

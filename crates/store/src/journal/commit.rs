@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use super::Wake;
 use super::shared::Shared;
+use super::{Release, Wake};
 use crate::disk::Disk;
 use crate::log::{Commit, Log, LogError, LogHandle};
 
@@ -25,13 +25,13 @@ struct Cut {
     total: u64,
 }
 
-pub(super) fn run<D: Disk>(shared: &Shared, log: Log<D>, wakes: &[Wake], early: bool, keeper: &Thread) {
+pub(super) fn run<D: Disk>(shared: &Shared, log: Log<D>, wakes: &[Wake], release: Release, keeper: &Thread) {
     let guard = FailOnUnwind { shared, wakes };
     go_first();
     Committer {
         shared,
         wakes,
-        early,
+        release,
         keeper,
         segment: log.end().segment,
         cut_bytes: 0,
@@ -68,7 +68,7 @@ impl Drop for FailOnUnwind<'_> {
 struct Committer<'a, D: Disk> {
     shared: &'a Shared,
     wakes: &'a [Wake],
-    early: bool,
+    release: Release,
     keeper: &'a Thread,
     log: Log<D>,
     /// The segment of the last commit; a new one has taken a spare.
@@ -121,14 +121,17 @@ impl<D: Disk> Committer<'_, D> {
     }
 
     fn commit(&mut self) -> Result<(), LogError> {
-        if self.early {
+        if self.release == Release::BeforeWrite {
             self.announce();
             thread::sleep(LIE_SHOWS);
         }
         self.write()?;
-        self.log.sync()?;
+        match self.release {
+            Release::AfterSync | Release::BeforeWrite => self.log.sync()?,
+            Release::BeforeSync => self.log.skip_sync()?,
+        }
         self.shared.count_written(self.cut.total);
-        if !self.early {
+        if self.release != Release::BeforeWrite {
             self.announce();
         }
         for bytes in &mut self.cut.bytes {

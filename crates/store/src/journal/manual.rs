@@ -1,6 +1,6 @@
 //! The same group commit without a thread: whoever holds it says when a commit happens.
 
-use super::JournalOptions;
+use super::{JournalOptions, Release};
 use crate::disk::Disk;
 use crate::log::{Commit, Log, LogError, LogHandle, Position, Reader};
 
@@ -14,7 +14,7 @@ pub struct ManualJournal<D: Disk> {
     /// The commit that will carry what is appended now.
     next: Commit,
     announced: Commit,
-    release_before_write: bool,
+    release: Release,
 }
 
 impl<D: Disk> ManualJournal<D> {
@@ -27,7 +27,7 @@ impl<D: Disk> ManualJournal<D> {
             cut: None,
             next: durable.next(),
             announced: durable,
-            release_before_write: options.release_before_write,
+            release: options.release,
         }
     }
 
@@ -53,12 +53,16 @@ impl<D: Disk> ManualJournal<D> {
             }
         };
         let commit = Commit(self.next.0 - 1);
-        if self.release_before_write {
+        if self.release == Release::BeforeWrite {
             self.announced = commit;
         }
         let parts: Vec<_> =
             (0_u16..).zip(&cut).filter(|(_, bytes)| !bytes.is_empty()).map(|(shard, bytes)| (shard, bytes.as_slice())).collect();
-        match self.log.write(&parts).and_then(|_| self.log.sync()) {
+        let written = self.log.write(&parts).and_then(|_| match self.release {
+            Release::AfterSync | Release::BeforeWrite => self.log.sync(),
+            Release::BeforeSync => self.log.skip_sync(),
+        });
+        match written {
             Ok(()) => {
                 self.announced = commit;
                 Ok(true)

@@ -27,17 +27,28 @@ pub type Wake = Box<dyn Fn() + Send>;
 /// How the journal commits.
 #[derive(Clone, Debug)]
 pub struct JournalOptions {
-    /// Announces a commit *before* it is written, by some milliseconds. **This breaks every promise the journal makes**: it exists so that
-    /// tests which look for lost acknowledgements can be shown to find them.
-    pub release_before_write: bool,
+    /// When a commit is announced.
+    pub release: Release,
     /// What the commit thread is called, for debuggers and `top`.
     pub thread_name: String,
 }
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self { release_before_write: false, thread_name: "journal".to_owned() }
+        Self { release: Release::AfterSync, thread_name: "journal".to_owned() }
     }
+}
+
+/// When a commit is announced. **All but the first break every promise the journal makes**: they exist so that tests which look for lost
+/// acknowledgements can be shown to find them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Release {
+    /// When it is on disk.
+    AfterSync,
+    /// When it is written; it is never synced. The process may die, the machine may not.
+    BeforeSync,
+    /// Some milliseconds before it is written.
+    BeforeWrite,
 }
 
 /// A running journal: the commit thread and, beside it, the thread that zeroes spare segments.
@@ -63,11 +74,11 @@ impl<D: Disk> Journal<D> {
         };
         let committer = {
             let shared = Arc::clone(&shared);
-            let early = options.release_before_write;
+            let release = options.release;
             let keeper = keeper.thread().clone();
             thread::Builder::new()
                 .name(options.thread_name.clone())
-                .spawn(move || commit::run(&shared, log, &wakes, early, &keeper))
+                .spawn(move || commit::run(&shared, log, &wakes, release, &keeper))
         };
         let mut journal = Self { shared, handle, committer: None, keeper: Some(keeper) };
         // From here on dropping ends the keeper, also if there is no committer.
