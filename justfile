@@ -31,6 +31,10 @@ sim seed="":
 crash rounds="10":
     COLUMBA_CRASH_ROUNDS={{ rounds }} cargo test -p columba-cli --test kill -- --nocapture
 
+# the power cut under load: the data directory on a disk of its own (needs root, a loop device, mkfs.ext4); COLUMBA_SEED repeats one
+powercut rounds="10":
+    COLUMBA_POWERCUT_ROUNDS={{ rounds }} COLUMBA_NO_SKIP=1 cargo test -p columba-cli --test powercut -- --nocapture
+
 # CPU per delivered message, side by side with Debian's mosquitto
 bench:
     cargo run --release -p columba-cli -- bench compare

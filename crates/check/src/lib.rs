@@ -4,11 +4,12 @@
 //! - [`load`] sends traffic and measures;
 //! - [`crash`] kills a broker under load and judges what clients saw;
 //! - [`sim`] lets a broker live through a bad life on a simulated disk and network, and [`model`] judges what clients saw of it;
-//! - [`broker`] and [`program`] start what a test talks to, [`outside`] finds the programs of others.
+//! - [`broker`] and [`program`] start what a test talks to, [`outside`] finds the programs of others, [`loopdisk`] is a disk to break.
 
 pub mod broker;
 pub mod crash;
 pub mod load;
+pub mod loopdisk;
 pub mod model;
 pub mod outside;
 pub mod program;

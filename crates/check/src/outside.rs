@@ -55,6 +55,24 @@ pub fn skip(test: &str, why: &str) {
     say(&format!("\nSKIPPED: {test}: {why}\n"));
 }
 
+/// As [`skip`], for what a whole run may have allowed by name in `COLUMBA_MAY_SKIP`, because its machine cannot do it.
+///
+/// # Panics
+///
+/// Under `COLUMBA_NO_SKIP=1` without that.
+pub fn skip_named(name: &str, test: &str, why: &str) {
+    if may_skip(name) {
+        say(&format!("\nSKIPPED: {test}: {why}\n"));
+    } else {
+        skip(test, why);
+    }
+}
+
+/// Whether this run was told that tests of this name cannot run here.
+pub fn may_skip(name: &str) -> bool {
+    env::var("COLUMBA_MAY_SKIP").is_ok_and(|names| names.split(',').any(|allowed| allowed == name))
+}
+
 /// Writes to the real standard error, also inside a test whose output is captured.
 pub fn say(text: &str) {
     // The harness captures what `eprint!` prints, not what is written to the descriptor itself.

@@ -11,11 +11,13 @@
 mod judge;
 mod link;
 mod message;
+mod power;
 mod publisher;
 mod seed;
 mod storm;
 mod subscriber;
 
 pub use judge::{Fault, Verdict};
+pub use power::OnLoopDisk;
 pub use seed::{announced, rounds};
 pub use storm::{Storm, Victim, storm};

@@ -28,6 +28,8 @@ pub struct Peer {
     kind: Kind,
     /// Further words of its command line.
     extra: Vec<String>,
+    /// Where its data goes, if not beside its log.
+    data: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +51,7 @@ impl Peer {
     /// The installed mosquitto.
     pub fn mosquitto(durability: Durability) -> Option<Self> {
         let program = outside::program("mosquitto")?;
-        Some(Self { name: "mosquitto".to_owned(), program, kind: Kind::Mosquitto(durability), extra: Vec::new() })
+        Some(Self { name: "mosquitto".to_owned(), program, kind: Kind::Mosquitto(durability), extra: Vec::new(), data: None })
     }
 
     /// `program serve`, with further words for its command line.
@@ -59,7 +61,14 @@ impl Peer {
             program: program.into(),
             kind: Kind::Columba,
             extra: extra.iter().map(|&word| word.to_owned()).collect(),
+            data: None,
         }
+    }
+
+    /// columba's data goes into `dir`, while its log stays where it is started.
+    #[must_use]
+    pub fn with_data_in(self, dir: impl Into<PathBuf>) -> Self {
+        Self { data: Some(dir.into()), ..self }
     }
 
     /// What to call it in a table.
@@ -80,7 +89,8 @@ impl Peer {
                 command.arg("-c").arg(conf);
             }
             Kind::Columba => {
-                command.args(["serve", "--listen", &format!("mqtt://127.0.0.1:{port}"), "--data-dir"]).arg(dir.join("data"));
+                let data = self.data.clone().unwrap_or_else(|| dir.join("data"));
+                command.args(["serve", "--listen", &format!("mqtt://127.0.0.1:{port}"), "--data-dir"]).arg(data);
             }
         }
         let child = command.args(&self.extra).current_dir(dir).stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
