@@ -49,6 +49,8 @@ pub(crate) struct Open {
     pub(crate) ring: Ring,
     /// Bytes of the answers that joined it, and of the messages whose acknowledgements are withheld for full readers, since it was last empty.
     pub(crate) held_bytes: usize,
+    /// What it published went into queues on disk.
+    pub(crate) fills_queues: bool,
     /// Aliases that the client has set.
     pub(crate) aliases: Option<Box<AliasesIn>>,
     /// What a 3.x client may have to be sent again; present while anything is in flight to it.

@@ -202,6 +202,10 @@ impl Batch {
         Some(cut)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     pub(crate) fn synced(&self) -> ChangeSeq {
         self.synced
     }

@@ -27,5 +27,5 @@ mod timers;
 
 pub use limits::Config;
 pub use out_buffer::OutBuffer;
-pub use session::SessionSnapshot;
+pub use session::{ColdSnapshot, SessionSnapshot};
 pub use shard::{Shard, ShardSnapshot};

@@ -52,6 +52,12 @@ pub struct Config {
     pub awaiting_pubrel_max: usize,
     /// Bytes that these messages may stand for; they are kept in memory until PUBREL.
     pub awaiting_pubrel_bytes_max: usize,
+    /// Messages at the front of a connected session's queue that stay in memory where the queue is long; the rest is read from disk again.
+    pub hot_messages: usize,
+    /// Bytes that these may stand for.
+    pub hot_bytes: usize,
+    /// Entries of a queue read from disk at a time.
+    pub cold_window: u16,
     /// Subscriptions of one session.
     pub subscriptions_max: usize,
     /// Topics whose route a shard remembers.
@@ -78,8 +84,8 @@ pub(crate) const ENDED_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of topics that one client's aliases may stand for.
 pub(crate) const ALIAS_BYTES_MAX: usize = 256 * 1024;
 
-/// Queue entries read from the cold store at a time.
-pub(crate) const COLD_WINDOW: u16 = 64;
+/// About the memory of one place in a queue, in bytes.
+pub(crate) const REFERENCE_BYTES: usize = 64;
 
 /// Entries that a connection's ring of held frames keeps allocated while it is empty.
 pub(crate) const IDLE_RING_MAX: usize = 64;
@@ -120,6 +126,9 @@ impl Default for Config {
             held_bytes_max: 16 * 1024 * 1024,
             awaiting_pubrel_max: 65_535,
             awaiting_pubrel_bytes_max: 64 * 1024 * 1024,
+            hot_messages: 256,
+            hot_bytes: 256 * 1024,
+            cold_window: 64,
             subscriptions_max: 10_000,
             cached_topics_max: 65_536,
             connections_max: 1_000_000,

@@ -3,7 +3,12 @@
 pub(crate) mod queue;
 pub(crate) mod will;
 
-use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
 
 use columba_proto::{
     PacketId, Time,
@@ -226,6 +231,24 @@ pub struct SessionSnapshot {
     pub awaiting_pubrel: Vec<PacketId>,
     /// Whether a will stands.
     pub has_will: bool,
-    /// Whether more of its queue is in the cold store.
-    pub has_cold: bool,
+    /// The part of its queue that is only in the cold store.
+    pub cold: Option<ColdSnapshot>,
+}
+
+/// The part of a queue that is not in memory.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ColdSnapshot {
+    /// It begins behind this message.
+    pub above: MessageId,
+    /// It ends with this one.
+    pub up_to: MessageId,
+    /// What stands there and is not to be queued.
+    pub skip: BTreeSet<MessageId>,
+}
+
+impl ColdSnapshot {
+    /// Whether a message that stands there is queued.
+    pub fn has(&self, id: MessageId) -> bool {
+        self.above < id && id <= self.up_to && !self.skip.contains(&id)
+    }
 }

@@ -106,6 +106,7 @@ impl Shard {
             receiving: ReceiveQuota::new(if version.has_properties() { self.config.receive_maximum } else { u16::MAX }),
             ring: Ring::default(),
             held_bytes: 0,
+            fills_queues: false,
             aliases: (version.has_topic_aliases() && self.config.max_topic_alias > 0)
                 .then(|| Box::new(AliasesIn::new(self.config.max_topic_alias))),
             unanswered: None,

@@ -11,18 +11,18 @@ use columba_proto::{
 };
 use smallvec::SmallVec;
 
-use super::{Shard, handing_on::Publication};
+use super::{Shard, handing_on::Publication, paging::cost};
 use crate::{
     connection::Connection,
     durable::{MessageRecord, Record, TargetRecord},
     event::DropReason,
     hold::Frame,
     id::{ChangeSeq, ConnectionId, MessageId, SessionNo},
-    limits::{COLD_WINDOW, RETAINED_PAGE, RETAINED_PAUSE_MS, RETAINED_WORK_MAX},
+    limits::{RETAINED_PAGE, RETAINED_PAUSE_MS, RETAINED_WORK_MAX},
     message::Message,
     retained::Page,
     route::{Grant, Receiver, SessionRef},
-    seam::{Cx, Delivery, Output, SubscriptionIds},
+    seam::{Cx, Delivery, SubscriptionIds},
     session::{Cursor, Session, queue::Front},
     timers::Timer,
 };
@@ -77,17 +77,29 @@ impl Shard {
 
     /// QoS 1 and 2: into the queue, and from there as far as it goes.
     pub(super) fn deliver(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, delivery: Delivery) {
+        self.enqueue(cx, slot, no, delivery, None);
+    }
+
+    fn enqueue(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, delivery: Delivery, late: Option<MessageId>) {
         let Some(session) = self.sessions.get_mut(slot as usize).filter(|session| session.no == no) else {
             if delivery.shared {
                 self.pass_on_late(cx, no, delivery);
             }
             return;
         };
-        session.queue.push(delivery);
+        let (before, cost) = (session.queue.len(), cost(&delivery));
+        match late {
+            None => session.queue.push(delivery),
+            Some(recorded) => session.queue.push_late(delivery, recorded),
+        }
         self.pump(cx, slot);
         let session = &mut self.sessions[slot as usize];
+        if session.recorded {
+            self.note_queued(slot, before, cost);
+            return;
+        }
         let has_room = session.queue.is_within(self.config.ephemeral_queue_max, self.config.ephemeral_queue_bytes_max);
-        if !session.recorded && !has_room && session.full_since().is_none() {
+        if !has_room && session.full_since().is_none() {
             session.set_full(Some(cx.now));
             self.timers.set(cx.now.plus_ms(self.config.slow_consumer_timeout_ms), Timer::SlowConsumer(slot, no));
         }
@@ -108,7 +120,7 @@ impl Shard {
         if self.holds(to, delivery.id) {
             return;
         }
-        self.deliver(cx, to.slot, to.no, delivery);
+        self.enqueue(cx, to.slot, to.no, delivery, Some(cx.commons.clock().latest()));
     }
 }
 
@@ -133,9 +145,14 @@ impl Shard {
                 break;
             }
             match session.queue.front() {
-                Front::Ready => self.send_front(cx, slot, id),
+                Front::Ready => {
+                    if let Some(after) = session.queue.read_ahead() {
+                        self.load(slot, after);
+                    }
+                    self.send_front(cx, slot, id);
+                }
                 Front::Load(after) => {
-                    self.outputs.push_back(Output::Load { session: session.no, after, count: COLD_WINDOW });
+                    self.load(slot, after);
                     break;
                 }
                 Front::Loading => break,
@@ -299,6 +316,7 @@ impl Shard {
                 will_of: None,
             });
         }
+        // It is sent next: retained messages are taken where nothing else waits.
         self.sessions[slot as usize].queue.push(Delivery { id: message_id, message, qos, retain: true, shared: false, ids });
     }
 

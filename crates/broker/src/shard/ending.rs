@@ -83,6 +83,7 @@ impl Shard {
             self.delete_session(cx, slot);
             return;
         }
+        self.note_detached(slot);
         match will_delay_s {
             Some(0) => self.publish_session_will(cx, slot),
             Some(delay_s) => self.timers.set(cx.now.plus_secs(u64::from(delay_s)), Timer::Will(slot, no)),

@@ -133,8 +133,9 @@ impl Shard {
         if held == 0 {
             open.held_bytes = 0;
         }
-        let too_much = unread > unread_max || held > held_max || open.held_bytes > self.config.held_bytes_max;
-        let little = unread <= unread_max / 2 && held <= held_max / 2 && open.held_bytes == 0;
+        let held_back = self.holds_back && open.fills_queues;
+        let too_much = held_back || unread > unread_max || held > held_max || open.held_bytes > self.config.held_bytes_max;
+        let little = !held_back && unread <= unread_max / 2 && held <= held_max / 2 && open.held_bytes == 0;
         if too_much && !connection.is_paused {
             connection.is_paused = true;
             // What the client says while we do not read, we cannot hear.

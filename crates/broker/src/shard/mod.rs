@@ -1,7 +1,7 @@
 //! One shard's brain: connections, sessions and routing of the clients that live here. No lock, no await, no clock.
 //!
 //! The files below follow a client's life: [`connect`], [`publish`] (towards us) and [`handing_on`] (to sessions), [`deliver`] and [`acknowledge`] (from us),
-//! [`subscribe`], [`ending`], and [`restore`] (after a start). [`frames`] and [`withheld`] decide when something leaves.
+//! [`subscribe`], [`ending`], and [`restore`] (after a start). [`frames`] and [`withheld`] decide when something leaves, [`paging`] what stays in memory.
 
 mod acknowledge;
 mod connect;
@@ -9,6 +9,7 @@ mod deliver;
 mod ending;
 mod frames;
 mod handing_on;
+mod paging;
 mod publish;
 mod restore;
 mod subscribe;
@@ -43,7 +44,7 @@ use crate::{
     limits::{Config, DROPS_SUMMED_MS},
     out_buffer::{OutBuffer, Pool},
     route::TopicCache,
-    seam::{Cx, Gone, Loaded, Origin, Output, Parcel},
+    seam::{Cx, Gone, Origin, Output, Parcel},
     session::Session,
     timers::{Timer, Timers},
 };
@@ -66,6 +67,12 @@ pub struct Shard {
     batch: Batch,
     waiting: Waiting,
     deferred: VecDeque<Deferred>,
+    /// Sessions whose queues have a part that can go from memory.
+    long_queues: Vec<u32>,
+    /// Bytes that came into queues since the cold store was written last, and stayed there.
+    backlog: usize,
+    /// Nothing more is read from clients that fill queues.
+    holds_back: bool,
     withheld: Vec<Withheld>,
     /// A timer to look at them is set.
     withheld_timer: bool,
@@ -122,6 +129,9 @@ impl Shard {
             batch: Batch::default(),
             waiting: Waiting::default(),
             deferred: VecDeque::new(),
+            long_queues: Vec::new(),
+            backlog: 0,
+            holds_back: false,
             withheld: Vec::new(),
             withheld_timer: false,
             lone_wills: BTreeMap::new(),
@@ -223,13 +233,6 @@ impl Shard {
         while let Some(id) = self.waiting.pop(self.batch.synced()) {
             self.release(cx, id);
         }
-    }
-
-    /// A window of a session's queue came from the cold store.
-    pub fn loaded(&mut self, cx: &Cx<'_>, loaded: Loaded) {
-        let Some(&slot) = self.by_number.get(&loaded.session) else { return };
-        self.sessions[slot as usize].queue.loaded(loaded.entries, loaded.last);
-        self.pump(cx, slot);
     }
 
     /// The journal is lost to us: nothing durable is acknowledged any more. Clients of recorded sessions are sent away, for memory is ahead of the disk, and

@@ -104,6 +104,9 @@ impl Shard {
             self.refuse_publish(cx, id, AckKind::Puback, packet_id);
             return;
         };
+        if accepted.until > ChangeSeq(0) {
+            self.note_filling(id);
+        }
         let reason = if accepted.found { ReasonCode::SUCCESS } else { ReasonCode::NO_MATCHING_SUBSCRIBERS };
         let frame = Frame::Ack { kind: AckKind::Puback, id: packet_id, reason };
         self.answer(cx, id, accepted.until, accepted.full, publication.size(), frame);
@@ -177,6 +180,7 @@ impl Shard {
                 self.answer(cx, id, ChangeSeq(0), full, message.size(), comp(ReasonCode::SUCCESS));
             }
             Ok(Release::Deferred(until)) => {
+                self.note_filling(id);
                 let frame = self.send(cx, id, until, comp(ReasonCode::SUCCESS));
                 if let (Some(deferred), Some(frame)) = (self.deferred.back_mut(), frame) {
                     deferred.answer = Some((id, frame));
@@ -209,6 +213,12 @@ impl Shard {
         let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
         if open.protocol.version().has_properties() {
             self.send(cx, id, ChangeSeq(0), Frame::Ack { kind, id: packet_id, reason: ReasonCode::QUOTA_EXCEEDED });
+        }
+    }
+
+    fn note_filling(&mut self, id: ConnectionId) {
+        if let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) {
+            open.fills_queues = true;
         }
     }
 

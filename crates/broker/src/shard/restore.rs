@@ -7,10 +7,13 @@ use columba_proto::{SubscriptionFilter, qos::Sending};
 use super::Shard;
 use crate::{
     durable::{InFlight, RecoveredSession, RecoveredWill, StoredWill},
-    id::SessionNo,
+    id::{MessageId, SessionNo},
     route::Grant,
     seam::{Cx, Delivery},
-    session::{Cursor, Link, Session, SessionSnapshot, queue::Queue},
+    session::{
+        ColdSnapshot, Cursor, Link, Session, SessionSnapshot,
+        queue::{ColdPart, Queue},
+    },
     timers::Timer,
 };
 
@@ -56,17 +59,22 @@ impl Shard {
             }
         };
         session.will = will.map(Box::new);
+        let mut sent = Vec::new();
         for (packet_id, exchange) in in_flight.iter() {
             let sending = match exchange {
                 InFlight::Pubrel => Some(Sending::AwaitPubcomp),
-                InFlight::Publish { message, .. } => queue.remove(&message).map(again),
+                InFlight::Publish { message, .. } => {
+                    sent.push(message);
+                    queue.remove(&message).map(again)
+                }
             };
             debug_assert!(sending.is_some(), "a message in flight is in the queue");
             if let Some(sending) = sending {
                 session.sender.restore(packet_id, sending);
             }
         }
-        session.queue = Queue::recovered(queue.into_values().collect(), cold.map(|cold| (cold.acked, cold.up_to)));
+        let cold = cold.map(|cold| ColdPart { skip: cold.acked, up_to: cold.up_to });
+        session.queue = Queue::recovered(queue.into_values().collect(), cold, &sent);
         for (packet_id, message) in received {
             session.receiver_bytes += message.size();
             session.receiver.store(packet_id, message);
@@ -78,6 +86,7 @@ impl Shard {
         for (filter, grant) in &subscriptions {
             self.restore_subscription(cx, slot, filter, Grant::from(grant));
         }
+        self.note_detached(slot);
         self.set_timers_after_restart(slot);
     }
 
@@ -147,7 +156,7 @@ impl Session {
             in_flight: open,
             awaiting_pubrel: self.receiver.iter().map(|(packet_id, _)| packet_id).collect(),
             has_will: self.will.is_some(),
-            has_cold: self.queue.has_cold(),
+            cold: self.queue.cold_snapshot(),
         }
     }
 }
@@ -165,7 +174,11 @@ impl From<&RecoveredSession> for SessionSnapshot {
             in_flight: in_flight.collect(),
             awaiting_pubrel: session.received.keys().copied().collect(),
             has_will: session.will.is_some(),
-            has_cold: session.cold.is_some(),
+            cold: session.cold.as_ref().map(|cold| ColdSnapshot {
+                above: MessageId(0),
+                up_to: cold.up_to,
+                skip: cold.acked.clone(),
+            }),
         }
     }
 }

@@ -41,7 +41,12 @@ pub(crate) enum Wish {
 /// From one shard to another.
 enum Mail {
     Parcel(Parcel),
-    Connection { link: LinkNo, bytes: Vec<u8> },
+    /// The cold store has everything up to here.
+    Stored(MessageId),
+    Connection {
+        link: LinkNo,
+        bytes: Vec<u8>,
+    },
 }
 
 /// One shard and what its thread would have around it.
@@ -50,6 +55,8 @@ struct Brain {
     links: BTreeMap<ConnectionId, LinkNo>,
     mail: VecDeque<Mail>,
     scratch: Vec<u8>,
+    /// The latest identity when its turn began; `None` between two turns.
+    turn_from: Option<MessageId>,
 }
 
 /// The broker's end of a connection.
@@ -95,6 +102,7 @@ impl Host {
                 links: BTreeMap::new(),
                 mail: VecDeque::new(),
                 scratch: Vec::new(),
+                turn_from: None,
             })
             .collect();
         Self { shared, brains, doors: BTreeMap::new(), journal, wishes: VecDeque::new(), fault, rng: rng.fork(), now }
@@ -136,7 +144,14 @@ impl Host {
             self.brains.iter().flat_map(|brain| brain.shard.snapshot().sessions).collect();
         let mut stored: BTreeMap<_, SessionSnapshot> = state.sessions.iter().map(|(no, session)| (*no, session.into())).collect();
         // Where a message of a queue stands is not part of what must survive.
-        live.values_mut().chain(stored.values_mut()).for_each(|session| session.has_cold = false);
+        for (no, session) in &mut live {
+            let Some(cold) = session.cold.take() else { continue };
+            let Some(stored) = stored.get(no) else { continue };
+            session.undelivered.extend(stored.undelivered.iter().filter(|(id, _)| cold.has(**id)));
+        }
+        for session in stored.values_mut() {
+            session.cold = None;
+        }
         let mut retained = BTreeMap::new();
         self.shared.read_retained(&mut |store| {
             retained = store.iter().map(|(topic, id, message)| (Arc::clone(topic), (id, Arc::clone(message)))).collect();
@@ -152,7 +167,9 @@ impl Host {
     /// Lets a shard do something with what it is given at every call.
     pub(crate) fn with<T>(&mut self, shard: usize, act: impl FnOnce(&mut Shard, &Cx<'_>) -> T) -> T {
         let cx = Cx { now: self.now, commons: &self.shared };
-        act(&mut self.brains[shard].shard, &cx)
+        let brain = &mut self.brains[shard];
+        brain.turn_from.get_or_insert_with(|| self.shared.clock().latest());
+        act(&mut brain.shard, &cx)
     }
 
     /// A client's connection arrives at some shard.
@@ -220,6 +237,7 @@ impl Host {
             let had_outputs = self.outputs(shard);
             let had_bytes = self.bytes(shard);
             if !(had_records || had_outputs || had_bytes) {
+                self.brains[shard].turn_from = None;
                 return;
             }
         }
@@ -279,10 +297,25 @@ impl Host {
         self.wishes.push_back(Wish::Mail { shard: to });
     }
 
+    /// Every publication up to here has been recorded, and handed on.
+    pub(crate) fn mark(&self) -> MessageId {
+        let held = self.brains.iter().filter_map(|brain| brain.shard.holds_from()).map(|first| MessageId(first.0 - 1));
+        let turns = self.brains.iter().filter_map(|brain| brain.turn_from);
+        held.chain(turns).min().unwrap_or_else(|| self.shared.clock().latest())
+    }
+
+    /// Tells all shards how far the cold store has come.
+    pub(crate) fn tell_stored(&mut self) {
+        if let Some(up_to) = self.journal.take_stored() {
+            (0..self.shards()).for_each(|shard| self.post(shard, Mail::Stored(up_to)));
+        }
+    }
+
     /// Gives a shard the first letter in its mailbox.
     pub(crate) fn deliver_mail(&mut self, shard: usize) {
         match self.brains[shard].mail.pop_front() {
             Some(Mail::Parcel(parcel)) => self.with(shard, |shard, cx| shard.parcel(cx, parcel)),
+            Some(Mail::Stored(up_to)) => self.with(shard, |shard, _| shard.stored(up_to)),
             Some(Mail::Connection { link, bytes }) if self.doors.contains_key(&link) => {
                 self.enter(link, shard);
                 self.receive(link, &bytes);

@@ -1,5 +1,7 @@
 //! The journal, the cold store and the checkpoint in a simulated world: the real code on a simulated disk, with every wait made visible.
 
+use std::collections::VecDeque;
+
 use columba_broker::{
     durable::{self, ColdError, ColdRead, Fold, Record, State, Visit},
     id::{ChangeSeq, MessageId, SessionNo},
@@ -61,6 +63,10 @@ pub(crate) struct Journal {
     fold: Fold,
     folded: Position,
     folded_commit: Commit,
+    /// For commits that are not in the cold store: every publication up to here is in them or before.
+    marks: VecDeque<(Commit, MessageId)>,
+    /// What the cold store has since it was asked last.
+    stored: Option<MessageId>,
     /// The world has planned the next commit.
     pub(crate) commit_is_planned: bool,
     /// A sync or write failed: what is acknowledged from here on would be a lie.
@@ -96,6 +102,8 @@ impl Journal {
             fold,
             folded: recovered.from,
             folded_commit: Commit::NONE,
+            marks: VecDeque::new(),
+            stored: None,
             medium,
             commit_is_planned: false,
             failed: None,
@@ -114,8 +122,8 @@ impl Journal {
         self.failed.is_none() && self.written.is_none() && self.open.iter().any(|part| part.last.is_some())
     }
 
-    /// Cuts all shards at this point and writes one frame.
-    pub(crate) fn write(&mut self) -> Option<Commit> {
+    /// Cuts all shards at this point and writes one frame. They have recorded and handed on every publication up to `mark`.
+    pub(crate) fn write(&mut self, mark: MessageId) -> Option<Commit> {
         let parts: Vec<(u16, &[u8])> = (0_u16..)
             .zip(&self.open)
             .filter(|(_, part)| part.last.is_some())
@@ -130,6 +138,7 @@ impl Journal {
         match commit {
             Ok(commit) => {
                 self.written = Some((commit, lasts));
+                self.marks.push_back((commit, mark));
                 Some(commit)
             }
             Err(error) => {
@@ -155,7 +164,7 @@ impl Journal {
     /// Writes and syncs all there is, as a stopping server does.
     pub(crate) fn finish(&mut self) {
         let _under_way = self.sync();
-        if self.can_commit() && self.write().is_some() {
+        if self.can_commit() && self.write(MessageId(0)).is_some() {
             let _last = self.sync();
         }
         if self.failed.is_none()
@@ -163,6 +172,11 @@ impl Journal {
         {
             self.failed = Some(error.to_string());
         }
+    }
+
+    /// How far the cold store has come, where nobody was told yet.
+    pub(crate) fn take_stored(&mut self) -> Option<MessageId> {
+        self.stored.take()
     }
 
     /// How far a shard's records are on disk, where it does not know yet.
@@ -189,6 +203,12 @@ impl Journal {
             }
         }
         self.medium.cold.write(batch, self.folded).map_err(|error| error.to_string())?;
+        while let Some(&(commit, mark)) = self.marks.front()
+            && commit <= self.folded_commit
+        {
+            self.stored = Some(mark);
+            self.marks.pop_front();
+        }
         if rng.chance(1, 2) {
             self.log.recycle(self.folded).map_err(|error| error.to_string())?;
         }

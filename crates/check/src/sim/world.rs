@@ -88,6 +88,8 @@ impl World {
             deliver_ahead_max: rng.pick(&[200, 2_000, 256 * 1024]),
             retry_interval_ms: rng.pick(&[0, 20, 2_000, 30_000]),
             ephemeral_queue_max: rng.pick(&[2, 20, 1_000]),
+            hot_messages: rng.pick(&[0, 1, 5, 256]),
+            cold_window: rng.pick(&[1, 3, 64]),
             slow_consumer_timeout_ms: rng.pick(&[500, 30_000]),
             unread_answers_max: rng.pick(&[100, 1024 * 1024]),
             held_frames_max: rng.pick(&[4, 8_192]),
@@ -321,7 +323,8 @@ impl World {
         if !host.journal.can_commit() {
             return;
         }
-        match host.journal.write() {
+        let mark = host.mark();
+        match host.journal.write(mark) {
             Some(commit) => {
                 self.fact(Fact::Written { commit: commit.0 });
                 let at = self.now + 30 + self.rng.below(self.odds.sync);
@@ -377,7 +380,10 @@ impl World {
         }
         let most = self.rng.pick(&[1, 5, 1_000]);
         match host.journal.checkpoint(most, dies, &mut self.rng) {
-            Ok(commit) => self.fact(Fact::Checkpoint { commit: commit.0 }),
+            Ok(commit) => {
+                host.tell_stored();
+                self.fact(Fact::Checkpoint { commit: commit.0 });
+            }
             Err(_) if dies => {}
             Err(why) => {
                 self.history.notes.push(why);

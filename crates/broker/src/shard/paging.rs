@@ -1,0 +1,100 @@
+//! Queues longer than memory should hold: what the cold store has goes, windows of it come back, and publishers wait where it falls behind
+//! (docs/adr/0017).
+
+use super::Shard;
+use crate::{
+    id::MessageId,
+    limits::REFERENCE_BYTES,
+    seam::{Cx, Delivery, Loaded, Output},
+    session::queue::HotWindow,
+};
+
+impl Shard {
+    /// Every publication up to this one is in the cold store with all its targets, or has left their queues, and has been given to this shard. What of it is queued
+    /// behind the front of a session goes from memory.
+    pub fn stored(&mut self, up_to: MessageId) {
+        self.backlog = 0;
+        for slot in core::mem::take(&mut self.long_queues) {
+            let Some(session) = self.sessions.get_mut(slot as usize) else { continue };
+            if !core::mem::take(&mut session.queue.is_listed) {
+                continue;
+            }
+            let keep = match session.connection() {
+                Some(_) => HotWindow { messages: self.config.hot_messages, bytes: self.config.hot_bytes },
+                None => HotWindow::default(),
+            };
+            if session.queue.evict(up_to, keep) {
+                session.queue.is_listed = true;
+                self.long_queues.push(slot);
+            }
+        }
+    }
+
+    /// Bytes that came into queues since the cold store was written last, and are still there. The world slows publishers down where that is too much.
+    pub fn backlog(&self) -> usize {
+        self.backlog
+    }
+
+    /// Every publication below this one has been given to all its targets on this shard and to the world: `None` where none is being held.
+    pub fn holds_from(&self) -> Option<MessageId> {
+        self.deferred.front().map(|deferred| deferred.id)
+    }
+
+    /// Whether records of this shard have not been [cut](Self::cut) yet.
+    pub fn has_records(&self) -> bool {
+        !self.batch.is_empty()
+    }
+
+    /// Memory has more messages of queues than is good, or has room again: until then nothing more is read from clients whose publications went into
+    /// queues.
+    pub fn hold_back(&mut self, cx: &Cx<'_>, holds_back: bool) {
+        if core::mem::replace(&mut self.holds_back, holds_back) == holds_back {
+            return;
+        }
+        let ids: alloc::vec::Vec<_> = self.connections.ids().collect();
+        for id in ids {
+            self.check_reading(cx, id);
+        }
+    }
+
+    /// A window of a session's queue came from the cold store.
+    pub fn loaded(&mut self, cx: &Cx<'_>, loaded: Loaded) {
+        let Some(&slot) = self.by_number.get(&loaded.session) else { return };
+        self.sessions[slot as usize].queue.loaded(loaded.entries, loaded.last);
+        self.pump(cx, slot);
+    }
+
+    /// Asks for the next window of a queue, above `after`.
+    pub(super) fn load(&mut self, slot: u32, after: MessageId) {
+        let session = self.sessions[slot as usize].no;
+        self.outputs.push_back(Output::Load { session, after, count: self.config.cold_window });
+    }
+
+    /// A delivery has just been put into the queue of a recorded session that had `before` messages, and the queue was pumped.
+    pub(super) fn note_queued(&mut self, slot: u32, before: usize, bytes: usize) {
+        let session = &mut self.sessions[slot as usize];
+        let len = session.queue.len();
+        if len <= before {
+            return;
+        }
+        self.backlog += bytes;
+        if !session.queue.is_listed && (session.connection().is_none() || len > self.config.hot_messages) {
+            session.queue.is_listed = true;
+            self.long_queues.push(slot);
+        }
+    }
+
+    /// A session is without its client, or came from disk: nothing of its queue has to be in memory.
+    pub(super) fn note_detached(&mut self, slot: u32) {
+        let session = &mut self.sessions[slot as usize];
+        if session.recorded && session.queue.len() > 0 && !session.queue.is_listed {
+            session.queue.is_listed = true;
+            self.long_queues.push(slot);
+        }
+    }
+}
+
+/// About the memory that a delivery costs in a queue: its place, and its share of the message.
+pub(super) fn cost(delivery: &Delivery) -> usize {
+    REFERENCE_BYTES + delivery.message.size() / alloc::sync::Arc::strong_count(&delivery.message)
+}
