@@ -97,6 +97,9 @@ pub(crate) const POOLED_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// How long drops are summed up before they are told, in milliseconds.
 pub(crate) const DROPS_SUMMED_MS: u64 = 1_000;
 
+/// How long a 3.x client whose publication was refused is still listened to, in milliseconds: its acknowledgements empty queues, its own messages are dropped.
+pub(crate) const REFUSED_CLOSE_MS: u64 = 30_000;
+
 /// How often withheld acknowledgements are looked at again while there are any, in milliseconds.
 pub(crate) const WITHHELD_CHECK_MS: u64 = 10;
 

@@ -18,6 +18,8 @@ pub(crate) enum Timer {
     KeepAlive(ConnectionId),
     /// Packets of a 3.x client that may have to be repeated.
     Retry(ConnectionId),
+    /// A 3.x client one of whose publications was refused.
+    Refused(ConnectionId),
     /// A will whose delay passes.
     Will(u32, SessionNo),
     /// A session whose expiry interval passes.

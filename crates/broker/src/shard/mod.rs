@@ -286,6 +286,7 @@ impl Shard {
                 Timer::ConnectWait(id) => self.connect_wait_passed(id),
                 Timer::KeepAlive(id) => self.check_keep_alive(cx, id),
                 Timer::Retry(id) => self.repeat_unanswered(cx, id),
+                Timer::Refused(id) => self.refused_long_enough(cx, id),
                 Timer::Will(slot, no) => self.will_delay_passed(cx, slot, no),
                 Timer::Expiry(slot, no) => self.check_expiry(cx, slot, no),
                 Timer::SlowConsumer(slot, no) => self.check_slow_consumer(cx, slot, no),
@@ -298,7 +299,9 @@ impl Shard {
         if self.timers.is_overgrown() {
             let Self { timers, connections, sessions, .. } = self;
             timers.tidy(|timer| match timer {
-                Timer::ConnectWait(id) | Timer::KeepAlive(id) | Timer::Retry(id) => connections.get(id).is_some(),
+                Timer::ConnectWait(id) | Timer::KeepAlive(id) | Timer::Retry(id) | Timer::Refused(id) => {
+                    connections.get(id).is_some()
+                }
                 Timer::Will(slot, no) | Timer::Expiry(slot, no) | Timer::SlowConsumer(slot, no) | Timer::Retained(slot, no) => {
                     sessions.get(slot as usize).is_some_and(|session| session.no == no)
                 }
