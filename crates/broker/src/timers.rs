@@ -28,8 +28,8 @@ pub(crate) enum Timer {
     SlowConsumer(u32, SessionNo),
     /// A session that has more retained messages to look for.
     Retained(u32, SessionNo),
-    /// The wills of clients whose sessions ended with a crash.
-    LoneWills,
+    /// The end of the time in which clients may come back after a crash.
+    Grace,
     /// Acknowledgements withheld for a full queue.
     Withheld,
     /// Drops that have not been told.

@@ -5,4 +5,5 @@ mod failed_journal;
 mod flow;
 mod qos2_faults;
 mod requests;
+mod restarts;
 mod sessions;
