@@ -5,19 +5,18 @@
 
 use std::{
     io,
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use columba_broker::durable::{ColdError, Fold, RecordError};
-use columba_store::{Cold, FjallCold, LogError, Position, Reader, RealDisk, Shrinker, log::LogHandle};
+use columba_store::{Cold, FjallCold, LogError, Position, Reader, RealDisk, log::LogHandle};
 use thiserror::Error;
 
 use crate::{
     cold::{ColdKeys, batch},
     replay::records,
-    tidy::Tidy,
 };
 
 /// Changes that are gathered before they are written: a bound on memory.
@@ -57,10 +56,10 @@ enum CheckpointError {
 
 impl Follower {
     /// Follows the journal from where the cold store stands, `from`.
-    pub(crate) fn start(log: LogHandle<RealDisk>, cold: FjallCold, from: Position, shrinker: Shrinker) -> io::Result<Self> {
+    pub(crate) fn start(log: LogHandle<RealDisk>, cold: FjallCold, from: Position) -> io::Result<Self> {
         let (running, orders) = mpsc::channel();
         let body = move || {
-            Following { log, cold, from, read: 0, since: None, tidy: Tidy::new(shrinker) }.run(&orders);
+            Following { log, cold, from, read: 0, since: None, is_failing: false }.run(&orders);
         };
         let thread = thread::Builder::new().name("checkpoint".into()).spawn(body)?;
         Ok(Self { running, thread })
@@ -84,7 +83,8 @@ struct Following {
     read: usize,
     /// When the first of them was read.
     since: Option<Instant>,
-    tidy: Tidy,
+    /// The last attempt has failed, and the log says so.
+    is_failing: bool,
 }
 
 impl Following {
@@ -92,19 +92,29 @@ impl Following {
         loop {
             match self.follow(orders) {
                 Ok(()) => return,
-                Err(error) => {
-                    tracing::error!(%error, "checkpoint failed: the journal grows until one succeeds");
-                }
+                Err(error) => self.tell(&error),
             }
             loop {
-                if orders.recv_timeout(FAILED_WAIT) == Err(RecvTimeoutError::Disconnected) {
+                // Nothing new becomes durable; what is, the next start reads from the journal.
+                if self.log.has_failed() || orders.recv_timeout(FAILED_WAIT) == Err(RecvTimeoutError::Disconnected) {
                     return;
                 }
                 match self.open_again() {
                     Ok(()) => break,
-                    Err(error) => tracing::error!(%error, "the cold store cannot be opened again; trying on"),
+                    Err(error) => tracing::debug!(%error, "the cold store cannot be opened again; trying on"),
                 }
             }
+        }
+    }
+
+    /// Once, not every few seconds for as long as it lasts.
+    fn tell(&mut self, error: &CheckpointError) {
+        if self.log.has_failed() {
+            tracing::debug!(%error, "no further checkpoint: the journal has failed");
+        } else if std::mem::replace(&mut self.is_failing, true) {
+            tracing::debug!(%error, "checkpoint failed again");
+        } else {
+            tracing::error!(%error, "checkpoint failed: the journal grows until one succeeds");
         }
     }
 
@@ -133,9 +143,6 @@ impl Following {
             if self.is_due(&fold) {
                 self.write(&reader, &mut fold)?;
             }
-            if self.tidy.is_quiet() {
-                self.tidy_up(&reader, &mut fold, orders)?;
-            }
             let wait = if self.read == before { IDLE_WAIT } else { BUSY_WAIT };
             is_last = orders.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected);
         }
@@ -149,9 +156,7 @@ impl Following {
         let cold = ColdKeys(&self.cold);
         records(&frame, |record| fold.record(record, &cold).map_err(CheckpointError::from))?;
         fold.end_of_commit();
-        let bytes = frame.parts().map(|(_, bytes)| bytes.len()).sum();
-        self.read += bytes;
-        self.tidy.read(bytes);
+        self.read += frame.parts().map(|(_, bytes)| bytes.len()).sum::<usize>();
         self.since.get_or_insert_with(Instant::now);
         Ok(true)
     }
@@ -164,28 +169,18 @@ impl Following {
 
     fn write(&mut self, reader: &Reader<RealDisk>, fold: &mut Fold) -> Result<(), CheckpointError> {
         let position = reader.position();
-        if self.since.is_none() && position.segment == self.from.segment {
+        if self.since.is_none() {
             return Ok(());
         }
         let changes = batch(fold.take_changes());
         tracing::debug!(changes = changes.len(), bytes = changes.bytes(), journal_bytes = self.read, "checkpoint");
-        let removals = changes.removals();
         self.cold.write(changes, position)?;
-        self.tidy.removed(removals);
+        if std::mem::take(&mut self.is_failing) {
+            tracing::info!("checkpoints succeed again");
+        }
         self.from = position;
         (self.read, self.since) = (0, None);
         self.log.recycle(position)?;
-        Ok(())
-    }
-
-    /// It is quiet: the journal and the cold store become as small as what they hold.
-    fn tidy_up(&mut self, reader: &Reader<RealDisk>, fold: &mut Fold, orders: &Receiver<()>) -> Result<(), CheckpointError> {
-        if self.log.is_grown() {
-            self.write(reader, fold)?;
-            self.tidy.shrink(&self.log)?;
-        }
-        let mut is_stopping = || orders.try_recv() == Err(TryRecvError::Disconnected);
-        self.tidy.cold(&mut self.cold, &self.log, &mut is_stopping)?;
         Ok(())
     }
 }

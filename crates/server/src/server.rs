@@ -69,7 +69,7 @@ pub enum Failure {
     #[error("an event loop ended; see the log")]
     Broken,
     /// The journal cannot be written any more, and the configuration says to leave then.
-    #[error("the journal failed; see the log")]
+    #[error("the journal failed (see the log); everything acknowledged is on disk. Look at the disk, then start again")]
     JournalFailed,
 }
 

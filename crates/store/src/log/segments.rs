@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::{LogError, is_no_space};
@@ -89,22 +90,14 @@ impl<D: Disk> LogHandle<D> {
         self.0.lock().spares.len() < self.0.options.spares
     }
 
-    /// Whether segments or spares are longer than those of a new journal.
-    pub fn is_grown(&self) -> bool {
-        let state = self.0.lock();
-        let min = self.0.options.segment_bytes_min;
-        state.live.values().any(|live| live.header.size > min) || state.spares.iter().any(|spare| spare.size > min)
-    }
-
-    /// Goes back to the length of the first segments: the next ones are short, and longer spares are removed. The one being written stays, until
-    /// [`Log::shrink`](super::Log::shrink) begins another.
-    pub fn forget_growth(&self) -> Result<(), LogError> {
-        self.0.forget_growth()
-    }
-
     /// The last commit that is on disk.
     pub fn durable(&self) -> Commit {
         self.0.lock().durable
+    }
+
+    /// Whether the writer has failed: nothing becomes durable any more until a restart.
+    pub fn has_failed(&self) -> bool {
+        self.0.poisoned.load(Relaxed)
     }
 
     /// What the journal takes on the disk.
@@ -124,13 +117,15 @@ pub(crate) struct Segments<D: Disk> {
     pub(crate) options: LogOptions,
     salt: u64,
     state: Mutex<State<D::File>>,
+    /// Set by the writer when it fails.
+    pub(crate) poisoned: AtomicBool,
     /// Held while spares are made, so that two callers do not make twice as many.
     preparing: Mutex<()>,
 }
 
 impl<D: Disk> Segments<D> {
     pub(crate) fn new(disk: D, options: LogOptions, salt: u64, state: State<D::File>) -> Self {
-        Self { disk, options, salt, state: Mutex::new(state), preparing: Mutex::new(()) }
+        Self { disk, options, salt, state: Mutex::new(state), poisoned: AtomicBool::new(false), preparing: Mutex::new(()) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<D::File>> {
@@ -216,19 +211,6 @@ impl<D: Disk> Segments<D> {
         }
     }
 
-    fn forget_growth(&self) -> Result<(), LogError> {
-        let _no_spare_is_being_made = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
-        let min = self.options.segment_bytes_min;
-        let (kept, long) = {
-            let mut state = self.lock();
-            state.wanted = min;
-            std::mem::take(&mut state.spares).into_iter().partition::<Vec<_>, _>(|spare| spare.size <= min)
-        };
-        self.lock().spares.extend(kept);
-        long.iter()
-            .try_for_each(|spare| self.disk.remove(&spare.name).map_err(LogError::io("remove", self.disk.display(&spare.name))))
-    }
-
     fn recycle(&self, below: Position) -> Result<(), LogError> {
         let freed: Vec<_> = {
             let mut state = self.lock();
@@ -256,9 +238,7 @@ impl<D: Disk> Segments<D> {
         let new_name = {
             let mut state = self.lock();
             state.next_spare += 1;
-            // Longer ones are from busier times.
-            let longest = (2 * state.wanted).min(self.options.segment_bytes_max).max(state.wanted);
-            let useful = (state.wanted..=longest).contains(&size);
+            let useful = (state.wanted..=self.options.segment_bytes_max.max(state.wanted)).contains(&size);
             useful.then(|| spare_name(state.next_spare))
         };
         let done = match &new_name {
