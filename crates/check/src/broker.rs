@@ -69,6 +69,16 @@ impl Broker {
         self.or_log(status)
     }
 
+    /// How it left, by itself.
+    ///
+    /// # Panics
+    ///
+    /// When it stays.
+    pub fn leave(&mut self) -> ExitStatus {
+        let status = self.running.as_mut().map(Running::leave).expect("it runs");
+        self.or_log(status)
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))

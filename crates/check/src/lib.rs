@@ -4,6 +4,7 @@
 //! - [`load`] sends traffic and measures;
 //! - [`crash`] kills a broker under load and judges what clients saw;
 //! - [`sim`] lets a broker live through a bad life on a simulated disk and network, and [`model`] judges what clients saw of it;
+//! - [`talk`] is a client that says one thing at a time;
 //! - [`broker`] and [`program`] start what a test talks to, [`outside`] finds the programs of others, [`loopdisk`] is a disk to break.
 
 pub mod broker;
@@ -15,3 +16,4 @@ pub mod outside;
 pub mod program;
 pub mod script;
 pub mod sim;
+pub mod talk;

@@ -148,6 +148,11 @@ impl Running {
             rustix::process::kill_process(pid, rustix::process::Signal::TERM)
                 .map_err(|error| LoadError::io("terminating the broker")(error.into()))?;
         }
+        self.leave()
+    }
+
+    /// Its exit status once it has left by itself; SIGKILL for one that does not go.
+    pub fn leave(&mut self) -> Result<ExitStatus, LoadError> {
         let deadline = Instant::now() + STOP_WAIT_MAX;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().map_err(LoadError::io("waiting for the broker"))? {
@@ -156,7 +161,7 @@ impl Running {
             thread::sleep(Duration::from_millis(5));
         }
         self.kill()?;
-        Err(LoadError::Stalled { doing: "terminating the broker" })
+        Err(LoadError::Stalled { doing: "waiting for the broker to leave" })
     }
 
     fn listens_within(&mut self, limit: Duration) -> bool {
