@@ -53,8 +53,19 @@ pub(crate) struct Open {
     pub(crate) fills_queues: bool,
     /// Aliases that the client has set.
     pub(crate) aliases: Option<Box<AliasesIn>>,
+    /// What becomes of its publications above QoS 0.
+    pub(crate) publications: Publications,
     /// What a 3.x client may have to be sent again; present while anything is in flight to it.
     pub(crate) unanswered: Option<Box<Unanswered>>,
+}
+
+/// What becomes of a client's publications above QoS 0.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Publications {
+    /// Each is taken or refused for itself.
+    Judged,
+    /// One of a 3.x client was refused, which that version cannot say. None may pass it, so all are dropped unanswered until the connection is closed.
+    Dropped,
 }
 
 /// Identifiers that were in flight at the last looks.

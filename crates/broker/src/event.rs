@@ -44,7 +44,7 @@ pub enum Event {
     },
     /// Messages were dropped; told once a second at most for each client and reason.
     Dropped {
-        /// For whom.
+        /// For whom; those that are [`DropReason::Unstorable`]: from whom.
         client_id: Box<str>,
         /// Why.
         reason: DropReason,
@@ -71,4 +71,6 @@ pub enum DropReason {
     Refused,
     /// Its session ended first.
     SessionEnded,
+    /// It cannot be stored, so it was not acknowledged: its publisher has it still.
+    Unstorable,
 }

@@ -33,7 +33,7 @@ pub struct Config {
     pub retry_interval_ms: u64,
     /// How long a reader may leave its full queue untouched before it is disconnected, in milliseconds.
     pub slow_consumer_timeout_ms: u64,
-    /// After a restart, how long the wills of clients that were connected wait for them to come back, in milliseconds.
+    /// After a crash, how long the wills and sessions of clients that were connected wait for them to come back, in milliseconds.
     pub will_grace_ms: u64,
     /// Messages queued for a session that ends with its connection, before acknowledgements to its publishers are withheld.
     pub ephemeral_queue_max: usize,
@@ -96,6 +96,15 @@ pub(crate) const POOLED_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// How long drops are summed up before they are told, in milliseconds.
 pub(crate) const DROPS_SUMMED_MS: u64 = 1_000;
+
+/// How long a 3.x client whose publication was refused is still listened to, in milliseconds: its acknowledgements empty queues, its own messages are dropped.
+pub(crate) const REFUSED_CLOSE_MS: u64 = 30_000;
+
+/// Sessions, and wills of sessions that ended, looked at in one go when the time to come back after a crash is over.
+pub(crate) const GRACE_WORK_MAX: usize = 1_024;
+
+/// After how long the look goes on, in milliseconds.
+pub(crate) const GRACE_PAUSE_MS: u64 = 1;
 
 /// How often withheld acknowledgements are looked at again while there are any, in milliseconds.
 pub(crate) const WITHHELD_CHECK_MS: u64 = 10;

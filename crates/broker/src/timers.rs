@@ -18,6 +18,8 @@ pub(crate) enum Timer {
     KeepAlive(ConnectionId),
     /// Packets of a 3.x client that may have to be repeated.
     Retry(ConnectionId),
+    /// A 3.x client one of whose publications was refused.
+    Refused(ConnectionId),
     /// A will whose delay passes.
     Will(u32, SessionNo),
     /// A session whose expiry interval passes.
@@ -26,8 +28,8 @@ pub(crate) enum Timer {
     SlowConsumer(u32, SessionNo),
     /// A session that has more retained messages to look for.
     Retained(u32, SessionNo),
-    /// The wills of clients whose sessions ended with a crash.
-    LoneWills,
+    /// The end of the time in which clients may come back after a crash.
+    Grace,
     /// Acknowledgements withheld for a full queue.
     Withheld,
     /// Drops that have not been told.

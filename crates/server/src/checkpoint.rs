@@ -5,18 +5,19 @@
 
 use std::{
     io,
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use columba_broker::durable::{ColdError, Fold, RecordError};
-use columba_store::{Cold, FjallCold, LogError, Position, Reader, RealDisk, log::LogHandle};
+use columba_store::{Cold, FjallCold, LogError, Position, Reader, RealDisk, Shrinker, log::LogHandle};
 use thiserror::Error;
 
 use crate::{
     cold::{ColdKeys, batch},
     replay::records,
+    tidy::Tidy,
 };
 
 /// Changes that are gathered before they are written: a bound on memory.
@@ -56,10 +57,10 @@ enum CheckpointError {
 
 impl Follower {
     /// Follows the journal from where the cold store stands, `from`.
-    pub(crate) fn start(log: LogHandle<RealDisk>, cold: FjallCold, from: Position) -> io::Result<Self> {
+    pub(crate) fn start(log: LogHandle<RealDisk>, cold: FjallCold, from: Position, shrinker: Shrinker) -> io::Result<Self> {
         let (running, orders) = mpsc::channel();
         let body = move || {
-            Following { log, cold, from, read: 0, since: None, is_failing: false }.run(&orders);
+            Following { log, cold, from, read: 0, since: None, is_failing: false, tidy: Tidy::new(shrinker) }.run(&orders);
         };
         let thread = thread::Builder::new().name("checkpoint".into()).spawn(body)?;
         Ok(Self { running, thread })
@@ -85,6 +86,7 @@ struct Following {
     since: Option<Instant>,
     /// The last attempt has failed, and the log says so.
     is_failing: bool,
+    tidy: Tidy,
 }
 
 impl Following {
@@ -143,6 +145,9 @@ impl Following {
             if self.is_due(&fold) {
                 self.write(&reader, &mut fold)?;
             }
+            if self.tidy.is_quiet() {
+                self.tidy_up(&reader, &mut fold, orders)?;
+            }
             let wait = if self.read == before { IDLE_WAIT } else { BUSY_WAIT };
             is_last = orders.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected);
         }
@@ -156,7 +161,9 @@ impl Following {
         let cold = ColdKeys(&self.cold);
         records(&frame, |record| fold.record(record, &cold).map_err(CheckpointError::from))?;
         fold.end_of_commit();
-        self.read += frame.parts().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        let bytes = frame.parts().map(|(_, bytes)| bytes.len()).sum();
+        self.read += bytes;
+        self.tidy.read(bytes);
         self.since.get_or_insert_with(Instant::now);
         Ok(true)
     }
@@ -169,18 +176,31 @@ impl Following {
 
     fn write(&mut self, reader: &Reader<RealDisk>, fold: &mut Fold) -> Result<(), CheckpointError> {
         let position = reader.position();
-        if self.since.is_none() {
+        if self.since.is_none() && position.segment == self.from.segment {
             return Ok(());
         }
         let changes = batch(fold.take_changes());
         tracing::debug!(changes = changes.len(), bytes = changes.bytes(), journal_bytes = self.read, "checkpoint");
+        let removals = changes.removals();
         self.cold.write(changes, position)?;
         if std::mem::take(&mut self.is_failing) {
             tracing::info!("checkpoints succeed again");
         }
+        self.tidy.removed(removals);
         self.from = position;
         (self.read, self.since) = (0, None);
         self.log.recycle(position)?;
+        Ok(())
+    }
+
+    /// It is quiet: the journal and the cold store become as small as what they hold.
+    fn tidy_up(&mut self, reader: &Reader<RealDisk>, fold: &mut Fold, orders: &Receiver<()>) -> Result<(), CheckpointError> {
+        if self.log.is_grown() {
+            self.write(reader, fold)?;
+            self.tidy.shrink(&self.log)?;
+        }
+        let mut is_stopping = || orders.try_recv() == Err(TryRecvError::Disconnected);
+        self.tidy.cold(&mut self.cold, &self.log, &mut is_stopping)?;
         Ok(())
     }
 }

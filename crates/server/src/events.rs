@@ -23,6 +23,7 @@ pub(crate) fn tell(event: &Event) {
                 DropReason::TooLarge => "larger than the client's maximum packet size",
                 DropReason::Refused => "the client refused it",
                 DropReason::SessionEnded => "its session ended",
+                DropReason::Unstorable => "cannot be stored; not acknowledged",
             };
             tracing::debug!(%client_id, reason, count = *count, "messages dropped");
         }

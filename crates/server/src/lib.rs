@@ -14,7 +14,7 @@
 //! | [`config`] | what can be set, where it comes from, and what is wrong with it |
 //! | `server` | start and stop, everything in its order |
 //! | `core` | the data plane: shards with their sockets, and the threads that drive them |
-//! | `store`, `checkpoint`, `loader` | what survives: recovery, the journal's follower, windows of long queues |
+//! | `store`, `checkpoint`, `tidy`, `loader` | what survives: recovery, the journal's follower, space given back, windows of long queues |
 //! | `listen`, `holder` | addresses, taken exclusively |
 //! | [`log`], `events` | what is told |
 
@@ -36,6 +36,7 @@ mod replay;
 mod server;
 mod signals;
 mod store;
+mod tidy;
 
 pub use banner::{Banner, Recovered};
 pub use config::Config;

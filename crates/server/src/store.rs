@@ -96,7 +96,7 @@ impl Idle {
         let handle = log.handle();
         let journal = Journal::start(log, &options, wakes).map_err(system)?;
         let reader = cold.reader();
-        let follower = Follower::start(handle, cold, from).map_err(system)?;
+        let follower = Follower::start(handle, cold, from, journal.shrinker()).map_err(system)?;
         Ok(Store { journal, follower, cold: reader, _dir: dir })
     }
 }

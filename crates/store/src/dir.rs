@@ -11,7 +11,7 @@ mod format;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -29,7 +29,7 @@ const FORMAT_UNFINISHED: &str = "format.new";
 const JOURNAL: &str = "journal";
 const COLD: &str = "cold";
 /// All that can be there before `format` is.
-const OURS: [&str; 5] = [LOCK, FORMAT_UNFINISHED, JOURNAL, COLD, "cold.new"];
+const OURS: [&str; 6] = [LOCK, FORMAT_UNFINISHED, JOURNAL, COLD, "cold.new", "cold.old"];
 
 /// An open data directory; no other process can open it while this lives.
 #[derive(Debug)]
@@ -166,6 +166,22 @@ fn journal_disk(path: &Path) -> Result<RealDisk, LogError> {
     RealDisk::open(&path).map_err(|source| LogError::Io { action: "open", file: path.display().to_string(), source })
 }
 
+/// Bytes of the blocks of a file, or of a directory and everything in it. What goes meanwhile is not counted.
+pub fn disk_usage(path: &Path) -> io::Result<u64> {
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        meta => meta?,
+    };
+    let own = meta.blocks() * 512;
+    if !meta.is_dir() {
+        return Ok(own);
+    }
+    match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        entries => entries?.try_fold(own, |sum, entry| Ok(sum + disk_usage(&entry?.path())?)),
+    }
+}
+
 /// Makes the directory and what is missing above it, and makes their names durable.
 fn make_path(path: &Path) -> Result<(), DirError> {
     let missing: Vec<_> = path.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
@@ -214,7 +230,7 @@ fn lock(dir: &Path) -> Result<File, DirError> {
 
 /// Makes what belongs into a new directory; `format` last. What an interrupted attempt has left is removed first.
 fn make(path: &Path, identity: &Identity) -> Result<(), DirError> {
-    for name in [JOURNAL, COLD, "cold.new"] {
+    for name in [JOURNAL, COLD, "cold.new", "cold.old"] {
         let old = path.join(name);
         match fs::remove_dir_all(&old) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -191,6 +191,33 @@ fn a_follower_reads_across_segments_while_they_are_written_and_recycled() {
 }
 
 #[test]
+fn an_idle_journal_goes_on_in_a_short_segment_when_asked_to() {
+    let disk = SimDisk::new(21);
+    let journal = Journal::start(open(&disk), &JournalOptions::default(), no_wakes(1)).unwrap();
+    let appender = journal.appender(0);
+    let mut last = Commit::NONE;
+    while journal.usage().segment_bytes < 200 << 10 {
+        last = appender.append(&[1; 4000]);
+        journal.wait_durable(last).unwrap();
+    }
+
+    journal.shrinker().shrink();
+    let mut reader = journal.reader(Position::START);
+    while reader.position().segment <= 3 || reader.position().offset > 4096 {
+        // Steps into the new segment as soon as it is there.
+        assert!(reader.next_frame().unwrap().is_none_or(|frame| frame.commit <= last));
+        thread::yield_now();
+    }
+    let next = appender.append(b"after");
+    journal.wait_durable(next).unwrap();
+    assert_eq!(reader.next_frame().unwrap().unwrap().commit, last.next());
+    journal.stop().unwrap();
+
+    disk.crash(3);
+    assert_eq!(read_all(&open(&disk)).len() as u64, next.0);
+}
+
+#[test]
 fn a_shard_is_woken_for_its_own_commits_unless_it_is_awake() {
     let disk = SimDisk::new(6);
     let woken: [_; 2] = std::array::from_fn(|_| Arc::new(AtomicU64::new(0)));

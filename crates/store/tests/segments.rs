@@ -145,3 +145,62 @@ fn a_poisoned_log_stays_poisoned() {
     assert!(matches!(log.write(&[(1, b"more")]), Err(LogError::Poisoned)));
     assert_eq!(log.durable(), Commit(1));
 }
+
+#[test]
+fn a_journal_that_was_busy_becomes_as_small_as_a_new_one() {
+    let disk = SimDisk::new(11);
+    let mut log = open(&disk, None);
+    for _ in 0..12 {
+        fill(&mut log);
+    }
+    let handle = log.handle();
+    assert!(handle.is_grown());
+
+    // Everything is in the cold store; then it is quiet.
+    handle.recycle(log.end()).unwrap();
+    handle.forget_growth().unwrap();
+    log.shrink().unwrap();
+    handle.recycle(log.end()).unwrap();
+    handle.prepare().unwrap();
+
+    assert!(!handle.is_grown());
+    assert_eq!(lengths(&disk, ".seg"), [8 << 10]);
+    assert_eq!(lengths(&disk, ".spare"), [8 << 10, 8 << 10]);
+    // Traffic makes it grow again.
+    for _ in 0..3 {
+        fill(&mut log);
+    }
+    assert!(handle.is_grown());
+}
+
+#[test]
+fn a_crash_at_any_moment_of_shrinking_loses_nothing() {
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        let mut log = open(&disk, None);
+        for _ in 0..6 {
+            fill(&mut log);
+        }
+        let last = log.write(&[(1, b"the last one")]).unwrap();
+        let from = log.handle();
+        log.sync().unwrap();
+        let checkpoint = log.end();
+        from.recycle(checkpoint).unwrap();
+        let newest = log.write(&[(1, b"behind the checkpoint")]).unwrap();
+        log.sync().unwrap();
+        if seed % 4 > 0 {
+            from.forget_growth().unwrap();
+        }
+        if seed % 4 > 1 {
+            log.shrink().unwrap();
+        }
+
+        disk.crash(seed);
+
+        let log = open(&disk, Some(checkpoint));
+        assert_eq!(log.durable(), newest);
+        let mut reader = log.reader(checkpoint);
+        assert_eq!(reader.next_frame().unwrap().unwrap().commit, last.next());
+        assert!(reader.next_frame().unwrap().is_none());
+    }
+}

@@ -12,7 +12,7 @@ use columba_proto::{
 
 use super::Shard;
 use crate::{
-    connection::{Ending, Open, Phase},
+    connection::{Ending, Open, Phase, Publications},
     durable::{Record, StoredWill},
     event::Event,
     hold::{Frame, Ring},
@@ -109,6 +109,7 @@ impl Shard {
             fills_queues: false,
             aliases: (version.has_topic_aliases() && self.config.max_topic_alias > 0)
                 .then(|| Box::new(AliasesIn::new(self.config.max_topic_alias))),
+            publications: Publications::Judged,
             unanswered: None,
         };
         if let Some(deadline) = open.keep_alive.deadline() {

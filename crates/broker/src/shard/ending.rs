@@ -149,13 +149,6 @@ impl Shard {
         self.publish_will(cx, &will, Some(no), no.lane(), recorded_as);
     }
 
-    /// Clients whose sessions ended with a crash and that did not come back.
-    pub(super) fn publish_lone_wills(&mut self, cx: &Cx<'_>) {
-        for lone in core::mem::take(&mut self.lone_wills).into_values() {
-            self.publish_will(cx, &lone.will, None, lone.no.lane(), Some(lone.no));
-        }
-    }
-
     /// The client of a will that survived a crash is back: it is not needed any more.
     pub(super) fn forget_lone_will(&mut self, client_id: &str) {
         if let Some(lone) = self.lone_wills.remove(client_id) {

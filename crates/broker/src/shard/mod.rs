@@ -77,6 +77,8 @@ pub struct Shard {
     /// A timer to look at them is set.
     withheld_timer: bool,
     lone_wills: BTreeMap<Box<str>, restore::LoneWill>,
+    /// The first session not looked at since the time to come back after a crash is over; `None`: nobody was given any.
+    grace: Option<usize>,
     /// Shared subscriptions of sessions that have ended: what was on its way to them goes to another member.
     ended: VecDeque<(SessionNo, Box<str>)>,
     ended_bytes: usize,
@@ -135,6 +137,7 @@ impl Shard {
             withheld: Vec::new(),
             withheld_timer: false,
             lone_wills: BTreeMap::new(),
+            grace: None,
             ended: VecDeque::new(),
             ended_bytes: 0,
             drops: BTreeMap::new(),
@@ -286,11 +289,12 @@ impl Shard {
                 Timer::ConnectWait(id) => self.connect_wait_passed(id),
                 Timer::KeepAlive(id) => self.check_keep_alive(cx, id),
                 Timer::Retry(id) => self.repeat_unanswered(cx, id),
+                Timer::Refused(id) => self.refused_long_enough(cx, id),
                 Timer::Will(slot, no) => self.will_delay_passed(cx, slot, no),
                 Timer::Expiry(slot, no) => self.check_expiry(cx, slot, no),
                 Timer::SlowConsumer(slot, no) => self.check_slow_consumer(cx, slot, no),
                 Timer::Retained(slot, no) => self.retained_pause_passed(cx, slot, no),
-                Timer::LoneWills => self.publish_lone_wills(cx),
+                Timer::Grace => self.grace_passed(cx),
                 Timer::Withheld => self.withheld_timer_passed(cx),
                 Timer::Drops => self.tell_drops(),
             }
@@ -298,11 +302,13 @@ impl Shard {
         if self.timers.is_overgrown() {
             let Self { timers, connections, sessions, .. } = self;
             timers.tidy(|timer| match timer {
-                Timer::ConnectWait(id) | Timer::KeepAlive(id) | Timer::Retry(id) => connections.get(id).is_some(),
+                Timer::ConnectWait(id) | Timer::KeepAlive(id) | Timer::Retry(id) | Timer::Refused(id) => {
+                    connections.get(id).is_some()
+                }
                 Timer::Will(slot, no) | Timer::Expiry(slot, no) | Timer::SlowConsumer(slot, no) | Timer::Retained(slot, no) => {
                     sessions.get(slot as usize).is_some_and(|session| session.no == no)
                 }
-                Timer::LoneWills | Timer::Withheld | Timer::Drops => true,
+                Timer::Grace | Timer::Withheld | Timer::Drops => true,
             });
         }
     }

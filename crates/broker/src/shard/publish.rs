@@ -13,12 +13,15 @@ use super::{
     handing_on::{Promise, Publication, Release, Source, Unstorable},
 };
 use crate::{
+    connection::Publications,
     durable::Record,
+    event::DropReason,
     hold::Frame,
     id::{ChangeSeq, ConnectionId},
-    limits::ALIAS_BYTES_MAX,
+    limits::{ALIAS_BYTES_MAX, REFUSED_CLOSE_MS},
     route::Route,
     seam::Cx,
+    timers::Timer,
 };
 
 impl Shard {
@@ -26,6 +29,10 @@ impl Shard {
         let Some(route) = self.route_of(cx, id, publish) else { return };
         if let Err((reason, why)) = self.check_publish(publish, &route) {
             self.fail(cx, id, reason, why);
+            return;
+        }
+        if publish.qos > QoS::AtMostOnce && self.publications_of(id) == Publications::Dropped {
+            self.count_unstorable(cx, id);
             return;
         }
         let mut properties = core::mem::take(&mut self.scratch);
@@ -138,6 +145,11 @@ impl Shard {
             return;
         }
         let Some(source) = self.begin_receiving(cx, id) else { return };
+        // A PUBREC is a promise that PUBREL cannot take back, so it is judged here.
+        if self.journal_has_failed() && needs_journal(source, route, publication) {
+            self.refuse_publish(cx, id, AckKind::Pubrec, packet_id);
+            return;
+        }
         let until = if recorded {
             let no = source.publisher.expect("a connection has a session");
             self.record(&Record::Received { session: no, packet_id, message: publication.record() })
@@ -208,11 +220,30 @@ impl Shard {
         Some(source)
     }
 
-    /// Nothing durable can be promised: an MQTT 5 client hears it, an older one hears nothing.
+    /// Nothing durable can be promised: an MQTT 5 client hears it, and an older one is not listened to any more.
     fn refuse_publish(&mut self, cx: &Cx<'_>, id: ConnectionId, kind: AckKind, packet_id: PacketId) {
+        self.count_unstorable(cx, id);
         let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
         if open.protocol.version().has_properties() {
             self.send(cx, id, ChangeSeq(0), Frame::Ack { kind, id: packet_id, reason: ReasonCode::QUOTA_EXCEEDED });
+            return;
+        }
+        open.publications = Publications::Dropped;
+        self.timers.set(cx.now.plus_ms(REFUSED_CLOSE_MS), Timer::Refused(id));
+    }
+
+    pub(super) fn refused_long_enough(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        self.fail(cx, id, ReasonCode::QUOTA_EXCEEDED, "its publications cannot be stored");
+    }
+
+    fn publications_of(&mut self, id: ConnectionId) -> Publications {
+        let open = self.connections.get_mut(id).and_then(|connection| connection.open());
+        open.map_or(Publications::Judged, |open| open.publications)
+    }
+
+    fn count_unstorable(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        if let Some(slot) = self.session_of(id) {
+            self.dropped(cx, slot as usize, DropReason::Unstorable);
         }
     }
 
@@ -231,4 +262,10 @@ impl Shard {
     pub(super) fn session_of(&mut self, id: ConnectionId) -> Option<u32> {
         Some(self.connections.get_mut(id)?.open()?.session)
     }
+}
+
+/// Whether what this publication promises has to be on disk.
+fn needs_journal(source: Source, route: &Arc<Route>, publication: &Publication<'_>) -> bool {
+    let audience = route.audience(source.publisher, publication.qos, publication.retain);
+    publication.retain || audience.any(|receiver| receiver.is_durable())
 }

@@ -6,8 +6,9 @@ use columba_proto::{SubscriptionFilter, qos::Sending};
 
 use super::Shard;
 use crate::{
-    durable::{InFlight, RecoveredSession, RecoveredWill, StoredWill},
+    durable::{InFlight, Record, RecoveredSession, RecoveredWill, StoredWill},
     id::{MessageId, SessionNo},
+    limits::{GRACE_PAUSE_MS, GRACE_WORK_MAX},
     route::Grant,
     seam::{Cx, Delivery},
     session::{
@@ -55,7 +56,7 @@ impl Shard {
         session.link = match detached_at {
             Some(since) if !attached => Link::Detached { since, grace_ms: 0 },
             Some(_) | None => {
-                Link::Detached { since: cx.now, grace_ms: u32::try_from(self.config.will_grace_ms).unwrap_or(u32::MAX) }
+                Link::Detached { since: cx.now, grace_ms: u32::try_from(self.config.will_grace_ms).unwrap_or(u32::MAX).max(1) }
             }
         };
         session.will = will.map(Box::new);
@@ -87,7 +88,7 @@ impl Shard {
             self.restore_subscription(cx, slot, filter, Grant::from(grant));
         }
         self.note_detached(slot);
-        self.set_timers_after_restart(slot);
+        self.set_timers_after_restart(cx, slot);
     }
 
     /// A new session into the tables.
@@ -109,22 +110,56 @@ impl Shard {
         });
     }
 
-    fn set_timers_after_restart(&mut self, slot: u32) {
+    fn set_timers_after_restart(&mut self, cx: &Cx<'_>, slot: u32) {
         let session = &self.sessions[slot as usize];
-        let no = session.no;
+        let (no, is_in_grace) = (session.no, session.is_in_grace(cx.now));
         if let Some(at) = session.will_due_at() {
             self.timers.set(at, Timer::Will(slot, no));
         }
         if let Some(at) = session.ends_at() {
             self.timers.set(at, Timer::Expiry(slot, no));
         }
+        if is_in_grace {
+            self.set_grace_timer(cx);
+        }
+    }
+
+    fn set_grace_timer(&mut self, cx: &Cx<'_>) {
+        if self.grace.is_none() {
+            self.grace = Some(0);
+            self.timers.set(cx.now.plus_ms(self.config.will_grace_ms), Timer::Grace);
+        }
+    }
+
+    /// The time to come back is over: whoever is not here has left when the broker came back, also for the next start. A few at a time, others want their turn.
+    pub(super) fn grace_passed(&mut self, cx: &Cx<'_>) {
+        for _ in 0..GRACE_WORK_MAX {
+            let Some((_, lone)) = self.lone_wills.pop_first() else { break };
+            self.publish_will(cx, &lone.will, None, lone.no.lane(), Some(lone.no));
+        }
+        let slots = self.sessions.capacity();
+        let from = self.grace.unwrap_or(slots);
+        let to = slots.min(from + GRACE_WORK_MAX);
+        for slot in from..to {
+            self.has_stayed_away(slot);
+        }
+        self.grace = Some(to);
+        if to < slots || !self.lone_wills.is_empty() {
+            self.timers.set(cx.now.plus_ms(GRACE_PAUSE_MS), Timer::Grace);
+        }
+    }
+
+    fn has_stayed_away(&mut self, slot: usize) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let Link::Detached { since, grace_ms: 1.. } = session.link else { return };
+        session.link = Link::Detached { since, grace_ms: 0 };
+        let (no, expiry, will_stands) = (session.no, session.expiry_s, session.will.is_some());
+        self.record(&Record::Detached { session: no, at: since, expiry, will_stands });
     }
 
     /// Takes back the will of a client that had no durable session. It is published unless the client is back within the grace time.
     pub fn restore_will(&mut self, cx: &Cx<'_>, recovered: RecoveredWill) {
-        if self.lone_wills.is_empty() {
-            self.timers.set(cx.now.plus_ms(self.config.will_grace_ms), Timer::LoneWills);
-        }
+        self.set_grace_timer(cx);
         self.lone_wills.insert(recovered.client_id, LoneWill { no: recovered.no, will: recovered.will });
     }
 

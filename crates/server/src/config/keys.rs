@@ -107,6 +107,10 @@ static KEYS: &[Key<Config>] = &[
         config.limits.slow_consumer_timeout_ms = value.duration_ms()?;
         Ok(())
     }),
+    key("limits.will_grace", |config, value| {
+        config.limits.will_grace_ms = value.duration_ms()?;
+        Ok(())
+    }),
     key("durability.sync", |config, value| {
         config.durability.release = value.one_of(&[("group", Release::AfterSync)])?;
         Ok(())

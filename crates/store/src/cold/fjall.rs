@@ -1,12 +1,14 @@
 //! The cold store on fjall, a log-structured merge tree.
 
 mod engine;
+mod rebuild;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use self::engine::{Engine, View};
+pub use self::rebuild::Rebuilt;
 use super::{Batch, Change, Cold, ColdError, ColdRead, KEY_LEN_MAX, MemCold, Space, Visit};
 use crate::file::sync_dir;
 use crate::log::Position;
@@ -35,6 +37,7 @@ enum Slot {
 impl FjallCold {
     /// Opens the store in `path`, whose parent must exist. Where there is none yet, the first write makes it.
     pub fn open(path: &Path) -> Result<Self, ColdError> {
+        rebuild::settle(path)?;
         let (slot, position) = open(path)?;
         Ok(Self { shared: Arc::new(Shared { path: path.to_owned(), slot: RwLock::new(slot) }), position })
     }

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use thiserror::Error;
 
-pub use self::fjall::FjallCold;
+pub use self::fjall::{FjallCold, Rebuilt};
 pub use mem::{MemCold, MemFault};
 
 use crate::log::Position;
@@ -27,6 +27,7 @@ pub struct Space(pub u8);
 pub struct Batch {
     changes: Vec<Change>,
     bytes: usize,
+    removals: usize,
 }
 
 /// One key and its new value, `None` if it is to go.
@@ -50,6 +51,7 @@ impl Batch {
 
     /// Removes a key, if it is there.
     pub fn remove(&mut self, space: Space, key: impl Into<Vec<u8>>) {
+        self.removals += 1;
         self.push(space, key.into(), None);
     }
 
@@ -66,6 +68,11 @@ impl Batch {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    /// How many of them remove a key.
+    pub fn removals(&self) -> usize {
+        self.removals
     }
 
     /// Bytes of all keys and values.
@@ -144,6 +151,13 @@ pub enum ColdError {
     /// The engine failed and could not be opened again.
     #[error("cold store {path} is closed: it failed and has not been opened again")]
     Closed {
+        /// The directory.
+        path: String,
+    },
+
+    /// A copy that should be the same is not: the store, or the memory that it went through, is damaged. The old one stays in use.
+    #[error("cold store {path}: a copy of it reads differently; the disk or the memory is damaged")]
+    CopyDiffers {
         /// The directory.
         path: String,
     },

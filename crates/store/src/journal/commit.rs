@@ -85,10 +85,7 @@ impl<D: Disk> Committer<'_, D> {
             let last = self.shared.stopping.load(SeqCst);
             if self.cut() {
                 if let Err(error) = self.commit() {
-                    tracing::error!(%error, "the journal failed: nothing is acknowledged until a restart");
-                    self.shared.fail(error);
-                    self.wakes.iter().for_each(|wake| wake());
-                    return;
+                    return self.fail(error);
                 }
             } else if last {
                 // Nobody waits for it: without the seal nothing is lost.
@@ -96,10 +93,25 @@ impl<D: Disk> Committer<'_, D> {
                     tracing::warn!(%error, "cannot seal the journal");
                 }
                 return;
+            } else if self.shared.shrink.swap(false, SeqCst) {
+                match self.log.shrink() {
+                    Ok(()) => {}
+                    // Another time.
+                    Err(error @ LogError::NoSpace { .. }) => tracing::debug!(%error, "the journal stays as long as it is"),
+                    Err(error) => return self.fail(error),
+                }
+                self.segment = self.log.end().segment;
+                self.keeper.unpark();
             } else {
                 self.sleep();
             }
         }
+    }
+
+    fn fail(&self, error: LogError) {
+        tracing::error!(%error, "the journal failed: nothing is acknowledged until a restart");
+        self.shared.fail(error);
+        self.wakes.iter().for_each(|wake| wake());
     }
 
     /// Takes what all shards have appended, at one point in time. False if that is nothing.
@@ -189,7 +201,7 @@ impl<D: Disk> Committer<'_, D> {
     fn sleep(&self) {
         self.shared.sleeping.store(true, SeqCst);
         let nothing_new = self.shared.appended.load(SeqCst) == self.cut_bytes;
-        if nothing_new && !self.shared.stopping.load(SeqCst) {
+        if nothing_new && !self.shared.stopping.load(SeqCst) && !self.shared.shrink.load(SeqCst) {
             thread::park();
         }
         self.shared.sleeping.store(false, SeqCst);

@@ -146,6 +146,11 @@ impl<D: Disk> Journal<D> {
         self.handle.usage()
     }
 
+    /// What a checkpoint calls when the journal is longer than it needs to be.
+    pub fn shrinker(&self) -> Shrinker {
+        Shrinker(Arc::clone(&self.shared))
+    }
+
     /// Commits what has been appended, then ends the threads. What is appended from now on is lost.
     pub fn stop(mut self) -> Result<(), Arc<LogError>> {
         self.end();
@@ -169,6 +174,17 @@ impl<D: Disk> Journal<D> {
 impl<D: Disk> Drop for Journal<D> {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Makes a journal go on in a short segment.
+pub struct Shrinker(Arc<Shared>);
+
+impl Shrinker {
+    /// Asks for it; it happens when there is nothing to commit. See [`Log::shrink`].
+    pub fn shrink(&self) {
+        self.0.shrink.store(true, SeqCst);
+        self.0.unpark();
     }
 }
 

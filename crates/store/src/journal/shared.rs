@@ -18,6 +18,8 @@ pub(super) struct Shared {
     pub(super) sleeping: AtomicBool,
     pub(super) stopping: AtomicBool,
     pub(super) waits_for_space: AtomicBool,
+    /// Someone wants the next segment to be a short one.
+    pub(super) shrink: AtomicBool,
     failed: OnceLock<Arc<LogError>>,
     thread: OnceLock<Thread>,
     waiters: AtomicUsize,
@@ -62,6 +64,7 @@ impl Shared {
             sleeping: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             waits_for_space: AtomicBool::new(false),
+            shrink: AtomicBool::new(false),
             failed: OnceLock::new(),
             thread: OnceLock::new(),
             waiters: AtomicUsize::new(0),

@@ -90,6 +90,19 @@ impl<D: Disk> LogHandle<D> {
         self.0.lock().spares.len() < self.0.options.spares
     }
 
+    /// Whether segments or spares are longer than those of a new journal.
+    pub fn is_grown(&self) -> bool {
+        let state = self.0.lock();
+        let min = self.0.options.segment_bytes_min;
+        state.live.values().any(|live| live.header.size > min) || state.spares.iter().any(|spare| spare.size > min)
+    }
+
+    /// Goes back to the length of the first segments: the next ones are short, and longer spares are removed. The one being written stays, until
+    /// [`Log::shrink`](super::Log::shrink) begins another.
+    pub fn forget_growth(&self) -> Result<(), LogError> {
+        self.0.forget_growth()
+    }
+
     /// The last commit that is on disk.
     pub fn durable(&self) -> Commit {
         self.0.lock().durable
@@ -211,6 +224,19 @@ impl<D: Disk> Segments<D> {
         }
     }
 
+    fn forget_growth(&self) -> Result<(), LogError> {
+        let _no_spare_is_being_made = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        let min = self.options.segment_bytes_min;
+        let (kept, long) = {
+            let mut state = self.lock();
+            state.wanted = min;
+            std::mem::take(&mut state.spares).into_iter().partition::<Vec<_>, _>(|spare| spare.size <= min)
+        };
+        self.lock().spares.extend(kept);
+        long.iter()
+            .try_for_each(|spare| self.disk.remove(&spare.name).map_err(LogError::io("remove", self.disk.display(&spare.name))))
+    }
+
     fn recycle(&self, below: Position) -> Result<(), LogError> {
         let freed: Vec<_> = {
             let mut state = self.lock();
@@ -238,7 +264,9 @@ impl<D: Disk> Segments<D> {
         let new_name = {
             let mut state = self.lock();
             state.next_spare += 1;
-            let useful = (state.wanted..=self.options.segment_bytes_max.max(state.wanted)).contains(&size);
+            // Longer ones are from busier times.
+            let longest = (2 * state.wanted).min(self.options.segment_bytes_max).max(state.wanted);
+            let useful = (state.wanted..=longest).contains(&size);
             useful.then(|| spare_name(state.next_spare))
         };
         let done = match &new_name {

@@ -158,6 +158,15 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// Goes on in a segment as short as the first one, if this one is longer: then a checkpoint can free it. For a journal that was busy and is not any more.
+    pub fn shrink(&mut self) -> Result<(), LogError> {
+        self.sync()?;
+        if self.active.header.size > self.segments.options.segment_bytes_min {
+            self.begin_segment(0)?;
+        }
+        Ok(())
+    }
+
     fn poisoned_by(&mut self, error: LogError) -> LogError {
         self.condition = Condition::Poisoned;
         self.segments.poisoned.store(true, Relaxed);

@@ -314,8 +314,9 @@ fn words(packet: &Packet<'_>) -> String {
             let id = publish.packet_id.map_or(0, PacketId::get);
             let payload = String::from_utf8_lossy(publish.payload);
             let qos = publish.qos as u8;
+            let left = publish.properties.message_expiry.map(|seconds| format!(" for {seconds}s")).unwrap_or_default();
             format!(
-                "publish{}{} q{qos} id{id} {} {payload}",
+                "publish{}{} q{qos} id{id} {} {payload}{left}",
                 flag(publish.dup, " dup"),
                 flag(publish.retain, " retain"),
                 publish.topic.unwrap().as_str()

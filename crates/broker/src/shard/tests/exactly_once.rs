@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use columba_proto::{AckKind, QoS};
 
-use super::bench::{Bench, Setup, persistent, v5};
+use super::bench::{Bench, Setup, persistent};
 
 const NOTHING: Vec<&str> = Vec::new();
 
@@ -71,20 +71,4 @@ fn connack_and_suback_of_a_durable_session_wait_for_the_disk() {
     bench.sync();
 
     assert_eq!(bench.told(client), ["connack new", "pingresp"]);
-}
-
-#[test]
-fn with_a_failed_journal_nothing_durable_is_acknowledged_and_the_rest_goes_on() {
-    let mut bench = Bench::new();
-    let (durable, _) = bench.connect("d", &v5(100));
-    bench.subscribe(durable, "t", QoS::AtLeastOnce);
-    let (ephemeral, _) = bench.connect("e", &v5(0));
-    bench.subscribe(ephemeral, "e", QoS::AtLeastOnce);
-    bench.act(crate::Shard::journal_failed);
-    assert_eq!(bench.told(durable), ["disconnect 0x89"]);
-
-    bench.publish(ephemeral, "t", QoS::AtLeastOnce, 1, "x");
-    bench.publish(ephemeral, "e", QoS::AtLeastOnce, 2, "x");
-
-    assert_eq!(bench.told(ephemeral), ["puback 1 0x97", "publish q1 id1 e x", "puback 2"]);
 }

@@ -434,7 +434,7 @@ fn message_expiry_leaves_a_half_done_exchange_with_a_subscriber_alone() {
             let properties = PublishProperties { message_expiry: Some(1), ..PublishProperties::default() };
             bench.say(publisher, &Packet::Publish(Publish { properties, ..message("t", QoS::ExactlyOnce, 1, "x") }));
             bench.ack(publisher, AckKind::Pubrel, 1);
-            assert_eq!(bench.told(subscriber), ["publish q2 id1 t x"]);
+            assert_eq!(bench.told(subscriber), ["publish q2 id1 t x for 1s"]);
             if has_pubrec {
                 bench.ack(subscriber, AckKind::Pubrec, 1);
             }
@@ -442,7 +442,7 @@ fn message_expiry_leaves_a_half_done_exchange_with_a_subscriber_alone() {
             pass(&mut bench, is_restarted, 2_000);
 
             let (subscriber, told) = back(&mut bench, "s", &lasting(Version::V5));
-            let owed = if has_pubrec { "pubrel 1" } else { "publish dup q2 id1 t x" };
+            let owed = if has_pubrec { "pubrel 1" } else { "publish dup q2 id1 t x for 0s" };
             assert_eq!(told, [owed], "begun in time, so it goes to its end");
             if !has_pubrec {
                 bench.ack(subscriber, AckKind::Pubrec, 1);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fjall::{Database, Iter, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot};
 
+use super::Rebuilt;
 use crate::cold::{Change, ColdError, ColdRead, KEY_LEN_MAX, Space, Visit};
 use crate::log::Position;
 
@@ -26,6 +27,8 @@ const META: u8 = 0;
 const DATA: u8 = 1;
 const POSITION: &[u8] = &[META, b'p'];
 const PREFIX_LEN: usize = 2;
+/// How much is copied before the caller is asked whether to go on.
+const COPIED_AT_ONCE: u64 = 256 << 10;
 /// The longest key that fjall takes.
 const STORED_KEY_MAX: usize = u16::MAX as usize;
 const _: () = assert!(KEY_LEN_MAX == STORED_KEY_MAX, "a key fits without a prefix");
@@ -89,6 +92,76 @@ impl Engine {
         writes.commit().map_err(refused(path))
     }
 
+    pub(super) fn keys_about(&self) -> u64 {
+        let long: usize = self.long().values().map(Keyspace::approximate_len).sum();
+        (self.keyspace.approximate_len() + long) as u64
+    }
+
+    /// Copies all data, but not the position, into an empty store, in the order of the keys; with a sum of it to compare.
+    pub(super) fn copy_to(
+        &self,
+        to: &Self,
+        path: &Path,
+        live_max: u64,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<(Rebuilt, u32), ColdError> {
+        let (mut live, mut asked_at, mut sum) = (0, 0, 0);
+        let long = self.long().clone();
+        let pairs = [(None, &self.keyspace)].into_iter().chain(long.iter().map(|(space, long)| (Some(*space), long)));
+        let snapshot = self.database.snapshot();
+        for (space, from) in pairs {
+            let target = space.map_or(Ok(to.keyspace.clone()), |space| to.make_long(path, space))?;
+            let mut ingestion = target.start_ingestion().map_err(refused(path))?;
+            for pair in snapshot.iter(from) {
+                let (key, value) = pair.into_inner().map_err(refused(path))?;
+                if space.is_none() && *key == *POSITION {
+                    continue;
+                }
+                live += (key.len() + value.len()) as u64;
+                if live > live_max {
+                    return Ok((Rebuilt::TooLarge, sum));
+                }
+                if live - asked_at >= COPIED_AT_ONCE {
+                    asked_at = live;
+                    if !goes_on() {
+                        return Ok((Rebuilt::GivenUp, sum));
+                    }
+                }
+                sum = add(sum, &key, &value);
+                ingestion.write(key, value).map_err(refused(path))?;
+            }
+            ingestion.finish().map_err(refused(path))?;
+        }
+        Ok((Rebuilt::Done { live }, sum))
+    }
+
+    /// The same sum as [`copy_to`](Self::copy_to) gives.
+    pub(super) fn sum(&self, path: &Path) -> Result<u32, ColdError> {
+        let mut sum = 0;
+        let long = self.long().clone();
+        let snapshot = self.database.snapshot();
+        for keyspace in [&self.keyspace].into_iter().chain(long.values()) {
+            for pair in snapshot.iter(keyspace) {
+                let (key, value) = pair.into_inner().map_err(refused(path))?;
+                if *key != *POSITION {
+                    sum = add(sum, &key, &value);
+                }
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Compacts everything, then flushes once more: tables that went are removed when the next version is installed.
+    pub(super) fn compact(&self, path: &Path) -> Result<(), ColdError> {
+        let long = self.long().clone();
+        for keyspace in [&self.keyspace].into_iter().chain(long.values()) {
+            keyspace.rotate_memtable_and_wait().map_err(refused(path))?;
+            keyspace.major_compact().map_err(refused(path))?;
+            keyspace.rotate_memtable_and_wait().map_err(refused(path))?;
+        }
+        Ok(())
+    }
+
     fn long(&self) -> MutexGuard<'_, BTreeMap<Space, Keyspace>> {
         self.long.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,6 +176,12 @@ impl Engine {
         long.insert(space, keyspace.clone());
         Ok(keyspace)
     }
+}
+
+/// A checksum over keys and values in their order.
+fn add(sum: u32, key: &[u8], value: &[u8]) -> u32 {
+    let lengths = ((key.len() as u64) << 32 | value.len() as u64).to_le_bytes();
+    crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c_append(sum, &lengths), key), value)
 }
 
 /// A key with its prefix, `None` if there is no room for one.
