@@ -35,6 +35,15 @@ crash rounds="10":
 powercut rounds="10":
     COLUMBA_POWERCUT_ROUNDS={{ rounds }} COLUMBA_NO_SKIP=1 cargo test -p columba-cli --test powercut -- --nocapture
 
+# look for inputs that break what must hold (needs nightly, a C++ compiler, cargo-fuzz): docs/fuzzing.md
+fuzz target seconds="60":
+    mkdir -p target/fuzz/corpus/{{ target }}
+    cargo +nightly fuzz run --sanitizer none {{ target }} target/fuzz/corpus/{{ target }} fuzz/corpus/{{ target }} -- -max_total_time={{ seconds }} -timeout=10 -max_len=1024
+
+# add to the committed corpus what long runs have found, as few files as reach it
+fuzz-corpus target:
+    cargo +nightly fuzz run --sanitizer none {{ target }} fuzz/corpus/{{ target }} target/fuzz/corpus/{{ target }} -- -set_cover_merge=1 -max_len=256
+
 # CPU per delivered message, side by side with Debian's mosquitto
 bench:
     cargo run --release -p columba-cli -- bench compare

@@ -5,10 +5,12 @@
 //! - [`crash`] kills a broker under load and judges what clients saw;
 //! - [`sim`] lets a broker live through a bad life on a simulated disk and network, and [`model`] judges what clients saw of it;
 //! - [`talk`] is a client that says one thing at a time;
+//! - [`fuzz`] holds what must be true whatever the bytes, for fuzzers and their corpora;
 //! - [`broker`] and [`program`] start what a test talks to, [`outside`] finds the programs of others, [`loopdisk`] is a disk to break.
 
 pub mod broker;
 pub mod crash;
+pub mod fuzz;
 pub mod load;
 pub mod loopdisk;
 pub mod model;

@@ -156,6 +156,13 @@ impl Config {
         Ok(config)
     }
 
+    /// The defaults with what `text` says over them; `name` is what an error calls it.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        config.read_file(Path::new(name), text)?;
+        Ok(config)
+    }
+
     fn set(&mut self, key: &str, text: &str) -> Result<(), Problem> {
         if key == LISTENER {
             return Err(Problem::ListenerHere);
@@ -275,8 +282,7 @@ mod tests {
     use crate::config::{Durability, OnFailure, Release};
 
     fn read(text: &str) -> Result<Config, String> {
-        let mut config = Config::default();
-        config.read_file(Path::new("columba.toml"), text).map(|()| config).map_err(|error| error.to_string())
+        Config::parse("columba.toml", text).map_err(|error| error.to_string())
     }
 
     fn load(sources: &Sources) -> Result<Config, String> {

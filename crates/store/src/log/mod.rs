@@ -28,10 +28,10 @@ impl Commit {
     /// Before the first commit.
     pub const NONE: Self = Self(0);
 
-    /// The commit after this one.
+    /// The commit after this one. The last that a number can say has none: only a forged journal gets so far.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
@@ -122,6 +122,12 @@ pub enum WhenEmpty {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn behind_the_highest_commit_there_is_no_panic() {
+        assert_eq!(Commit(7).next(), Commit(8));
+        assert_eq!(Commit(u64::MAX).next(), Commit(u64::MAX));
+    }
 
     #[test]
     fn positions_sort_as_their_bytes() {
