@@ -94,8 +94,9 @@ impl Shard {
             }
         }
 
-        self.forget_lone_will(&client_id);
-        let (slot, resumed, mut until) = self.take_up(cx, &client_id, connect.clean_start, expiry_s > 0);
+        let mut until = self.forget_lone_will(&client_id);
+        let (slot, resumed, taken_up) = self.take_up(cx, &client_id, connect.clean_start, expiry_s > 0);
+        until = until.max(taken_up);
         let open = Open {
             protocol: connecting.accept(),
             session: slot,

@@ -149,11 +149,12 @@ impl Shard {
         self.publish_will(cx, &will, Some(no), no.lane(), recorded_as);
     }
 
-    /// The client of a will that survived a crash is back: it is not needed any more.
-    pub(super) fn forget_lone_will(&mut self, client_id: &str) {
-        if let Some(lone) = self.lone_wills.remove(client_id) {
-            self.record(&Record::WillGone { session: lone.no });
-        }
+    /// The client of a will that survived a crash is back: it is not needed any more. The answer is what CONNACK has to wait for.
+    pub(super) fn forget_lone_will(&mut self, client_id: &str) -> ChangeSeq {
+        let Some(lone) = self.lone_wills.remove(client_id) else { return ChangeSeq(0) };
+        let gone = self.record(&Record::WillGone { session: lone.no });
+        // Nothing reaches a lost journal; the will stands for the next start, and CONNACK does not wait for ever.
+        if self.journal_has_failed() { ChangeSeq(0) } else { gone }
     }
 
     /// The session is over: its will is published, its subscriptions and messages are gone. The answer is the change to wait for.

@@ -82,6 +82,22 @@ fn a_client_that_is_back_within_the_grace_has_left_no_will() {
 }
 
 #[test]
+fn connack_of_a_client_that_is_back_waits_until_its_will_is_gone() {
+    for (name, setup) in willing() {
+        let mut bench = Bench::new();
+        bench.connect("c", &setup);
+        bench.crash();
+        bench.syncs = false;
+
+        let client = bench.open("c", &Setup { will: None, ..setup });
+        assert_eq!(bench.told(client), NOTHING, "{name}");
+        bench.sync();
+
+        assert_eq!(bench.told(client).len(), 1, "{name}");
+    }
+}
+
+#[test]
 fn a_crash_within_the_grace_gives_the_whole_grace_again() {
     for (name, setup) in willing() {
         let mut bench = Bench::new();
