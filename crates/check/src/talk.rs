@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use columba_proto::packet::{Packet, Publish, PublishProperties};
+use columba_proto::packet::{Connect, Packet, Publish, PublishProperties};
 use columba_proto::{AckKind, PacketId, QoS, ReasonCode, TopicName, Version};
 
 use crate::load::{SessionKind, frames};
@@ -49,13 +49,28 @@ impl Talk {
         client_id: &str,
         session: SessionKind,
     ) -> Result<(Self, bool), ReasonCode> {
+        Self::begin(address, version, &frames::connect(version, client_id, session))
+    }
+
+    /// The same with a CONNECT of any kind.
+    ///
+    /// # Panics
+    ///
+    /// When there is no answer.
+    pub fn call(address: SocketAddr, connect: &Connect<'_>) -> Result<(Self, bool), ReasonCode> {
+        let mut frame = Vec::new();
+        connect.encode(&mut frame);
+        Self::begin(address, connect.version, &frame)
+    }
+
+    fn begin(address: SocketAddr, version: Version, connect: &[u8]) -> Result<(Self, bool), ReasonCode> {
         let stream = TcpStream::connect(address).expect("the broker listens");
         stream.set_nodelay(true).and_then(|()| stream.set_read_timeout(Some(PATIENCE))).expect("a socket has options");
         let mut talk = Self { stream, version, read: Vec::new() };
-        talk.say(&frames::connect(version, client_id, session));
+        talk.say(connect);
         let (reason, present) = talk.packet(|packet| match packet {
             Some(Packet::Connack(connack)) => (connack.reason, connack.session_present),
-            other => panic!("{client_id} awaits CONNACK, not {other:?}"),
+            other => panic!("CONNACK is awaited, not {other:?}"),
         });
         if reason.is_failure() { Err(reason) } else { Ok((talk, present)) }
     }
@@ -79,8 +94,7 @@ impl Talk {
     ///
     /// Where `topic` is no topic or `id` is 0.
     pub fn publish(&mut self, qos: QoS, topic: &str, payload: &[u8], id: u16) {
-        let mut frame = Vec::new();
-        Publish {
+        self.tell(&Packet::Publish(Publish {
             dup: false,
             qos,
             retain: false,
@@ -88,9 +102,17 @@ impl Talk {
             packet_id: (qos != QoS::AtMostOnce).then(|| PacketId::new(id).expect("not 0")),
             payload,
             properties: PublishProperties::default(),
-        }
-        .encode(self.version, &mut frame)
-        .expect("smaller than the largest packet");
+        }));
+    }
+
+    /// Sends any packet.
+    ///
+    /// # Panics
+    ///
+    /// With one that cannot be sent.
+    pub fn tell(&mut self, packet: &Packet<'_>) {
+        let mut frame = Vec::new();
+        packet.encode(self.version, &mut frame).expect("smaller than the largest packet");
         self.say(&frame);
     }
 
