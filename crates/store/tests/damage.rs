@@ -268,10 +268,10 @@ fn a_frame_of_a_newer_version_is_not_taken_for_a_torn_one() {
     // As a later version would write it: another number, the right checksum.
     let (header, head) = bytes.split_at_mut(4096);
     let seed = crc32c::crc32c_append(crc32c::crc32c(&header[32..40]), &header[40..48]);
-    head[16] = 2;
+    head[16] = 3;
     let check = crc32c::crc32c_append(seed, &head[..20]).to_le_bytes();
     head[20..24].copy_from_slice(&check);
     file.write_at(&[std::io::IoSlice::new(head)], 4096).unwrap();
 
-    assert!(matches!(open(&disk, None), Err(LogError::NewerFormat { found: 2, known: 1, .. })));
+    assert!(matches!(open(&disk, None), Err(LogError::NewerFormat { found: 3, known: 2, .. })));
 }

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use columba_store::journal::Wake;
 use columba_store::sim::{Fault, SimDisk};
-use columba_store::{Commit, Journal, JournalOptions, Log, LogError, LogOptions, Position, Release, StoreId};
+use columba_store::{
+    Appender, Commit, Disk as _, DiskFile as _, Journal, JournalOptions, Log, LogError, LogOptions, Position, Release, Schedule,
+    StoreId,
+};
 
 fn options() -> LogOptions {
     LogOptions { segment_bytes_min: 16 << 10, segment_bytes_max: 64 << 10, ..LogOptions::new(StoreId([1; 16]), 7) }
@@ -195,15 +198,15 @@ fn an_idle_journal_goes_on_in_a_short_segment_when_asked_to() {
     let disk = SimDisk::new(21);
     let journal = Journal::start(open(&disk), &JournalOptions::default(), no_wakes(1)).unwrap();
     let appender = journal.appender(0);
-    let mut last = Commit::NONE;
-    while journal.usage().segment_bytes < 200 << 10 {
-        last = appender.append(&[1; 4000]);
-        journal.wait_durable(last).unwrap();
-    }
+    journal.wait_durable(appender.append(b"before")).unwrap();
+    // This fits no short segment.
+    let last = appender.append(&vec![1; 20_000]);
+    journal.wait_durable(last).unwrap();
+    let long = journal.usage().segments as u64;
 
     journal.shrinker().shrink();
     let mut reader = journal.reader(Position::START);
-    while reader.position().segment <= 3 || reader.position().offset > 4096 {
+    while reader.position().segment <= long {
         // Steps into the new segment as soon as it is there.
         assert!(reader.next_frame().unwrap().is_none_or(|frame| frame.commit <= last));
         thread::yield_now();
@@ -348,4 +351,132 @@ fn no_wake_is_lost_between_looking_and_sleeping() {
         }
     });
     journal.stop().unwrap();
+}
+
+/// A journal that syncs when it is told to, and never before.
+fn rarely() -> JournalOptions {
+    JournalOptions { sync: Schedule::Every(Duration::from_hours(1)), ..JournalOptions::default() }
+}
+
+fn wait_written(appender: &Appender, commit: Commit) {
+    while appender.written() < commit {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn what_is_written_outlives_the_process_though_it_was_never_synced() {
+    let disk = SimDisk::new(40);
+    let journal = Journal::start(open(&disk), &rarely(), no_wakes(1)).unwrap();
+    let appender = journal.appender(0);
+    let mut last = Commit::NONE;
+    for number in 0..20_u8 {
+        last = appender.append(&[number; 100]);
+        wait_written(&appender, last);
+    }
+    assert_eq!((journal.durable(), journal.pending_bytes()), (Commit::NONE, 0));
+
+    disk.kill();
+    let log = open(&disk);
+
+    assert_eq!(log.durable(), last);
+    assert_eq!(read_all(&log).len() as u64, last.0);
+}
+
+#[test]
+fn a_power_failure_loses_what_was_not_synced_and_nothing_else() {
+    let mut lost_some = false;
+    for seed in 0..60 {
+        let disk = SimDisk::new(seed);
+        let mut log = open(&disk);
+        let mut synced = Commit::NONE;
+        for number in 0..30 + seed {
+            log.write_behind(&[(0, &[7; 700])]).unwrap();
+            if number % 11 == 10 {
+                log.sync().unwrap();
+            }
+            synced = log.durable();
+        }
+        let written = Commit(log.next().0 - 1);
+
+        disk.crash(seed);
+
+        // Never taken for damage, and what is left begins at the beginning.
+        let log = open(&disk);
+        assert!((synced..=written).contains(&log.durable()), "{synced:?} {:?} {written:?}", log.durable());
+        let commits: Vec<_> = read_all(&log).into_iter().map(|(commit, ..)| commit.0).collect();
+        assert_eq!(commits, (1..=log.durable().0).collect::<Vec<_>>());
+        lost_some |= log.durable() < written;
+        drop(log);
+
+        // What was read may have been in memory only: it is on disk now.
+        disk.crash(seed + 1);
+        assert_eq!(open(&disk).durable().0, commits.len() as u64);
+    }
+    assert!(lost_some, "the disk is too kind to show anything");
+}
+
+#[test]
+fn damage_before_a_sync_is_not_taken_for_a_crash() {
+    let disk = SimDisk::new(70);
+    let mut log = open(&disk);
+    let mut begins = Vec::new();
+    for number in 0..12 {
+        begins.push(log.end().offset);
+        log.write_behind(&[(0, &[7; 300])]).unwrap();
+        if number == 5 {
+            log.sync().unwrap();
+        }
+    }
+    log.sync().unwrap();
+    drop(log);
+    let flip = |offset: u64| {
+        let file = disk.open("0000000000000001.seg").unwrap();
+        let mut byte = [0];
+        file.read_at(&mut byte, offset).unwrap();
+        file.write_at(&[std::io::IoSlice::new(&[byte[0] ^ 1])], offset).unwrap();
+        file.sync_data().unwrap();
+    };
+
+    // Frame 3 was synced before frame 7 was begun, and that one says so.
+    flip(begins[3] + 50);
+    assert!(matches!(Log::open(disk.clone(), options(), None), Err(LogError::Corrupt { .. })));
+    flip(begins[3] + 50);
+    // Nothing behind frame 8 says that it was synced: as far as anyone can know a crash has torn it.
+    flip(begins[8] + 50);
+    assert_eq!(open(&disk).durable(), Commit(8));
+}
+
+#[test]
+fn commits_are_synced_after_the_interval_and_at_the_end() {
+    let disk = SimDisk::new(71);
+    let often = JournalOptions { sync: Schedule::Every(Duration::from_millis(5)), ..JournalOptions::default() };
+    let journal = Journal::start(open(&disk), &often, no_wakes(1)).unwrap();
+    let appender = journal.appender(0);
+    let first = appender.append(b"one");
+    journal.wait_durable(first).unwrap();
+    journal.stop().unwrap();
+
+    let journal = Journal::start(open(&disk), &rarely(), no_wakes(1)).unwrap();
+    let last = journal.appender(0).append(b"two");
+    journal.stop().unwrap();
+
+    disk.crash(9);
+    assert!(open(&disk).durable() >= last);
+}
+
+#[test]
+fn a_sync_that_fails_later_is_the_last_word_too() {
+    let disk = SimDisk::new(72);
+    let often = JournalOptions { sync: Schedule::Every(Duration::from_millis(5)), ..JournalOptions::default() };
+    let journal = Journal::start(open(&disk), &often, no_wakes(1)).unwrap();
+    for sync in 0..8 {
+        disk.fail(Fault::Sync, sync);
+    }
+
+    let commit = journal.appender(0).append(b"never on disk");
+
+    assert!(journal.wait_durable(commit).is_err());
+    assert!(journal.failed().is_some());
+    assert!(journal.stop().is_err());
 }

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::shared::Shared;
-use super::{Release, Wake};
+use super::{JournalOptions, Release, Schedule, Wake};
 use crate::disk::Disk;
 use crate::log::{Commit, Log, LogError, LogHandle};
 
@@ -25,13 +25,14 @@ struct Cut {
     total: u64,
 }
 
-pub(super) fn run<D: Disk>(shared: &Shared, log: Log<D>, wakes: &[Wake], release: Release, keeper: &Thread) {
+pub(super) fn run<D: Disk>(shared: &Shared, log: Log<D>, wakes: &[Wake], options: &JournalOptions, keeper: &Thread) {
     let guard = FailOnUnwind { shared, wakes };
     go_first();
     Committer {
         shared,
         wakes,
-        release,
+        options,
+        sync_at: None,
         keeper,
         segment: log.end().segment,
         cut_bytes: 0,
@@ -68,7 +69,9 @@ impl Drop for FailOnUnwind<'_> {
 struct Committer<'a, D: Disk> {
     shared: &'a Shared,
     wakes: &'a [Wake],
-    release: Release,
+    options: &'a JournalOptions,
+    /// When what is written and not synced is to be.
+    sync_at: Option<Instant>,
     keeper: &'a Thread,
     log: Log<D>,
     /// The segment of the last commit; a new one has taken a spare.
@@ -89,8 +92,10 @@ impl<D: Disk> Committer<'_, D> {
                 }
             } else if last {
                 // Nobody waits for it: without the seal nothing is lost.
-                if let Err(error) = self.log.seal() {
-                    tracing::warn!(%error, "cannot seal the journal");
+                match self.log.seal() {
+                    Ok(()) => self.shared.publish(self.cut.commit),
+                    Err(error) if self.sync_at.is_some() => return self.fail(error),
+                    Err(error) => tracing::warn!(%error, "cannot seal the journal"),
                 }
                 return;
             } else if self.shared.shrink.swap(false, SeqCst) {
@@ -104,6 +109,11 @@ impl<D: Disk> Committer<'_, D> {
                 self.keeper.unpark();
             } else {
                 self.sleep();
+            }
+            if self.sync_at.is_some_and(|at| at <= Instant::now())
+                && let Err(error) = self.sync_now()
+            {
+                return self.fail(error);
             }
         }
     }
@@ -133,18 +143,15 @@ impl<D: Disk> Committer<'_, D> {
     }
 
     fn commit(&mut self) -> Result<(), LogError> {
-        if self.release == Release::BeforeWrite {
-            self.announce();
-            thread::sleep(LIE_SHOWS);
-        }
-        self.write()?;
-        match self.release {
-            Release::AfterSync | Release::BeforeWrite => self.log.sync()?,
-            Release::BeforeSync => self.log.skip_sync()?,
-        }
-        self.shared.count_written(self.cut.total);
-        if self.release != Release::BeforeWrite {
-            self.announce();
+        match self.options.sync {
+            Schedule::EachCommit => self.write_and_sync()?,
+            Schedule::Every(interval) => {
+                self.write()?;
+                self.sync_at.get_or_insert_with(|| Instant::now() + interval);
+                self.shared.count_written(self.cut.total);
+                self.shared.publish_written(self.cut.commit);
+                self.wake();
+            }
         }
         for bytes in &mut self.cut.bytes {
             let used = bytes.len();
@@ -161,6 +168,36 @@ impl<D: Disk> Committer<'_, D> {
         Ok(())
     }
 
+    fn write_and_sync(&mut self) -> Result<(), LogError> {
+        let release = self.options.release;
+        if release == Release::BeforeWrite {
+            self.announce();
+            thread::sleep(LIE_SHOWS);
+        }
+        self.write()?;
+        self.shared.publish_written(self.cut.commit);
+        if self.options.wake_when_written {
+            self.wake();
+        }
+        match release {
+            Release::AfterSync | Release::BeforeWrite => self.log.sync()?,
+            Release::BeforeSync => self.log.skip_sync()?,
+        }
+        self.shared.count_written(self.cut.total);
+        if release != Release::BeforeWrite {
+            self.announce();
+        }
+        Ok(())
+    }
+
+    /// What was written is on disk now.
+    fn sync_now(&mut self) -> Result<(), LogError> {
+        self.log.sync()?;
+        self.sync_at = None;
+        self.shared.publish(self.cut.commit);
+        Ok(())
+    }
+
     /// Writes the frame; without room for a segment it waits until there is, or until the journal is stopped.
     fn write(&mut self) -> Result<(), LogError> {
         let parts: Vec<_> = (0_u16..)
@@ -169,7 +206,11 @@ impl<D: Disk> Committer<'_, D> {
             .map(|(shard, bytes)| (shard, bytes.as_slice()))
             .collect();
         loop {
-            match self.log.write(&parts) {
+            let written = match self.options.sync {
+                Schedule::EachCommit => self.log.write(&parts),
+                Schedule::Every(_) => self.log.write_behind(&parts),
+            };
+            match written {
                 Ok(commit) => {
                     debug_assert_eq!(commit, self.cut.commit, "one frame for each cut");
                     self.shared.waits_for_space.store(false, SeqCst);
@@ -191,6 +232,11 @@ impl<D: Disk> Committer<'_, D> {
 
     fn announce(&self) {
         self.shared.publish(self.cut.commit);
+        self.wake();
+    }
+
+    /// Those that have something in the commit.
+    fn wake(&self) {
         for ((bytes, lane), wake) in self.cut.bytes.iter().zip(&self.shared.lanes).zip(self.wakes) {
             if !bytes.is_empty() && !lane.muted.load(SeqCst) {
                 wake();
@@ -202,7 +248,10 @@ impl<D: Disk> Committer<'_, D> {
         self.shared.sleeping.store(true, SeqCst);
         let nothing_new = self.shared.appended.load(SeqCst) == self.cut_bytes;
         if nothing_new && !self.shared.stopping.load(SeqCst) && !self.shared.shrink.load(SeqCst) {
-            thread::park();
+            match self.sync_at {
+                None => thread::park(),
+                Some(at) => thread::park_timeout(at.saturating_duration_since(Instant::now())),
+            }
         }
         self.shared.sleeping.store(false, SeqCst);
     }

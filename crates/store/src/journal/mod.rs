@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 pub use manual::ManualJournal;
 
@@ -27,7 +28,11 @@ pub type Wake = Box<dyn Fn() + Send>;
 /// How the journal commits.
 #[derive(Clone, Debug)]
 pub struct JournalOptions {
-    /// When a commit is announced.
+    /// When commits are synced.
+    pub sync: Schedule,
+    /// Whether shards are woken also when a commit is written and not yet synced ([`Appender::written`]).
+    pub wake_when_written: bool,
+    /// When a commit is announced; counts only where each is synced.
     pub release: Release,
     /// What the commit thread is called, for debuggers and `top`.
     pub thread_name: String,
@@ -35,8 +40,23 @@ pub struct JournalOptions {
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self { release: Release::AfterSync, thread_name: "journal".to_owned() }
+        Self {
+            sync: Schedule::EachCommit,
+            wake_when_written: false,
+            release: Release::AfterSync,
+            thread_name: "journal".to_owned(),
+        }
     }
+}
+
+/// When commits are synced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Schedule {
+    /// Each at once, before the next is begun. It takes all that was appended while the one before was synced.
+    EachCommit,
+    /// So long after the first one that is not, and before a new segment and at the end. A power failure loses what was not; the death of the process loses
+    /// nothing that was written.
+    Every(Duration),
 }
 
 /// When a commit is announced. **All but the first break every promise the journal makes**: they exist so that tests which look for lost
@@ -74,11 +94,11 @@ impl<D: Disk> Journal<D> {
         };
         let committer = {
             let shared = Arc::clone(&shared);
-            let release = options.release;
+            let options = options.clone();
             let keeper = keeper.thread().clone();
             thread::Builder::new()
                 .name(options.thread_name.clone())
-                .spawn(move || commit::run(&shared, log, &wakes, release, &keeper))
+                .spawn(move || commit::run(&shared, log, &wakes, &options, &keeper))
         };
         let mut journal = Self { shared, handle, committer: None, keeper: Some(keeper) };
         // From here on dropping ends the keeper, also if there is no committer.
@@ -102,6 +122,11 @@ impl<D: Disk> Journal<D> {
         self.shared.durable()
     }
 
+    /// The last commit that is written: it outlives this process, but not a power failure.
+    pub fn written(&self) -> Commit {
+        self.shared.written()
+    }
+
     /// Why no further commit will ever be durable, if that is so.
     pub fn failed(&self) -> Option<Arc<LogError>> {
         self.shared.failed()
@@ -112,7 +137,7 @@ impl<D: Disk> Journal<D> {
         self.shared.waits_for_space.load(SeqCst)
     }
 
-    /// Bytes appended and not yet durable. From 8 MiB on, stop reading from those who cause them.
+    /// Bytes appended and not yet durable; where commits are synced now and then, not yet written. From 8 MiB on, stop reading from those who cause them.
     pub fn pending_bytes(&self) -> u64 {
         self.shared.pending_bytes()
     }
@@ -206,6 +231,11 @@ impl Appender {
     /// The last commit that is on disk.
     pub fn durable(&self) -> Commit {
         self.shared.durable()
+    }
+
+    /// The last commit that is written: it outlives this process, but not a power failure.
+    pub fn written(&self) -> Commit {
+        self.shared.written()
     }
 
     /// Why no further commit will ever be durable, if that is so.

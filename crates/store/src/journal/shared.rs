@@ -10,6 +10,8 @@ use crate::log::{Commit, LogError};
 pub(super) struct Shared {
     pub(super) lanes: Box<[Lane]>,
     durable: AtomicU64,
+    /// The last commit that is in the file, synced or not.
+    in_file: AtomicU64,
     /// Bytes ever appended; grows under the shard's lock.
     pub(super) appended: AtomicU64,
     /// Bytes ever made durable.
@@ -59,6 +61,7 @@ impl Shared {
         Self {
             lanes: (0..shards).map(|_| lane()).collect(),
             durable: AtomicU64::new(durable.0),
+            in_file: AtomicU64::new(durable.0),
             appended: AtomicU64::new(0),
             written: AtomicU64::new(0),
             sleeping: AtomicBool::new(false),
@@ -104,6 +107,14 @@ impl Shared {
 
     pub(super) fn durable(&self) -> Commit {
         Commit(self.durable.load(SeqCst))
+    }
+
+    pub(super) fn written(&self) -> Commit {
+        Commit(self.in_file.load(SeqCst))
+    }
+
+    pub(super) fn publish_written(&self, commit: Commit) {
+        self.in_file.store(commit.0, SeqCst);
     }
 
     pub(super) fn failed(&self) -> Option<Arc<LogError>> {

@@ -6,7 +6,11 @@ use super::{Commit, StoreId};
 /// The newest segment format we read and the one we write.
 pub(crate) const FORMAT: u32 = 1;
 /// The version of a frame.
-pub(crate) const FRAME_VERSION: u8 = 1;
+pub(crate) const FRAME_VERSION: u8 = 2;
+/// Of a frame that was begun when all before it were synced.
+const FRAME_VERSION_ALONE: u8 = 1;
+/// How many frames may be written and not synced: what a head can count.
+pub(crate) const UNSYNCED_MAX: u32 = (1 << 24) - 1;
 const MAGIC: &[u8; 8] = b"COLUMBAJ";
 /// The header's length; the rest of its page stays zero.
 pub(crate) const HEADER_LEN: usize = 72;
@@ -91,15 +95,35 @@ pub(crate) struct Head {
     pub(crate) crc: u32,
     pub(crate) commit: Commit,
     pub(crate) version: u8,
+    /// How many frames before this one were not yet known to be synced when it was begun; 24 bits.
+    pub(crate) unsynced: u32,
 }
 
 impl Head {
+    /// The head of a frame that is begun while `unsynced` frames before it may still be lost.
+    pub(crate) fn new(len: u32, crc: u32, commit: Commit, unsynced: u32) -> Self {
+        debug_assert!(unsynced <= UNSYNCED_MAX, "the writer syncs before");
+        let version = if unsynced == 0 { FRAME_VERSION_ALONE } else { FRAME_VERSION };
+        Self { len, crc, commit, version, unsynced }
+    }
+
+    /// The last commit that was on disk before this frame was begun: what proves that the frames up to it were whole.
+    pub(crate) fn synced_before(&self) -> Commit {
+        Commit(self.commit.0.saturating_sub(1 + u64::from(self.unsynced)))
+    }
+
+    /// Whether the frame shows that `lost`, which cannot be read, had been on disk: that is damage, and not a crash.
+    pub(crate) fn proves(&self, lost: Commit) -> bool {
+        self.commit >= lost && (self.unsynced == 0 || self.synced_before() >= lost)
+    }
+
     pub(crate) fn encode(&self, seed: u32) -> [u8; HEAD_LEN] {
         let mut out = [0; HEAD_LEN];
         out[0..4].copy_from_slice(&self.len.to_le_bytes());
         out[4..8].copy_from_slice(&self.crc.to_le_bytes());
         out[8..16].copy_from_slice(&self.commit.0.to_le_bytes());
         out[16] = self.version;
+        out[17..20].copy_from_slice(&self.unsynced.to_le_bytes()[..3]);
         let check = crc32c::crc32c_append(seed, &out[..20]);
         out[20..24].copy_from_slice(&check.to_le_bytes());
         out
@@ -107,11 +131,19 @@ impl Head {
 
     /// A head with its checksum; its version may be one that we cannot read.
     pub(crate) fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
-        let looks_right = bytes.len() >= HEAD_LEN && bytes[16] != 0 && bytes[17..20] == [0, 0, 0];
+        let looks_right = bytes.len() >= HEAD_LEN
+            && bytes[16] >= FRAME_VERSION_ALONE
+            && (bytes[16] > FRAME_VERSION_ALONE || bytes[17..20] == [0, 0, 0]);
         if !looks_right || u32_at(bytes, 20) != crc32c::crc32c_append(seed, &bytes[..20]) {
             return None;
         }
-        Some(Self { len: u32_at(bytes, 0), crc: u32_at(bytes, 4), commit: Commit(u64_at(bytes, 8)), version: bytes[16] })
+        Some(Self {
+            len: u32_at(bytes, 0),
+            crc: u32_at(bytes, 4),
+            commit: Commit(u64_at(bytes, 8)),
+            version: bytes[16],
+            unsynced: u32::from_le_bytes([bytes[17], bytes[18], bytes[19], 0]),
+        })
     }
 
     /// How far the next frame is from the start of this one.
@@ -218,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_frame_of_another_segment_is_no_frame_here() {
-        let head = Head { len: 5, crc: 9, commit: Commit(1), version: FRAME_VERSION };
+        let head = Head::new(5, 9, Commit(1), 0);
         let other = Header { segment: 4, ..header() };
 
         let bytes = head.encode(header().seed());
@@ -236,5 +268,18 @@ mod tests {
         let parts: Vec<_> = Parts::parse(&bytes).unwrap().collect();
         assert_eq!(parts, [(2, &b"abc"[..]), (9, &b""[..])]);
         assert!(Parts::parse(&bytes[..bytes.len() - 1]).is_none());
+    }
+
+    #[test]
+    fn a_head_says_what_must_be_on_disk_because_it_is() {
+        let alone = Head::new(5, 9, Commit(10), 0);
+        let behind = Head::new(5, 9, Commit(10), 3);
+
+        let (bytes, seed) = (behind.encode(header().seed()), header().seed());
+        assert_eq!(Head::decode(&bytes, seed), Some(behind));
+        assert_eq!((alone.synced_before(), behind.synced_before()), (Commit(9), Commit(6)));
+        assert!(alone.proves(Commit(9)) && alone.proves(Commit(10)) && !alone.proves(Commit(11)));
+        assert!(behind.proves(Commit(6)) && !behind.proves(Commit(7)));
+        assert_eq!(Head::new(0, 0, Commit(1), UNSYNCED_MAX).synced_before(), Commit(0));
     }
 }

@@ -1,6 +1,6 @@
 //! Opening a journal: what is there, what a crash tore, and what is damage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -106,6 +106,8 @@ struct Scan<F> {
     frames: u64,
     /// The last frame, if it stands in the newest segment.
     last_frame: Option<(u64, Head)>,
+    /// The frames at the end of which nothing proves that they were synced, with their offsets.
+    unproven: VecDeque<(Commit, u64)>,
     /// How far the newest segment holds anything but zeros.
     dirty_end: u64,
     /// Whether a frame was begun there.
@@ -121,7 +123,15 @@ impl<F: DiskFile> Scan<F> {
         newest: u64,
     ) -> Result<Self, LogError> {
         let start = from.unwrap_or(Position::START);
-        let mut scan = Self { live: BTreeMap::new(), next: Commit::NONE, frames: 0, last_frame: None, dirty_end: 0, torn: false };
+        let mut scan = Self {
+            live: BTreeMap::new(),
+            next: Commit::NONE,
+            frames: 0,
+            last_frame: None,
+            unproven: VecDeque::new(),
+            dirty_end: 0,
+            torn: false,
+        };
         let mut previous_end: Option<Position> = None;
         for number in start.segment..=newest {
             let name = segment_name(number);
@@ -168,12 +178,18 @@ impl<F: DiskFile> Scan<F> {
         let mut at = FRAMES_START;
         let mut begin_seen = false;
         self.last_frame = None;
+        // A segment is begun only when the one before is synced.
+        self.unproven.clear();
         loop {
             begin_seen |= at == begin;
             let found = window.frame(file, seed, at, header.size);
             match found.map_err(LogError::io("read", disk.display(name)))? {
                 Found::Frame(head) if head.commit == self.next => {
                     self.last_frame = Some((at, head));
+                    while self.unproven.front().is_some_and(|&(commit, _)| commit <= head.synced_before()) {
+                        self.unproven.pop_front();
+                    }
+                    self.unproven.push_back((head.commit, at));
                     self.frames += u64::from(at >= begin);
                     self.next = head.commit.next();
                     at += head.stride();
@@ -206,7 +222,9 @@ impl<F: DiskFile> Scan<F> {
     /// which makes it the end.
     fn end_of_journal(&mut self, file: &F, header: &Header, at: u64, bad: Found) -> io::Result<Option<Commit>> {
         let skip = match bad {
-            Found::Frame(head) | Found::HeadOnly(head) if head.commit > self.next => return Ok(Some(head.commit)),
+            Found::Frame(head) | Found::HeadOnly(head) if head.commit > self.next && head.proves(self.next) => {
+                return Ok(Some(head.commit));
+            }
             Found::HeadOnly(head) if head.commit == self.next => {
                 self.torn = true;
                 head.stride()
@@ -254,7 +272,7 @@ struct Behind {
 
 /// Searches `from..` for the head of a later frame, and `bad..` for anything but zeros.
 ///
-/// A head is enough: a frame is begun only when the one before is synced. A head cannot come from a payload or from
+/// A head is enough: it says which frames were synced when it was begun. A head cannot come from a payload or from
 /// what the file held before, for its checksum starts from this segment's seed.
 fn look_behind<F: DiskFile>(file: &F, header: &Header, bad: u64, from: u64, expected: Commit) -> io::Result<Behind> {
     const PIECE: u64 = 1 << 20;
@@ -269,7 +287,7 @@ fn look_behind<F: DiskFile>(file: &F, header: &Header, bad: u64, from: u64, expe
             behind.dirty_end = behind.dirty_end.max(at + last as u64 + 1);
             for offset in (0..piece.len().saturating_sub(HEAD_LEN - 1)).step_by(ALIGN) {
                 let head = Head::decode(&piece[offset..], seed).filter(|_| at + offset as u64 >= from);
-                if let Some(head) = head.filter(|head| head.commit >= expected) {
+                if let Some(head) = head.filter(|head| head.proves(expected)) {
                     behind.later = Some(head.commit);
                     return Ok(behind);
                 }
@@ -294,8 +312,9 @@ fn settle<D: Disk>(
     let active = active.clone();
     let display = disk.display(&segment_name(number));
     // What was read may be in the page cache only, and after a failed sync the kernel may even call it clean. So what
-    // can be unsynced, the last frame and the header, is written once more and then synced.
-    rewrite(&*active.file, &active.header, scan.last_frame, active.end)
+    // can be unsynced, the last frames and the header, is written once more and then synced.
+    let unproven = scan.unproven.front().map_or(active.end, |&(_, offset)| offset);
+    rewrite(&*active.file, &active.header, unproven, active.end)
         .and_then(|()| zero(&*active.file, active.end, scan.dirty_end))
         .and_then(|()| active.file.sync_data())
         .map_err(LogError::io("recover", display.clone()))?;
@@ -328,11 +347,13 @@ fn settle<D: Disk>(
     Ok((Log::resume(segments, number, active, resume), recovered))
 }
 
-fn rewrite<F: DiskFile>(file: &F, header: &Header, last: Option<(u64, Head)>, end: u64) -> io::Result<()> {
+/// Writes the header and what stands in `from..end` once more.
+fn rewrite<F: DiskFile>(file: &F, header: &Header, from: u64, end: u64) -> io::Result<()> {
+    const PIECE: u64 = 1 << 20;
     file.write_at(&[IoSlice::new(&header.encode())], 0)?;
-    if let Some((offset, head)) = last {
-        let mut window = Window::default();
-        let bytes = window.get(file, offset, head.stride(), end)?;
+    let mut window = Window::default();
+    for offset in (from..end).step_by(1 << 20) {
+        let bytes = window.get(file, offset, PIECE, end)?;
         file.write_at(&[IoSlice::new(bytes)], offset)?;
     }
     Ok(())

@@ -64,7 +64,7 @@ impl Window {
         let Some(head) = Head::decode(self.get(file, offset, HEAD_LEN as u64, end)?, seed) else {
             return Ok(Found::Nothing);
         };
-        if head.version != FRAME_VERSION {
+        if head.version > FRAME_VERSION {
             return Ok(Found::Strange(head));
         }
         let parts = self.parts(file, &head, offset, end)?;

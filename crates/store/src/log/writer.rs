@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::error::LogError;
-use super::format::{ALIGN, FRAME_VERSION, Head, PART_HEAD_LEN, part_head, stride};
+use super::format::{ALIGN, Head, PART_HEAD_LEN, UNSYNCED_MAX, part_head, stride};
 use super::recover::{self, Recovered};
 use super::segments::{Live, LogHandle, Segments};
 use super::{Commit, LogOptions, Position, Reader};
@@ -29,8 +29,8 @@ pub struct Log<D: Disk> {
 enum Condition {
     /// All that was written is synced.
     Clean,
-    /// One frame is written and not synced.
-    Unsynced,
+    /// So many frames are written and not synced.
+    Unsynced(u32),
     /// A write or sync failed: what the disk holds is unknown until a restart reads it.
     Poisoned,
 }
@@ -62,6 +62,15 @@ impl<D: Disk> Log<D> {
     /// [`LogError::NoSpace`] nothing has happened and the same write may be tried again; any other error poisons.
     pub fn write(&mut self, parts: &[(u16, &[u8])]) -> Result<Commit, LogError> {
         self.sync()?;
+        self.write_behind(parts)
+    }
+
+    /// The same without the sync before. Each frame says how many before it were in the air, so that recovery can tell a crash from damage: what is not
+    /// synced may be lost, also from the middle, and with it all that stands behind. Before a new segment everything is synced.
+    pub fn write_behind(&mut self, parts: &[(u16, &[u8])]) -> Result<Commit, LogError> {
+        if self.condition == Condition::Poisoned {
+            return Err(LogError::Poisoned);
+        }
         let len = parts.iter().map(|(_, bytes)| (PART_HEAD_LEN + bytes.len()) as u64).sum();
         let too_large = LogError::FrameTooLarge { bytes: len };
         let Ok(len) = u32::try_from(len) else {
@@ -69,7 +78,11 @@ impl<D: Disk> Log<D> {
         };
         let stride = stride(u64::from(len));
         if self.offset + stride > self.active.header.size {
+            self.sync()?;
             self.begin_segment(stride)?;
+        }
+        if self.unsynced() == UNSYNCED_MAX {
+            self.sync()?;
         }
 
         let commit = self.next;
@@ -79,7 +92,7 @@ impl<D: Disk> Log<D> {
         })?;
         self.offset += stride;
         self.next = commit.next();
-        self.condition = Condition::Unsynced;
+        self.condition = Condition::Unsynced(self.unsynced() + 1);
         self.last_is_witnessed = len == 0;
         Ok(commit)
     }
@@ -94,7 +107,7 @@ impl<D: Disk> Log<D> {
             crc = crc32c::crc32c_append(crc32c::crc32c_append(crc, &head), bytes);
             heads.push(head);
         }
-        let head = Head { len, crc, commit, version: FRAME_VERSION };
+        let head = Head::new(len, crc, commit, self.unsynced());
         let encoded = head.encode(seed);
         let mut slices = Vec::with_capacity(2 * parts.len() + 2);
         slices.push(IoSlice::new(&encoded));
@@ -113,7 +126,7 @@ impl<D: Disk> Log<D> {
         match self.condition {
             Condition::Clean => return Ok(()),
             Condition::Poisoned => return Err(LogError::Poisoned),
-            Condition::Unsynced => {}
+            Condition::Unsynced(_) => {}
         }
         if let Err(source) = self.active.file.sync_data() {
             let file = self.file_name();
@@ -128,10 +141,18 @@ impl<D: Disk> Log<D> {
         match self.condition {
             Condition::Clean => Ok(()),
             Condition::Poisoned => Err(LogError::Poisoned),
-            Condition::Unsynced => {
+            Condition::Unsynced(_) => {
                 self.show();
                 Ok(())
             }
+        }
+    }
+
+    /// Frames that are written and not synced.
+    pub fn unsynced(&self) -> u32 {
+        match self.condition {
+            Condition::Clean | Condition::Poisoned => 0,
+            Condition::Unsynced(frames) => frames,
         }
     }
 
