@@ -1,6 +1,11 @@
 //! Identities inside the broker: which session, which message, which connection, which change.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::{
+    hash::Hasher,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use siphasher::sip::SipHasher13;
 
 /// Bits of an identity that name its lane.
 const LANE_BITS: u32 = 12;
@@ -19,6 +24,10 @@ pub struct ShardId(pub u16);
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SessionNo(pub u64);
 
+/// Names one shared subscription: the hash of its filter as clients write it, `$share/...` included. The same in every run of the broker.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct GroupKey(pub u64);
+
 /// Names one publication for ever. Greater means accepted later; a session's queue is sorted by it, live and after recovery.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MessageId(pub u64);
@@ -35,6 +44,15 @@ pub struct ConnectionId {
 /// Numbers the batches of records that one shard hands to the journal, from 1.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ChangeSeq(pub u64);
+
+impl GroupKey {
+    /// Of a shared subscription's filter.
+    pub fn of(filter: &str) -> Self {
+        let mut hasher = SipHasher13::new();
+        hasher.write(filter.as_bytes());
+        Self(hasher.finish())
+    }
+}
 
 impl SessionNo {
     /// The lane that the session lives in.

@@ -78,9 +78,6 @@ pub(crate) const FRAME_MAX: u32 = 1 + 4 + VARINT_MAX;
 /// After how long the search goes on, in milliseconds.
 pub(crate) const RETAINED_PAUSE_MS: u64 = 1;
 
-/// Bytes of the shared subscriptions of sessions that have just ended, remembered for what is on its way to them.
-pub(crate) const ENDED_BYTES_MAX: usize = 256 * 1024;
-
 /// Bytes of topics that one client's aliases may stand for.
 pub(crate) const ALIAS_BYTES_MAX: usize = 256 * 1024;
 

@@ -14,7 +14,7 @@ use crate::{
     id::{Clock, ConnectionId, MessageId, SessionNo, ShardId},
     message::Message,
     retained::RetainedStore,
-    route::{FilterIndex, SessionRef, Versions},
+    route::{Claim, FilterIndex, SessionRef, Versions},
 };
 
 /// What every call into a shard is given.
@@ -143,14 +143,26 @@ pub struct ParcelTarget {
     pub qos: QoS,
     /// RETAIN to deliver with.
     pub retain: bool,
-    /// Through a shared subscription.
-    pub shared: bool,
+    /// The shared subscriptions by which it was chosen.
+    pub claim: Claim,
     /// Subscription identifiers.
     pub ids: SubscriptionIds,
 }
 
 /// Identifiers of the subscriptions that a delivery serves [MQTT-3.3.4-4].
 pub type SubscriptionIds = SmallVec<[u32; 2]>;
+
+impl Delivery {
+    /// The same message has come once more for the same session: one delivery serves both. Whichever came first, the result is the same.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        if (self.qos, self.retain, &self.ids) < (other.qos, other.retain, &other.ids) {
+            core::mem::swap(&mut self.qos, &mut other.qos);
+            core::mem::swap(&mut self.retain, &mut other.retain);
+            core::mem::swap(&mut self.ids, &mut other.ids);
+        }
+        self.claim.add(&other.claim);
+    }
+}
 
 /// A message on its way to one session.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -163,8 +175,8 @@ pub struct Delivery {
     pub qos: QoS,
     /// RETAIN to deliver with.
     pub retain: bool,
-    /// It came through a shared subscription.
-    pub shared: bool,
+    /// The shared subscriptions that it serves.
+    pub claim: Claim,
     /// Subscription identifiers.
     pub ids: SubscriptionIds,
 }

@@ -1,13 +1,20 @@
 //! `State::apply`: what each record does.
 
-use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    sync::Arc,
+    vec::Vec,
+};
 
 use columba_proto::PacketId;
 use thiserror::Error;
 
 use super::{
     record::{Record, TargetRecord},
-    state::{ColdMove, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State, StoredWill, delivery},
+    state::{
+        ColdMove, ColdQueue, EndedSession, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State, StoredWill,
+        delivery,
+    },
 };
 use crate::{
     id::{MessageId, SessionNo},
@@ -64,9 +71,11 @@ impl State {
                 }
             }
             Record::Deleted { session } => {
-                self.session(*session)?;
-                self.sessions.remove(session);
-                self.cold_moves.retain(|(to, _), _| to != session);
+                let it = self.sessions.remove(session).ok_or(ApplyError::NoSession(*session))?;
+                let queue: BTreeMap<_, _> = it.queue.into_iter().filter(|(_, delivery)| !delivery.claim.is_none()).collect();
+                if !queue.is_empty() || it.cold.is_some() {
+                    self.ended.insert(*session, EndedSession { queue, cold: it.cold });
+                }
             }
             Record::Subscribed { session, filter, grant } => {
                 let it = self.session(*session)?;
@@ -128,10 +137,7 @@ impl State {
                     self.leave(*session, *message);
                 }
             }
-            Record::Dropped { session, message } => {
-                self.session(*session)?;
-                self.leave(*session, *message);
-            }
+            Record::Dropped { session, message } => self.leave(*session, *message),
             Record::Moved { from, message, target } => self.moved(*from, *message, target),
             Record::WillSet { session, client_id, will } => {
                 self.highest = self.highest.max(session.0);
@@ -158,13 +164,16 @@ impl State {
             let Some((target, _)) = end.filter(|_| maybe_cold) else {
                 continue;
             };
-            if !early.acks.remove(&(target.session, message)) && self.sessions.contains_key(&target.session) {
-                self.cold_moves.insert((target.session, message), ColdMove { from, target });
+            if !take_one(&mut early.acks, (target.session, message)) {
+                match self.cold_moves.entry((target.session, message)) {
+                    Entry::Occupied(mut known) => known.get_mut().target.join(target),
+                    Entry::Vacant(new) => drop(new.insert(ColdMove { from, target })),
+                }
             }
-            early.acks.insert((from, message));
+            early.acks.insert((from, message), 1);
         }
-        for (session, message) in early.acks {
-            if let Some(cold) = self.sessions.get_mut(&session).and_then(|it| it.cold.as_mut()) {
+        for (session, message) in early.acks.into_keys() {
+            if let Some(cold) = self.cold_of(session) {
                 cold.acked.insert(message);
             }
         }
@@ -176,10 +185,16 @@ impl State {
         }
         self.highest = self.highest.max(session.0);
         let mut it = RecoveredSession::new(session, client_id);
+        if let Some(early) = self.ended.remove(&session) {
+            (it.queue, it.cold) = (early.queue, early.cold);
+        }
         while let Some((&key, _)) = self.early.deliveries.range((session, MessageId(0))..=(session, MessageId(u64::MAX))).next()
             && let Some(delivery) = self.early.deliveries.remove(&key)
         {
-            it.queue.insert(delivery.id, delivery);
+            match it.queue.entry(delivery.id) {
+                Entry::Occupied(mut known) => known.get_mut().join(delivery),
+                Entry::Vacant(new) => drop(new.insert(delivery)),
+            }
         }
         self.sessions.insert(session, it);
         Ok(())
@@ -198,7 +213,7 @@ impl State {
     /// Puts a message into a queue, or where an earlier record of this commit says that it has gone from there.
     fn deliver(&mut self, mut session: SessionNo, mut it: Delivery) {
         loop {
-            if self.early.acks.remove(&(session, it.id)) {
+            if take_one(&mut self.early.acks, (session, it.id)) {
                 return;
             }
             let Some((target, _)) = self.early.moves.remove(&(session, it.id)) else {
@@ -207,31 +222,63 @@ impl State {
             session = target.session;
             it = delivery(it.id, it.message, &target);
         }
-        match self.sessions.get_mut(&session) {
-            Some(owner) => {
-                // The next checkpoint takes it into the store, where it can meet itself.
-                if let Some(cold) = owner.cold.as_mut().filter(|cold| it.id <= cold.up_to) {
-                    cold.acked.insert(it.id);
-                }
-                owner.queue.insert(it.id, it);
+        let (queue, cold) = match self.sessions.get_mut(&session) {
+            Some(owner) => (&mut owner.queue, &mut owner.cold),
+            // Made later in this commit, or gone: then its groups pass it on.
+            None if !it.claim.is_none() => {
+                let ended = self.ended.entry(session).or_default();
+                (&mut ended.queue, &mut ended.cold)
             }
-            // Made later in this commit, or gone.
-            None => drop(self.early.deliveries.insert((session, it.id), it)),
+            None => {
+                self.early.deliveries.insert((session, it.id), it);
+                return;
+            }
+        };
+        match queue.entry(it.id) {
+            Entry::Occupied(mut known) => known.get_mut().join(it),
+            Entry::Vacant(new) => {
+                // The next checkpoint takes it into the store, where it can meet itself; or it is there already.
+                if let Some(cold) = cold.as_mut().filter(|cold| it.id <= cold.up_to)
+                    && cold.acked.insert(it.id)
+                {
+                    self.cold_joins.insert((session, it.id));
+                }
+                new.insert(it);
+            }
         }
     }
 
     /// A message leaves a queue.
     fn leave(&mut self, session: SessionNo, message: MessageId) {
-        let queued = self.sessions.get_mut(&session).and_then(|it| it.queue.remove(&message));
-        if queued.is_none() && self.cold_moves.remove(&(session, message)).is_none() {
-            self.early.acks.insert((session, message));
+        if self.take(session, message).is_none() && self.cold_moves.remove(&(session, message)).is_none() {
+            *self.early.acks.entry((session, message)).or_default() += 1;
+        }
+    }
+
+    /// Takes a message out of the part of a queue that is in memory.
+    fn take(&mut self, session: SessionNo, message: MessageId) -> Option<Delivery> {
+        if let Some(owner) = self.sessions.get_mut(&session) {
+            return owner.queue.remove(&message);
+        }
+        let ended = self.ended.get_mut(&session)?;
+        let taken = ended.queue.remove(&message);
+        if ended.queue.is_empty() && ended.cold.is_none() {
+            self.ended.remove(&session);
+        }
+        taken
+    }
+
+    /// The part of a queue that is in the cold store.
+    pub(super) fn cold_of(&mut self, session: SessionNo) -> Option<&mut ColdQueue> {
+        match self.sessions.get_mut(&session) {
+            Some(owner) => owner.cold.as_mut(),
+            None => self.ended.get_mut(&session)?.cold.as_mut(),
         }
     }
 
     fn moved(&mut self, from: SessionNo, message: MessageId, target: &TargetRecord) {
-        let owner = self.sessions.get_mut(&from);
-        let maybe_cold = owner.as_ref().is_some_and(|it| it.cold.is_some());
-        let queued = owner.and_then(|it| it.queue.remove(&message)).or_else(|| self.early.deliveries.remove(&(from, message)));
+        let maybe_cold = self.cold_of(from).is_some();
+        let queued = self.take(from, message).or_else(|| self.early.deliveries.remove(&(from, message)));
         if let Some(queued) = queued {
             self.deliver(target.session, delivery(message, queued.message, target));
         } else if let Some(before) = self.cold_moves.remove(&(from, message)) {
@@ -265,4 +312,14 @@ impl State {
     fn session(&mut self, session: SessionNo) -> Result<&mut RecoveredSession, ApplyError> {
         self.sessions.get_mut(&session).ok_or(ApplyError::NoSession(session))
     }
+}
+
+/// Counts one less; false where there was none.
+pub(super) fn take_one<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K) -> bool {
+    let Entry::Occupied(mut count) = counts.entry(key) else { return false };
+    *count.get_mut() -= 1;
+    if *count.get() == 0 {
+        count.remove();
+    }
+    true
 }

@@ -10,7 +10,7 @@ use super::{
     wire::{Flags, How, Reader, put_grant, put_message, put_str, put_target, put_u64, put_will},
 };
 use crate::{
-    id::{MessageId, SessionNo},
+    id::{GroupKey, MessageId, SessionNo},
     message::Message,
 };
 
@@ -321,15 +321,15 @@ impl<'o> PublicationEncoder<'o> {
     }
 
     /// Adds a durable target. In order of sessions they take the least space.
-    pub fn target(&mut self, session: SessionNo, qos: QoS, retain: bool, shared: bool, ids: &[u32]) {
-        put_target(self.out, self.last, session, How { qos, retain, shared, ids });
+    pub fn target(&mut self, session: SessionNo, qos: QoS, retain: bool, groups: &[GroupKey], ids: &[u32]) {
+        put_target(self.out, self.last, session, How { qos, retain, groups, ids });
         self.last = session;
         self.count += 1;
     }
 
     fn targets(&mut self, targets: &[TargetRecord]) {
         for it in targets {
-            self.target(it.session, it.qos, it.retain, it.shared, &it.subscription_ids);
+            self.target(it.session, it.qos, it.retain, &it.groups, &it.subscription_ids);
         }
     }
 
@@ -427,7 +427,7 @@ mod tests {
                 qos: *rng.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce]),
                 retain: rng.chance(50),
                 subscription_ids: (0..rng.below(4)).map(|_| rng.small()).collect(),
-                shared: rng.chance(50),
+                groups: (0..rng.below(3)).map(|_| GroupKey(rng.next())).collect(),
             };
             let record = Record::Released {
                 session: SessionNo(rng.next()),
@@ -449,7 +449,7 @@ mod tests {
         let mut out = Vec::new();
         let mut encoder = PublicationEncoder::published(&mut out, MessageId(1 << 40), &message, false, None);
         for n in 0..1000 {
-            encoder.target(SessionNo(((1_000_000 + n) << 12) | (n % 64)), QoS::AtLeastOnce, false, false, &[]);
+            encoder.target(SessionNo(((1_000_000 + n) << 12) | (n % 64)), QoS::AtLeastOnce, false, &[], &[]);
         }
         assert_eq!(encoder.finish(), 1000);
 

@@ -10,6 +10,7 @@ use core::ops::ControlFlow;
 use columba_proto::PacketId;
 
 use super::{
+    apply::take_one,
     keys::{
         ColdError, ColdRead, HIGHEST, KeyChange, ORDER, Part, behind_session, filter_for_value, get_number, message_key,
         message_value, number, parse_queue_key, parse_queued, parse_session_key, put_optional_str, queue_key, session_key, space,
@@ -47,8 +48,8 @@ pub struct Fold {
 /// Loose ends inside one commit.
 #[derive(Debug, Default)]
 struct Early {
-    /// Messages that left a queue before they came.
-    acks: BTreeSet<(SessionNo, MessageId)>,
+    /// How often messages left a queue before they came.
+    acks: BTreeMap<(SessionNo, MessageId), u32>,
     /// Messages that moved on before they came.
     moves: BTreeMap<(SessionNo, MessageId), TargetRecord>,
     /// Messages, counted, for sessions that are not there (yet).
@@ -241,8 +242,13 @@ impl Fold {
             if window.is_touched(session, message) {
                 return Ok(());
             }
+            let queued = parse_queued(session, value)?;
+            if !queued.target.groups.is_empty() {
+                // Its groups pass it on.
+                return Ok(());
+            }
             window.unqueue_cold(session, message);
-            if parse_queued(session, value)?.message.is_none() {
+            if queued.message.is_none() {
                 counted.push(message);
             }
             Ok(())
@@ -276,7 +282,7 @@ impl Fold {
     /// Puts a message, counted for this, into a queue, or where an earlier record of this commit says that it has gone from there.
     fn deliver(&mut self, message: MessageId, mut entry: Reference, cold: &dyn ColdRead) -> Result<(), FoldError> {
         loop {
-            if self.early.acks.remove(&(entry.target.session, message)) {
+            if take_one(&mut self.early.acks, (entry.target.session, message)) {
                 self.window.release(message, entry.source);
                 return Ok(());
             }
@@ -286,7 +292,7 @@ impl Fold {
             entry.target = next;
         }
         let session = entry.target.session;
-        if !self.sessions.contains(&session) {
+        if !self.sessions.contains(&session) && entry.target.groups.is_empty() {
             if let Some(before) = self.early.deliveries.insert((session, message), entry) {
                 self.window.release(message, before.source);
             }
@@ -294,17 +300,23 @@ impl Fold {
         }
         // A moved message can meet itself in the store.
         if self.maybe_cold(session.0.max(message.0))
-            && let Some((before, _)) = self.unqueue(session, message, cold)?
+            && let Some((mut before, inline)) = self.unqueue(session, message, cold)?
         {
-            self.window.release(message, before.source);
+            before.target.join(entry.target);
+            self.window.release(message, entry.source);
+            if let Some(value) = inline {
+                self.hold(message, || value, cold)?;
+                before.source = Source::Window;
+            }
+            entry = before;
         }
         self.enqueue(session, message, entry);
         Ok(())
     }
 
     fn enqueue(&mut self, session: SessionNo, message: MessageId, entry: Reference) {
-        if let Some(before) = self.window.enqueue(session, message, entry) {
-            self.window.release(message, before.source);
+        if let Some(surplus) = self.window.enqueue(session, message, entry) {
+            self.window.release(message, surplus);
         }
     }
 
@@ -312,9 +324,7 @@ impl Fold {
     fn leave(&mut self, session: SessionNo, message: MessageId, cold: &dyn ColdRead) -> Result<(), FoldError> {
         match self.unqueue(session, message, cold)? {
             Some((entry, _)) => self.window.release(message, entry.source),
-            None => {
-                self.early.acks.insert((session, message));
-            }
+            None => *self.early.acks.entry((session, message)).or_default() += 1,
         }
         Ok(())
     }

@@ -27,4 +27,6 @@ pub use fold::{Fold, FoldError};
 pub use keys::{ColdError, ColdRead, KeyChange, SPACES, Visit, space};
 pub use record::{GrantRecord, MessageRecord, Record, TargetRecord, WillRecord};
 pub use recover::{RecoverError, load_window, recover};
-pub use state::{ColdQueue, Exchanges, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State, StoredWill};
+pub use state::{
+    ColdQueue, EndedSession, Exchanges, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State, StoredWill,
+};

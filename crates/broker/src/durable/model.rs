@@ -11,7 +11,7 @@ use columba_proto::{PacketId, QoS, Time, packet::RetainHandling};
 
 use super::*;
 use crate::{
-    id::{MessageId, SessionNo},
+    id::{GroupKey, MessageId, SessionNo},
     testing::Rng,
 };
 
@@ -68,6 +68,12 @@ pub(super) struct Live {
     pub(super) sessions: BTreeMap<SessionNo, LiveSession>,
     gone: Vec<SessionNo>,
     wills: Vec<SessionNo>,
+    /// What groups still have to pass on of sessions that have ended, or that were never recorded.
+    pub(super) left: BTreeMap<(SessionNo, MessageId), QoS>,
+    /// What each of these ever had.
+    passed_on: BTreeSet<(SessionNo, MessageId)>,
+    /// How often a message came to a session that had it already.
+    joined: BTreeMap<(SessionNo, MessageId), u32>,
     pub(super) retained: BTreeMap<&'static str, (MessageId, String)>,
     buffers: Commit,
     /// Records that come with the next commit, though their identities are older.
@@ -92,6 +98,9 @@ impl Live {
             sessions: BTreeMap::new(),
             gone: Vec::new(),
             wills: Vec::new(),
+            left: BTreeMap::new(),
+            passed_on: BTreeSet::new(),
+            joined: BTreeMap::new(),
             retained: BTreeMap::new(),
             buffers: alloc::vec![Vec::new(); SHARDS],
             delayed: Vec::new(),
@@ -119,6 +128,7 @@ impl Live {
             55..75 => self.send(),
             75..95 => self.acknowledge(),
             95..97 => self.drop_one(),
+            97..98 => self.pass_on_late(),
             _ => self.lone_will(),
         }
     }
@@ -126,6 +136,10 @@ impl Live {
     pub(super) fn end_all(&mut self) {
         while !self.sessions.is_empty() {
             self.end();
+        }
+        while let Some(((from, message), _)) = self.left.pop_first() {
+            self.write(from, &Record::Dropped { session: from, message });
+            self.leave_joined(from, message);
         }
         while let Some(session) = self.wills.pop() {
             self.write(session, &Record::WillGone { session });
@@ -188,23 +202,76 @@ impl Live {
     fn end(&mut self) {
         let Some(session) = self.any() else { return };
         let Some(it) = self.sessions.remove(&session) else { return };
+        self.passed_on.extend(it.had.iter().map(|message| (session, *message)));
         for (message, (qos, shared)) in it.queue {
             if !shared {
-                continue;
+                self.leave_joined(session, message);
+            } else if self.rng.chance(20) {
+                // It is on its way to the session, or in the cold store.
+                self.left.insert((session, message), qos);
+            } else {
+                self.pass_on(session, message, qos);
             }
-            let to = if self.rng.chance(10) { self.gone.last().copied() } else { self.any() };
-            let Some(to) = to else { continue };
-            if let Some(other) = self.sessions.get_mut(&to) {
-                if !other.had.insert(message) {
-                    continue;
-                }
-                other.queue.insert(message, (qos, true));
-            }
-            let target = TargetRecord { session: to, qos, retain: false, subscription_ids: Vec::from([1]), shared: true };
-            self.write(session, &Record::Moved { from: session, message, target });
         }
         self.write(session, &Record::Deleted { session });
         self.gone.push(session);
+    }
+
+    fn pass_on_late(&mut self) {
+        if self.left.is_empty() {
+            return;
+        }
+        let nth = self.rng.below(self.left.len());
+        let Some((&(from, message), &qos)) = self.left.iter().nth(nth) else { return };
+        self.left.remove(&(from, message));
+        self.pass_on(from, message, qos);
+    }
+
+    fn pass_on(&mut self, from: SessionNo, message: MessageId, qos: QoS) {
+        self.passed_on.insert((from, message));
+        let to = if self.rng.chance(10) { self.gone.last().copied() } else { self.any() };
+        let Some(to) = to.filter(|&to| to != from && self.takes(to, message, qos)) else {
+            self.write(from, &Record::Dropped { session: from, message });
+            self.leave_joined(from, message);
+            return;
+        };
+        let groups = Vec::from([GroupKey(self.rng.next() % 3)]);
+        let target = TargetRecord { session: to, qos, retain: false, subscription_ids: Vec::from([1]), groups };
+        self.write(from, &Record::Moved { from, message, target });
+        self.leave_joined(from, message);
+    }
+
+    /// Gives a message to another session, unless that had it and has it no more.
+    fn takes(&mut self, to: SessionNo, message: MessageId, qos: QoS) -> bool {
+        let Some(other) = self.sessions.get_mut(&to) else {
+            if self.left.contains_key(&(to, message)) {
+                *self.joined.entry((to, message)).or_default() += 1;
+                return true;
+            }
+            // No group chooses a member that is gone a second time.
+            let is_new = self.passed_on.insert((to, message));
+            if is_new {
+                self.left.insert((to, message), qos);
+            }
+            return is_new;
+        };
+        if let Some((_, shared)) = other.queue.get_mut(&message) {
+            *shared = true;
+            *self.joined.entry((to, message)).or_default() += 1;
+            return true;
+        }
+        let is_new = other.had.insert(message);
+        if is_new {
+            other.queue.insert(message, (qos, true));
+        }
+        is_new
+    }
+
+    /// Each record that brought a message needs one that ends it.
+    fn leave_joined(&mut self, session: SessionNo, message: MessageId) {
+        for _ in 0..self.joined.remove(&(session, message)).unwrap_or_default() {
+            self.write(session, &Record::Dropped { session, message });
+        }
     }
 
     fn subscriptions(&mut self) {
@@ -248,9 +315,13 @@ impl Live {
             if let Some(it) = self.sessions.get_mut(&session) {
                 it.queue.insert(id, (qos, shared));
                 it.had.insert(id);
+            } else if shared {
+                self.left.insert((session, id), qos);
+                self.passed_on.insert((session, id));
             }
             let subscription_ids = (0..self.rng.below(3)).map(|_| self.rng.small()).collect();
-            targets.push(TargetRecord { session, qos, retain, subscription_ids, shared });
+            let groups = if shared { Vec::from([GroupKey(self.rng.next() % 3)]) } else { Vec::new() };
+            targets.push(TargetRecord { session, qos, retain, subscription_ids, groups });
         }
         targets
     }
@@ -328,10 +399,12 @@ impl Live {
             it.in_flight[at].3 = true;
             it.queue.remove(&message);
             self.write(session, &Record::Passed { session, packet_id, message });
+            self.leave_joined(session, message);
         } else {
             it.in_flight.remove(at);
             it.queue.remove(&message);
             self.write(session, &Record::Settled { session, packet_id, message: (!passed).then_some(message) });
+            self.leave_joined(session, message);
         }
     }
 
@@ -342,6 +415,7 @@ impl Live {
         if let Some(message) = unsent {
             it.queue.remove(&message);
             self.write(session, &Record::Dropped { session, message });
+            self.leave_joined(session, message);
         }
     }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use columba_proto::{PacketId, QoS, Time, packet::RetainHandling};
 
-use crate::id::{MessageId, SessionNo};
+use crate::id::{GroupKey, MessageId, SessionNo};
 
 /// One change of durable state. The journal is a sequence of these; all durable state is their fold.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,7 +36,7 @@ pub enum Record<'a> {
         /// Whether the will still stands (a normal DISCONNECT removed it [MQTT-3.14.4-3]).
         will_stands: bool,
     },
-    /// The session ended: expired, or thrown away by clean start [MQTT-3.1.2-4].
+    /// The session ended: expired, or thrown away by clean start [MQTT-3.1.2-4]. Of its queue those messages stay that a group has to pass on.
     Deleted {
         /// The session.
         session: SessionNo,
@@ -121,16 +121,16 @@ pub enum Record<'a> {
         /// The message that left the queue with it; `None` at PUBCOMP, where it had left before.
         message: Option<MessageId>,
     },
-    /// A message left the queue undelivered (expired, too large for the client, ...).
+    /// A message left the queue undelivered (expired, too large for the client, ...), or went with a session that is not recorded.
     Dropped {
-        /// The subscriber's session.
+        /// The subscriber's session, which may have ended.
         session: SessionNo,
         /// Which message.
         message: MessageId,
     },
     /// A message of a shared group went from a session that ends to another member [MQTT-4.8.2-5].
     ///
-    /// Written before the session's `Deleted`, which takes what is left of its queue along. The new session may have ended meanwhile: then the message ends too.
+    /// Written before the session's `Deleted` or any time after. The new session may have ended meanwhile: then the message waits there to be moved again.
     Moved {
         /// Where it was.
         from: SessionNo,
@@ -203,8 +203,21 @@ pub struct TargetRecord {
     pub retain: bool,
     /// Identifiers of the matching subscriptions [MQTT-3.3.4-4].
     pub subscription_ids: Vec<u32>,
-    /// It came through a shared subscription.
-    pub shared: bool,
+    /// The shared subscriptions that it serves. Where the session ends first they pass it on: the entry stays until a `Moved` or `Dropped` ends it. The session
+    /// may also be one that is not recorded itself.
+    pub groups: Vec<GroupKey>,
+}
+
+impl TargetRecord {
+    /// The same message has come once more for the same session: one entry serves both. Whichever came first, the result is the same.
+    pub(super) fn join(&mut self, other: Self) {
+        if (self.qos, self.retain, &self.subscription_ids) < (other.qos, other.retain, &other.subscription_ids) {
+            (self.qos, self.retain, self.subscription_ids) = (other.qos, other.retain, other.subscription_ids);
+        }
+        self.groups.extend(other.groups);
+        self.groups.sort_unstable();
+        self.groups.dedup();
+    }
 }
 
 /// A granted subscription in a record.

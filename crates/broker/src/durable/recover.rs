@@ -1,6 +1,10 @@
 //! From the cold store back into memory: everything but the queues at start, windows of a queue later.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+    vec::Vec,
+};
 use core::ops::ControlFlow;
 
 use columba_proto::{PacketId, QoS};
@@ -91,10 +95,22 @@ impl State {
     pub fn finish(&mut self, cold: &dyn ColdRead) -> Result<(), RecoverError> {
         self.cleared.clear();
         for ((to, message), it) in core::mem::take(&mut self.cold_moves) {
-            if let Some((_, stored)) = load_entry(cold, it.from, message)?
-                && let Some(session) = self.sessions.get_mut(&to)
+            let Some((_, stored)) = load_entry(cold, it.from, message)? else {
+                continue;
+            };
+            let stands = |cold: &mut ColdQueue| message <= cold.up_to && !cold.acked.contains(&message);
+            if self.cold_of(to).is_some_and(stands)
+                && let Some((target, own)) = load_entry(cold, to, message)?
             {
-                session.take_from_cold(delivery(message, stored, &it.target));
+                self.put(to, delivery(message, own, &target));
+            }
+            self.put(to, delivery(message, stored, &it.target));
+        }
+        for (session, message) in core::mem::take(&mut self.cold_joins) {
+            if self.has(session, message)
+                && let Some((target, stored)) = load_entry(cold, session, message)?
+            {
+                self.put(session, delivery(message, stored, &target));
             }
         }
         for session in self.sessions.values_mut() {
@@ -117,24 +133,67 @@ impl State {
         Ok(())
     }
 
+    /// Whether a message stands in the part of a queue that is in memory.
+    fn has(&self, session: SessionNo, message: MessageId) -> bool {
+        match self.sessions.get(&session) {
+            Some(owner) => owner.queue.contains_key(&message),
+            None => self.ended.get(&session).is_some_and(|ended| ended.queue.contains_key(&message)),
+        }
+    }
+
+    /// Puts a message from the cold store into a queue in memory, or makes it one with what stands there.
+    fn put(&mut self, session: SessionNo, delivery: Delivery) {
+        let (queue, cold) = if let Some(owner) = self.sessions.get_mut(&session) {
+            (&mut owner.queue, &mut owner.cold)
+        } else {
+            let ended = self.ended.entry(session).or_default();
+            (&mut ended.queue, &mut ended.cold)
+        };
+        if let Some(cold) = cold {
+            cold.acked.insert(delivery.id);
+        }
+        match queue.entry(delivery.id) {
+            Entry::Occupied(mut known) => known.get_mut().join(delivery),
+            Entry::Vacant(new) => drop(new.insert(delivery)),
+        }
+    }
+
     /// Brings all queues into memory: for tools and comparisons.
     pub fn load_queues(&mut self, cold: &dyn ColdRead) -> Result<(), RecoverError> {
         for session in self.sessions.values_mut() {
-            let Some(part) = session.cold.take() else {
-                continue;
-            };
-            let mut after = MessageId(0);
-            loop {
-                let Loaded { entries, last, .. } = load_window(cold, session.no, after, usize::MAX)?;
-                after = entries.last().map_or(part.up_to, |entry| entry.id);
-                let here = entries.into_iter().filter(|entry| entry.id <= part.up_to && !part.acked.contains(&entry.id));
-                session.queue.extend(here.map(|entry| (entry.id, entry)));
-                if last {
-                    break;
-                }
+            if let Some(part) = session.cold.take() {
+                load_queue(cold, session.no, &part, |entry| drop(session.queue.insert(entry.id, entry)))?;
             }
         }
+        for (&no, ended) in &mut self.ended {
+            if let Some(part) = ended.cold.take() {
+                load_queue(cold, no, &part, |entry| {
+                    if !entry.claim.is_none() {
+                        ended.queue.insert(entry.id, entry);
+                    }
+                })?;
+            }
+        }
+        self.ended.retain(|_, ended| !ended.queue.is_empty());
         Ok(())
+    }
+}
+
+/// Reads a whole queue.
+fn load_queue(
+    cold: &dyn ColdRead,
+    session: SessionNo,
+    part: &ColdQueue,
+    mut take: impl FnMut(Delivery),
+) -> Result<(), RecoverError> {
+    let mut after = MessageId(0);
+    loop {
+        let Loaded { entries, last, .. } = load_window(cold, session, after, usize::MAX)?;
+        after = entries.last().map_or(part.up_to, |entry| entry.id);
+        entries.into_iter().filter(|entry| entry.id <= part.up_to && !part.acked.contains(&entry.id)).for_each(&mut take);
+        if last {
+            return Ok(());
+        }
     }
 }
 
@@ -229,7 +288,7 @@ impl RecoveredSession {
     }
 }
 
-/// Marks the sessions that have entries in the store, skipping from session to session.
+/// Marks the sessions, also ended ones, that have entries in the store, skipping from session to session.
 fn find_queues(cold: &dyn ColdRead, state: &mut State) -> Result<(), RecoverError> {
     let mut from = Some(Vec::new());
     while let Some(start) = from.take() {
@@ -242,8 +301,12 @@ fn find_queues(cold: &dyn ColdRead, state: &mut State) -> Result<(), RecoverErro
             break;
         };
         let (no, _) = key.ok_or(ColdError::Key { space: space::QUEUE })?;
-        state.sessions.get_mut(&no).ok_or(ColdError::SessionMissing(no))?.cold =
-            Some(ColdQueue { up_to: MessageId(state.highest), ..ColdQueue::default() });
+        let cold = Some(ColdQueue { up_to: MessageId(state.highest), ..ColdQueue::default() });
+        match state.sessions.get_mut(&no) {
+            Some(session) => session.cold = cold,
+            // What groups have to pass on outlives its session.
+            None => state.ended.entry(no).or_default().cold = cold,
+        }
         from = behind_session(no);
     }
     Ok(())

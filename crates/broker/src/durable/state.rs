@@ -12,6 +12,7 @@ use super::record::{GrantRecord, MessageRecord, TargetRecord, WillRecord};
 use crate::{
     id::{MessageId, SessionNo},
     message::Message,
+    route::Claim,
     seam::Delivery,
 };
 
@@ -22,6 +23,8 @@ pub struct State {
     pub sessions: BTreeMap<SessionNo, RecoveredSession>,
     /// Wills of clients whose sessions end with their connections; they fire now.
     pub wills: BTreeMap<SessionNo, RecoveredWill>,
+    /// What shared subscriptions still have to pass on of members that are gone.
+    pub ended: BTreeMap<SessionNo, EndedSession>,
     /// The retained message of each topic.
     pub retained: BTreeMap<Arc<str>, (MessageId, Arc<Message>)>,
     /// The highest identity of a session or a message; none up to it may be given out again.
@@ -30,6 +33,8 @@ pub struct State {
     pub(super) cleared: BTreeMap<Arc<str>, MessageId>,
     /// Messages moved from the cold part of one session's queue to another session, until the end of the replay.
     pub(super) cold_moves: BTreeMap<(SessionNo, MessageId), ColdMove>,
+    /// Messages that came to a queue although they may be in its cold part already, until the end of the replay.
+    pub(super) cold_joins: BTreeSet<(SessionNo, MessageId)>,
     pub(super) early: Early,
 }
 
@@ -59,6 +64,15 @@ pub struct RecoveredSession {
     /// Messages whose PUBREL has not come yet.
     pub received: BTreeMap<PacketId, Arc<Message>>,
     /// There are more messages, in the cold store.
+    pub cold: Option<ColdQueue>,
+}
+
+/// A member of shared subscriptions that is gone: its session ended, or was one that ends with its connection.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct EndedSession {
+    /// Messages in memory; all have a claim.
+    pub queue: BTreeMap<MessageId, Delivery>,
+    /// There may be more in the cold store, among others.
     pub cold: Option<ColdQueue>,
 }
 
@@ -133,8 +147,8 @@ pub(super) struct ColdMove {
 /// Loose ends inside one commit.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Early {
-    /// Messages that left a queue before they came.
-    pub(super) acks: BTreeSet<(SessionNo, MessageId)>,
+    /// How often messages left a queue before they came.
+    pub(super) acks: BTreeMap<(SessionNo, MessageId), u32>,
     /// Messages that moved on before they came, and whether they may be in the cold store.
     pub(super) moves: BTreeMap<(SessionNo, MessageId), (TargetRecord, bool)>,
     /// Messages for sessions that are not there (yet).
@@ -230,7 +244,7 @@ pub(super) fn delivery(id: MessageId, message: Arc<Message>, target: &TargetReco
         message,
         qos: target.qos,
         retain: target.retain,
-        shared: target.shared,
+        claim: Claim::recorded(&target.groups),
         ids: target.subscription_ids.as_slice().into(),
     }
 }

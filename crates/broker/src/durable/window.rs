@@ -102,7 +102,7 @@ impl Window {
         }
     }
 
-    /// Deletes all keys of a session that this window has put.
+    /// Deletes all keys of a session that this window has put, but for the messages that a group has to pass on.
     pub(super) fn delete_session(&mut self, session: SessionNo) {
         let mut keys = Vec::new();
         for space in [space::SESSIONS, space::PARTS] {
@@ -114,7 +114,9 @@ impl Window {
             self.delete(space, key, false);
         }
         let queue = (session, MessageId(0))..=(session, MessageId(u64::MAX));
-        let queued: Vec<_> = self.queue.range(queue).map(|((_, message), _)| *message).collect();
+        let is_its_own = |slot: &Slot<Reference>| slot.value.as_ref().is_some_and(|entry| entry.target.groups.is_empty());
+        let queued: Vec<_> =
+            self.queue.range(queue).filter(|(_, slot)| is_its_own(slot)).map(|((_, message), _)| *message).collect();
         for message in queued {
             if let Known::Here(entry) = self.unqueue(session, message) {
                 self.release(message, entry.source);
@@ -154,10 +156,15 @@ impl Window {
         }
     }
 
-    /// Puts an entry, the reference to its message already counted; gives back the entry of this window that it replaces.
-    pub(super) fn enqueue(&mut self, session: SessionNo, message: MessageId, entry: Reference) -> Option<Reference> {
+    /// Puts an entry, the reference to its message already counted, or makes it one with the entry that is there: then its reference is counted once too often.
+    pub(super) fn enqueue(&mut self, session: SessionNo, message: MessageId, entry: Reference) -> Option<Source> {
         let slot = self.queue.entry((session, message)).or_insert(Slot { maybe_cold: false, value: None });
-        slot.value.replace(entry)
+        if let Some(known) = &mut slot.value {
+            known.target.join(entry.target);
+            return Some(entry.source);
+        }
+        slot.value = Some(entry);
+        None
     }
 
     /// Takes an entry out, if it is in this window.

@@ -3,7 +3,7 @@
 use columba_proto::QoS;
 use smallvec::SmallVec;
 
-use super::{Member, Merged, Route, SessionRef, Target};
+use super::{Claim, Group, Member, Merged, Route, SessionRef, Target, UNCLAIMED};
 use crate::{
     id::SessionNo,
     seam::{ParcelTarget, SubscriptionIds},
@@ -18,8 +18,8 @@ pub struct Receiver<'r> {
     pub qos: QoS,
     /// RETAIN to deliver with.
     pub retain: bool,
-    /// A shared subscription has part in it.
-    pub shared: bool,
+    /// The shared subscriptions that have part in it.
+    pub claim: &'r Claim,
     /// Identifiers of its matching subscriptions.
     pub ids: &'r SubscriptionIds,
 }
@@ -86,20 +86,20 @@ impl Receiver<'_> {
             session: self.session.clone(),
             qos: self.qos,
             retain: self.retain,
-            shared: self.shared,
+            claim: self.claim.clone(),
             ids: SubscriptionIds::from_slice(self.ids),
         }
     }
 
-    /// Whether it gets a promise that outlives its connection.
+    /// Whether it gets a promise that outlives its connection, by its own session or by that of another member of its group.
     pub fn is_durable(&self) -> bool {
-        self.qos > QoS::AtMostOnce && self.session.presence.is_durable()
+        self.qos > QoS::AtMostOnce && (self.session.presence.is_durable() || self.claim.is_recorded())
     }
 }
 
 impl<'r> From<&'r ParcelTarget> for Receiver<'r> {
     fn from(target: &'r ParcelTarget) -> Self {
-        Self { session: &target.session, qos: target.qos, retain: target.retain, shared: target.shared, ids: &target.ids }
+        Self { session: &target.session, qos: target.qos, retain: target.retain, claim: &target.claim, ids: &target.ids }
     }
 }
 
@@ -111,14 +111,14 @@ impl Route {
             return Audience::Plain { route: self, publisher, qos, retain };
         }
         let mut chosen = SmallVec::new();
-        self.receivers(publisher, qos, retain, |session, qos, retain, ids, shared| {
-            chosen.push(ParcelTarget { session: session.clone(), qos, retain, shared, ids: ids.clone() });
+        self.receivers(publisher, qos, retain, |session, qos, retain, ids, claim| {
+            chosen.push(ParcelTarget { session: session.clone(), qos, retain, claim: claim.clone(), ids: ids.clone() });
         });
         Audience::Chosen(chosen)
     }
 
     /// Calls `each` for every copy of the publication, in order of session numbers: the session, the QoS to deliver with, the RETAIN flag, the subscription
-    /// identifiers, and whether a shared subscription has part in it.
+    /// identifiers, and which shared subscriptions have part in it.
     ///
     /// A session may be both an ordinary subscriber and the chosen member of groups. Above QoS 0 it gets one copy for all of them, as the standard allows for
     /// overlapping subscriptions (§3.3.4): one publication stands in a session's queue at most once. At QoS 0, where nothing stands in a queue, each of them
@@ -128,24 +128,24 @@ impl Route {
         publisher: Option<SessionNo>,
         publish_qos: QoS,
         publish_retain: bool,
-        mut each: impl FnMut(&SessionRef, QoS, bool, &SubscriptionIds, bool),
+        mut each: impl FnMut(&SessionRef, QoS, bool, &SubscriptionIds, &Claim),
     ) {
-        let mut deliver = |session: &SessionRef, grant: &Merged, shared: bool| {
+        let mut deliver = |session: &SessionRef, grant: &Merged, claim: &Claim| {
             // Downgraded to what was granted, never raised [MQTT-3.8.4-8]; RETAIN only as published where asked for [MQTT-3.3.1-12] [MQTT-3.3.1-13].
-            each(session, publish_qos.min(grant.qos), publish_retain && grant.retain_as_published, &grant.ids, shared);
+            each(session, publish_qos.min(grant.qos), publish_retain && grant.retain_as_published, &grant.ids, claim);
         };
-        let mut chosen: SmallVec<[&Member; 4]> = self.groups.iter().filter_map(|group| group.choose(publisher)).collect();
-        chosen.sort_by_key(|member| member.session.no);
-        let mut chosen = chosen.chunk_by(|a, b| a.session.no == b.session.no).peekable();
+        let mut chosen: SmallVec<[Choice<'_>; 4]> = self.groups.iter().filter_map(|group| Choice::of(group, publisher)).collect();
+        chosen.sort_by_key(Choice::session);
+        let mut chosen = chosen.chunk_by(|a, b| a.session() == b.session()).peekable();
 
         for target in &self.targets {
-            while let Some(before) = chosen.next_if(|run| run[0].session.no < target.session.no) {
+            while let Some(before) = chosen.next_if(|run| run[0].session() < target.session.no) {
                 through_groups(publish_qos, None, before, &mut deliver);
             }
             let plain = target.for_publisher(publisher);
-            match (plain, chosen.next_if(|run| run[0].session.no == target.session.no)) {
+            match (plain, chosen.next_if(|run| run[0].session() == target.session.no)) {
                 (plain, Some(run)) => through_groups(publish_qos, plain, run, &mut deliver),
-                (Some(grant), None) => deliver(&target.session, grant, false),
+                (Some(grant), None) => deliver(&target.session, grant, &UNCLAIMED),
                 (None, None) => {}
             }
         }
@@ -163,7 +163,7 @@ impl Target {
             session: &self.session,
             qos: qos.min(grant.qos),
             retain: retain && grant.retain_as_published,
-            shared: false,
+            claim: &UNCLAIMED,
             ids: &grant.ids,
         }
     }
@@ -174,23 +174,44 @@ impl Target {
     }
 }
 
+/// The member that a group has chosen.
+#[derive(Clone, Copy)]
+struct Choice<'r> {
+    member: &'r Member,
+    claim: &'r Claim,
+}
+
+impl<'r> Choice<'r> {
+    fn of(group: &'r Group, publisher: Option<SessionNo>) -> Option<Self> {
+        Some(Self { member: group.choose(publisher)?, claim: &group.claim })
+    }
+
+    fn session(&self) -> SessionNo {
+        self.member.session.no
+    }
+}
+
 /// The copies for a session that groups have chosen, and that has perhaps a subscription of its own.
 fn through_groups(
     publish_qos: QoS,
     plain: Option<&Merged>,
-    run: &[&Member],
-    deliver: &mut impl FnMut(&SessionRef, &Merged, bool),
+    run: &[Choice<'_>],
+    deliver: &mut impl FnMut(&SessionRef, &Merged, &Claim),
 ) {
-    let session = &run[0].session;
-    let mut queued: Option<Merged> = None;
-    for grant in plain.cloned().into_iter().chain(run.iter().map(|member| Merged::from(&member.grant))) {
+    let session = &run[0].member.session;
+    let mut queued: Option<(Merged, Claim)> = None;
+    let plain = plain.cloned().map(|grant| (grant, &UNCLAIMED));
+    for (grant, claim) in plain.into_iter().chain(run.iter().map(|choice| (Merged::from(&choice.member.grant), choice.claim))) {
         match &mut queued {
-            _ if publish_qos.min(grant.qos) == QoS::AtMostOnce => deliver(session, &grant, true),
-            Some(queued) => queued.add(&grant),
-            None => queued = Some(grant),
+            _ if publish_qos.min(grant.qos) == QoS::AtMostOnce => deliver(session, &grant, claim),
+            Some((queued, claims)) => {
+                queued.add(&grant);
+                claims.add(claim);
+            }
+            None => queued = Some((grant, claim.clone())),
         }
     }
-    if let Some(grant) = queued {
-        deliver(session, &grant, true);
+    if let Some((grant, claim)) = queued {
+        deliver(session, &grant, &claim);
     }
 }

@@ -5,8 +5,8 @@ use core::sync::atomic::AtomicU32;
 
 use columba_proto::topic::{ShareName, SubscriptionFilter};
 
-use super::{Group, Inserted, Member};
-use crate::id::SessionNo;
+use super::{Claim, Group, Inserted, Member};
+use crate::id::{GroupKey, SessionNo};
 
 /// The subscribers of one filter. Most filters have one.
 #[derive(Debug, Default)]
@@ -27,6 +27,7 @@ pub(super) struct Crowd {
 #[derive(Debug)]
 struct Share {
     filter: Arc<str>,
+    key: GroupKey,
     turn: Arc<AtomicU32>,
     members: Members,
 }
@@ -67,7 +68,8 @@ impl Holders {
         if let Some(group) = crowd.groups.get_mut(share.as_str()) {
             return group.members.insert(member);
         }
-        let mut group = Share { filter: filter.to_string().into(), turn: Arc::default(), members: Members::default() };
+        let text: Arc<str> = filter.to_string().into();
+        let mut group = Share { key: GroupKey::of(&text), filter: text, turn: Arc::default(), members: Members::default() };
         let inserted = group.members.insert(member);
         crowd.groups.insert(share.as_str().into(), group);
         inserted
@@ -140,7 +142,13 @@ impl Share {
     fn group(&self) -> Group {
         let mut members = Vec::with_capacity(self.members.len());
         self.members.each(|member| members.push(member.clone()));
-        Group { filter: Arc::clone(&self.filter), members: members.into_boxed_slice(), turn: Arc::clone(&self.turn) }
+        let lasts = members.iter().any(|member| member.session.presence.is_durable());
+        Group {
+            filter: Arc::clone(&self.filter),
+            members: members.into_boxed_slice(),
+            claim: Claim::of(self.key, lasts),
+            turn: Arc::clone(&self.turn),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! which routes a change of the index has made stale. A route names sessions, never pointers to their state.
 
 mod cache;
+mod claim;
 mod fanout;
 mod holders;
 mod index;
@@ -15,6 +16,8 @@ mod tests;
 mod versions;
 
 pub use cache::TopicCache;
+pub use claim::Claim;
+pub(crate) use claim::UNCLAIMED;
 pub use fanout::{Audience, Receiver};
 pub use index::{FilterIndex, Inserted};
 pub use shared::{Group, Member};

@@ -308,8 +308,8 @@ type Received = (u64, QoS, bool, Vec<u32>, bool);
 
 fn receivers(route: &Route, publisher: u64, qos: QoS, retain: bool) -> Vec<Received> {
     let mut all = Vec::new();
-    route.receivers(Some(SessionNo(publisher)), qos, retain, |session, qos, retain, ids, shared| {
-        all.push((session.no.0, qos, retain, ids.to_vec(), shared));
+    route.receivers(Some(SessionNo(publisher)), qos, retain, |session, qos, retain, ids, claim| {
+        all.push((session.no.0, qos, retain, ids.to_vec(), !claim.is_none()));
     });
     all
 }

@@ -2,7 +2,7 @@
 
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
     vec::Vec,
 };
 
@@ -38,6 +38,16 @@ struct Cold {
     up_to: MessageId,
     /// A window has been asked for; what stood at `up_to` then.
     asked: Option<MessageId>,
+    /// What came for this part from other sessions, as long as the store does not have it for certain.
+    arrivals: BTreeMap<MessageId, Arrival>,
+}
+
+/// A message that another session had before.
+#[derive(Debug)]
+struct Arrival {
+    delivery: Delivery,
+    /// The store has it when it has everything up to here.
+    recorded: MessageId,
 }
 
 /// What stands at the front.
@@ -75,7 +85,7 @@ impl Queue {
         let cold = cold.map(|ColdPart { mut skip, up_to }| {
             // The next checkpoint takes them into the store.
             skip.extend(in_flight);
-            Box::new(Cold { read_to: MessageId(0), skip, up_to, asked: None })
+            Box::new(Cold { read_to: MessageId(0), skip, up_to, asked: None, arrivals: BTreeMap::new() })
         });
         let bytes = hot.iter().map(|delivery| delivery.message.size()).sum();
         let popped_to = in_flight.iter().copied().max().unwrap_or_default();
@@ -84,7 +94,7 @@ impl Queue {
 
     /// Messages in memory.
     pub(crate) fn len(&self) -> usize {
-        self.hot.len()
+        self.hot.len() + self.cold.as_ref().map_or(0, |cold| cold.arrivals.len())
     }
 
     /// Whether it holds less than a share of these bounds; the bytes of a message count for each of its readers.
@@ -100,9 +110,17 @@ impl Queue {
     pub(crate) fn push(&mut self, delivery: Delivery) {
         self.bytes += delivery.message.size();
         match self.hot.back() {
-            Some(last) if last.id > delivery.id => {
+            Some(last) if last.id >= delivery.id => {
                 let place = self.hot.partition_point(|queued| queued.id < delivery.id);
-                self.hot.insert(place, delivery);
+                match self.hot.get_mut(place) {
+                    // One publication stands here at most once, whoever it comes from.
+                    Some(known) if known.id == delivery.id => {
+                        self.bytes -= delivery.message.size();
+                        known.join(delivery);
+                        known.claim.count_joined();
+                    }
+                    Some(_) | None => self.hot.insert(place, delivery),
+                }
             }
             _ => self.hot.push_back(delivery),
         }
@@ -111,16 +129,23 @@ impl Queue {
     /// Puts a message into its place that another session had before. The record of that is in the cold store when everything up to `recorded` is.
     pub(crate) fn push_late(&mut self, delivery: Delivery, recorded: MessageId) {
         if let Some(cold) = self.cold.as_mut().filter(|cold| cold.read_to < delivery.id && delivery.id <= cold.up_to) {
-            // The next checkpoint takes it into the store, where it can meet itself.
-            cold.skip.insert(delivery.id);
+            // It may stand in the store by itself, or come there with the next checkpoint.
+            match cold.arrivals.entry(delivery.id) {
+                Entry::Occupied(mut known) => known.get_mut().join(delivery, recorded),
+                Entry::Vacant(new) => drop(new.insert(Arrival { delivery, recorded })),
+            }
+            return;
         }
         self.late.insert(delivery.id, recorded);
         self.push(delivery);
     }
 
-    /// Whether a message stands in memory here.
-    pub(crate) fn holds(&self, id: MessageId) -> bool {
-        self.hot.binary_search_by_key(&id, |queued| queued.id).is_ok()
+    /// Forgets the messages in memory that no group has a claim on; the answer is how many.
+    pub(crate) fn keep_claimed(&mut self) -> usize {
+        let before = self.hot.len();
+        self.hot.retain(|queued| !queued.claim.is_none());
+        self.bytes = self.hot.iter().map(|queued| queued.message.size()).sum();
+        before - self.hot.len()
     }
 
     pub(crate) fn front(&mut self) -> Front {
@@ -161,11 +186,13 @@ impl Queue {
         let newest = if last { asked } else { entries.last().map_or(asked, |newest| newest.id.min(asked)) };
         let fresh: Vec<_> = entries.into_iter().filter(|entry| entry.id <= asked && !cold.skip.contains(&entry.id)).collect();
         cold.read_to = cold.read_to.max(newest);
+        let behind = cold.arrivals.split_off(&MessageId(cold.read_to.0.saturating_add(1)));
+        let arrivals = core::mem::replace(&mut cold.arrivals, behind);
         cold.skip = cold.skip.split_off(&MessageId(cold.read_to.0.saturating_add(1)));
         if cold.read_to >= cold.up_to {
             self.cold = None;
         }
-        for delivery in fresh {
+        for delivery in fresh.into_iter().chain(arrivals.into_values().map(|arrival| arrival.delivery)) {
             self.push(delivery);
         }
     }
@@ -175,6 +202,10 @@ impl Queue {
     ///
     /// The answer is whether more of it can go later.
     pub(crate) fn evict(&mut self, stored: MessageId, keep: HotWindow) -> bool {
+        // A window on its way may have been read before.
+        if let Some(cold) = self.cold.as_mut().filter(|cold| cold.asked.is_none()) {
+            cold.arrivals.retain(|_, arrival| arrival.recorded >= stored);
+        }
         let kept_to = match &self.cold {
             Some(cold) => cold.up_to,
             // What has left at the front may still stand in the store, and must not come back from there.
@@ -183,7 +214,7 @@ impl Queue {
         let first = self.hot.partition_point(|queued| queued.id <= kept_to);
         let end = self.hot.partition_point(|queued| queued.id <= stored);
         if first >= end {
-            return end < self.hot.len();
+            return end < self.len();
         }
         let mut stays = VecDeque::new();
         let mut up_to = kept_to;
@@ -196,15 +227,16 @@ impl Queue {
                 self.bytes -= delivery.message.size();
             }
         }
-        let cold =
-            self.cold.get_or_insert_with(|| Box::new(Cold { read_to: kept_to, skip: BTreeSet::new(), up_to, asked: None }));
+        let cold = self.cold.get_or_insert_with(|| {
+            Box::new(Cold { read_to: kept_to, skip: BTreeSet::new(), up_to, asked: None, arrivals: BTreeMap::new() })
+        });
         cold.up_to = up_to;
         cold.skip.extend(stays.iter().map(|delivery| delivery.id));
         self.hot.append(&mut stays);
         self.hot.append(&mut behind);
         self.hot.shrink_to(self.hot.len().next_power_of_two());
         self.late.retain(|_, recorded| *recorded >= stored);
-        !self.hot.is_empty()
+        self.len() > 0
     }
 
     /// The last message of the window at the front.
@@ -220,6 +252,14 @@ impl Queue {
     /// All messages in memory, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Delivery> {
         self.hot.iter()
+    }
+}
+
+impl Arrival {
+    fn join(&mut self, delivery: Delivery, recorded: MessageId) {
+        self.delivery.join(delivery);
+        self.delivery.claim.count_joined();
+        self.recorded = recorded;
     }
 }
 
@@ -244,7 +284,7 @@ mod tests {
     use columba_proto::QoS;
 
     use super::*;
-    use crate::{message::Message, seam::SubscriptionIds};
+    use crate::{message::Message, route::Claim, seam::SubscriptionIds};
 
     fn delivery(id: u64) -> Delivery {
         let message = Arc::new(Message::new("t".into(), QoS::AtLeastOnce, false, None, &[], &[]));
@@ -253,7 +293,7 @@ mod tests {
             message,
             qos: QoS::AtLeastOnce,
             retain: false,
-            shared: false,
+            claim: Claim::default(),
             ids: SubscriptionIds::default(),
         }
     }

@@ -37,6 +37,7 @@ impl Shard {
                 } else {
                     ChangeSeq(0)
                 };
+                self.record_left(no, recorded, &delivery);
                 self.send(cx, id, until, release(ack.id, ReasonCode::SUCCESS));
             }
             Ok(Acked::ReleasedAgain) => {
@@ -45,8 +46,11 @@ impl Shard {
             }
             Ok(Acked::Finished { message, outcome }) => {
                 if recorded {
-                    let message = message.map(|delivery| delivery.id);
+                    let message = message.as_ref().map(|delivery| delivery.id);
                     self.record(&Record::Settled { session: no, packet_id: ack.id, message });
+                }
+                if let Some(delivery) = message {
+                    self.record_left(no, recorded, &delivery);
                 }
                 if let Outcome::Refused(_) = outcome {
                     self.dropped(cx, slot as usize, DropReason::Refused);

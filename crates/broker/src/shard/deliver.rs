@@ -21,9 +21,9 @@ use crate::{
     limits::{RETAINED_PAGE, RETAINED_PAUSE_MS, RETAINED_WORK_MAX},
     message::Message,
     retained::Page,
-    route::{Grant, Receiver, SessionRef},
+    route::{Claim, Grant, Receiver, UNCLAIMED},
     seam::{Cx, Delivery, SubscriptionIds},
-    session::{Cursor, Session, queue::Front},
+    session::{Cursor, queue::Front},
     timers::Timer,
 };
 
@@ -80,10 +80,11 @@ impl Shard {
         self.enqueue(cx, slot, no, delivery, None);
     }
 
-    fn enqueue(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, delivery: Delivery, late: Option<MessageId>) {
+    /// `late`: another session had it before; the identity up to which the cold store must be to have the record of that.
+    pub(super) fn enqueue(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, delivery: Delivery, late: Option<MessageId>) {
         let Some(session) = self.sessions.get_mut(slot as usize).filter(|session| session.no == no) else {
-            if delivery.shared {
-                self.pass_on_late(cx, no, delivery);
+            if !delivery.claim.is_none() {
+                self.pass_on(cx, no, &delivery);
             }
             return;
         };
@@ -104,24 +105,6 @@ impl Shard {
             self.timers.set(cx.now.plus_ms(self.config.slow_consumer_timeout_ms), Timer::SlowConsumer(slot, no));
         }
     }
-
-    /// Whether a session of this shard has the message in memory, waiting or in flight.
-    pub(super) fn holds(&self, to: &SessionRef, id: MessageId) -> bool {
-        let holds = |session: &Session| {
-            session.queue.holds(id)
-                || session.sender.iter().any(|(_, sending)| sending.message().is_some_and(|sent| sent.id == id))
-        };
-        self.sessions.get(to.slot as usize).is_some_and(|session| session.no == to.no && holds(session))
-    }
-
-    /// A message of a shared group whose member went away.
-    pub(super) fn deliver_moved(&mut self, cx: &Cx<'_>, delivery: Delivery, to: &SessionRef) {
-        // It may have come here by a subscription of its own: one publication stands in a session at most once.
-        if self.holds(to, delivery.id) {
-            return;
-        }
-        self.enqueue(cx, to.slot, to.no, delivery, Some(cx.commons.clock().latest()));
-    }
 }
 
 /// Out of sessions.
@@ -131,6 +114,7 @@ impl Shard {
         let mut retained_work = 0;
         loop {
             let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+            let no = session.no;
             let Some(id) = session.connection() else { return };
             let Some(connection) = self.connections.get_mut(id) else { return };
             if connection.out.len() > self.config.deliver_ahead_max || connection.open().is_none() {
@@ -147,12 +131,12 @@ impl Shard {
             match session.queue.front() {
                 Front::Ready => {
                     if let Some(after) = session.queue.read_ahead() {
-                        self.load(slot, after);
+                        self.load(no, after);
                     }
                     self.send_front(cx, slot, id);
                 }
                 Front::Load(after) => {
-                    self.load(slot, after);
+                    self.load(no, after);
                     break;
                 }
                 Front::Loading => break,
@@ -182,7 +166,7 @@ impl Shard {
     /// Sends the first message of the queue, or drops it with a reason.
     fn send_front(&mut self, cx: &Cx<'_>, slot: u32, id: ConnectionId) {
         let session = &mut self.sessions[slot as usize];
-        let Some(delivery) = session.queue.pop() else { return };
+        let Some(mut delivery) = session.queue.pop() else { return };
         let (no, recorded) = (session.no, session.recorded);
         let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
         let reason = if delivery.message.is_expired(cx.now) {
@@ -198,13 +182,23 @@ impl Shard {
             if recorded {
                 self.record(&Record::Dropped { session: no, message: delivery.id });
             }
+            self.record_left(no, recorded, &delivery);
             self.dropped(cx, slot as usize, reason);
             return;
         }
         let (qos, message) = (delivery.qos, delivery.id);
+        let mut until = ChangeSeq(0);
+        if !recorded && qos == QoS::ExactlyOnce && delivery.claim.is_recorded() {
+            if self.journal_has_failed() {
+                // The next start finds it where it stands; sent now, it could come to another member once more.
+                return;
+            }
+            // From here on it is this session's alone, and ends with it [MQTT-4.8.2-5].
+            until = self.record_left(no, recorded, &delivery);
+            delivery.claim = Claim::default();
+        }
         self.arm_retry(cx, id);
         let packet_id = self.sessions[slot as usize].sender.begin(qos, delivery);
-        let mut until = ChangeSeq(0);
         if recorded {
             let sent = self.record(&Record::Sent { session: no, packet_id, message, qos });
             // A QoS 2 identifier that a crash forgot would be a second delivery; a QoS 1 one is only that.
@@ -300,14 +294,14 @@ impl Shard {
         let ids: SubscriptionIds = grant.id.map(NonZero::get).into_iter().collect();
         if qos == QoS::AtMostOnce {
             let session = self.sessions[slot as usize].reference(slot);
-            let receiver = Receiver { session: &session, qos, retain: true, ids: &ids, shared: false };
+            let receiver = Receiver { session: &session, qos, retain: true, claim: &UNCLAIMED, ids: &ids };
             self.deliver_at_most_once(cx, receiver, &mut Publication::of(&message));
             return;
         }
         let message_id = cx.commons.clock().message(no.lane());
         if recorded {
             let record = MessageRecord::from(&*message);
-            let target = TargetRecord { session: no, qos, retain: true, subscription_ids: ids.to_vec(), shared: false };
+            let target = TargetRecord { session: no, qos, retain: true, subscription_ids: ids.to_vec(), groups: Vec::new() };
             self.record(&Record::Published {
                 id: message_id,
                 message: record,
@@ -317,7 +311,8 @@ impl Shard {
             });
         }
         // It is sent next: retained messages are taken where nothing else waits.
-        self.sessions[slot as usize].queue.push(Delivery { id: message_id, message, qos, retain: true, shared: false, ids });
+        let delivery = Delivery { id: message_id, message, qos, retain: true, claim: Claim::default(), ids };
+        self.sessions[slot as usize].queue.push(delivery);
     }
 
     /// A session may be taken up with a smaller limit than its messages in flight were sent under: those too large count as delivered [MQTT-3.1.2-25].
@@ -349,6 +344,7 @@ impl Shard {
             if recorded {
                 self.record(&record);
             }
+            self.record_left(no, recorded, &delivery);
             self.dropped(cx, slot as usize, DropReason::TooLarge);
         }
     }

@@ -1,6 +1,6 @@
 //! How connections and sessions end: DISCONNECT, loss, wills, expiry (§3.14, §4.1, §3.1.2.5).
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::boxed::Box;
 
 use columba_proto::{ReasonCode, Time, packet::Disconnect};
 
@@ -8,10 +8,9 @@ use super::Shard;
 use crate::{
     connection::{Ending, Phase},
     durable::Record,
-    event::{DropReason, Event},
+    event::Event,
     id::{ChangeSeq, ConnectionId, SessionNo},
     seam::Cx,
-    session::Subscription,
     timers::Timer,
 };
 
@@ -160,28 +159,24 @@ impl Shard {
     /// The session is over: its will is published, its subscriptions and messages are gone. The answer is the change to wait for.
     pub(super) fn delete_session(&mut self, cx: &Cx<'_>, slot: u32) -> ChangeSeq {
         self.publish_session_will(cx, slot);
-        let subscriptions = self.unsubscribe_all(cx, slot);
-        self.pass_on_shared(cx, slot, &subscriptions);
+        self.unsubscribe_all(cx, slot);
+        self.pass_on_shared(cx, slot);
         // What was delivered on the way here (its own will, for one) can have filled it: nobody may wait for room in a session that is gone.
         self.sessions[slot as usize].set_full(None);
         let session = self.sessions.remove(slot as usize);
         self.by_client.remove(&session.client_id);
         self.by_number.remove(&session.no);
-        if session.queue.len() > 0 {
-            self.count_drop(cx, Arc::clone(&session.client_id), DropReason::SessionEnded, session.queue.len() as u64);
-        }
         if session.recorded { self.record(&Record::Deleted { session: session.no }) } else { ChangeSeq(0) }
     }
 
-    /// Leaves the index; the answer is what was left.
-    fn unsubscribe_all(&mut self, cx: &Cx<'_>, slot: u32) -> Vec<Subscription> {
+    /// Leaves the index.
+    fn unsubscribe_all(&mut self, cx: &Cx<'_>, slot: u32) {
         let session = &mut self.sessions[slot as usize];
         let no = session.no;
         let subscriptions = core::mem::take(&mut session.subscriptions);
         for subscription in &subscriptions {
             Self::leave_index(cx, &subscription.filter, no);
         }
-        subscriptions
     }
 
     /// A reader whose queue has been full too long goes: its session ends, no promise breaks.

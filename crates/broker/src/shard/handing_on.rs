@@ -290,7 +290,7 @@ impl Shard {
             message: publication.message(),
             qos: receiver.qos,
             retain: receiver.retain,
-            shared: receiver.shared,
+            claim: receiver.claim.clone(),
             ids: SubscriptionIds::from_slice(receiver.ids),
         };
         self.deliver(cx, receiver.session.slot, receiver.session.no, delivery);
@@ -301,7 +301,7 @@ impl Shard {
 fn finish(mut record: PublicationEncoder<'_>, audience: &Audience<'_>) {
     audience.each(|receiver| {
         if receiver.is_durable() {
-            record.target(receiver.session.no, receiver.qos, receiver.retain, receiver.shared, receiver.ids);
+            record.target(receiver.session.no, receiver.qos, receiver.retain, receiver.claim.keys(), receiver.ids);
         }
     });
     record.finish();

@@ -1,7 +1,8 @@
 //! One shard's brain: connections, sessions and routing of the clients that live here. No lock, no await, no clock.
 //!
 //! The files below follow a client's life: [`connect`], [`publish`] (towards us) and [`handing_on`] (to sessions), [`deliver`] and [`acknowledge`] (from us),
-//! [`subscribe`], [`ending`], and [`restore`] (after a start). [`frames`] and [`withheld`] decide when something leaves, [`paging`] what stays in memory.
+//! [`subscribe`], [`ending`] with [`passing_on`] to other members of a group, and [`restore`] (after a start). [`frames`] and [`withheld`] decide when something
+//! leaves, [`paging`] what stays in memory.
 
 mod acknowledge;
 mod connect;
@@ -10,6 +11,7 @@ mod ending;
 mod frames;
 mod handing_on;
 mod paging;
+mod passing_on;
 mod publish;
 mod restore;
 mod subscribe;
@@ -45,7 +47,7 @@ use crate::{
     out_buffer::{OutBuffer, Pool},
     route::TopicCache,
     seam::{Cx, Gone, Origin, Output, Parcel},
-    session::Session,
+    session::{Session, queue::Queue},
     timers::{Timer, Timers},
 };
 
@@ -79,9 +81,8 @@ pub struct Shard {
     lone_wills: BTreeMap<Box<str>, restore::LoneWill>,
     /// The first session not looked at since the time to come back after a crash is over; `None`: nobody was given any.
     grace: Option<usize>,
-    /// Shared subscriptions of sessions that have ended: what was on its way to them goes to another member.
-    ended: VecDeque<(SessionNo, Box<str>)>,
-    ended_bytes: usize,
+    /// What sessions that have ended still have in the cold store for other members of their groups.
+    ended: BTreeMap<SessionNo, Queue>,
     /// Messages dropped and not told yet.
     drops: BTreeMap<(Arc<str>, DropReason), u64>,
     dirty: Vec<ConnectionId>,
@@ -138,8 +139,7 @@ impl Shard {
             withheld_timer: false,
             lone_wills: BTreeMap::new(),
             grace: None,
-            ended: VecDeque::new(),
-            ended_bytes: 0,
+            ended: BTreeMap::new(),
             drops: BTreeMap::new(),
             dirty: Vec::new(),
             reading_changed: Vec::new(),

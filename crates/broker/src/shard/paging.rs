@@ -3,7 +3,7 @@
 
 use super::Shard;
 use crate::{
-    id::MessageId,
+    id::{MessageId, SessionNo},
     limits::REFERENCE_BYTES,
     seam::{Cx, Delivery, Loaded, Output},
     session::queue::HotWindow,
@@ -59,14 +59,18 @@ impl Shard {
 
     /// A window of a session's queue came from the cold store.
     pub fn loaded(&mut self, cx: &Cx<'_>, loaded: Loaded) {
-        let Some(&slot) = self.by_number.get(&loaded.session) else { return };
-        self.sessions[slot as usize].queue.loaded(loaded.entries, loaded.last);
-        self.pump(cx, slot);
+        let Loaded { session: no, entries, last } = loaded;
+        if let Some(&slot) = self.by_number.get(&no) {
+            self.sessions[slot as usize].queue.loaded(entries, last);
+            self.pump(cx, slot);
+        } else if let Some(mut queue) = self.ended.remove(&no) {
+            queue.loaded(entries, last);
+            self.drain_ended(cx, no, queue);
+        }
     }
 
     /// Asks for the next window of a queue, above `after`.
-    pub(super) fn load(&mut self, slot: u32, after: MessageId) {
-        let session = self.sessions[slot as usize].no;
+    pub(super) fn load(&mut self, session: SessionNo, after: MessageId) {
         self.outputs.push_back(Output::Load { session, after, count: self.config.cold_window });
     }
 

@@ -64,9 +64,10 @@ impl Shard {
         for (packet_id, exchange) in in_flight.iter() {
             let sending = match exchange {
                 InFlight::Pubrel => Some(Sending::AwaitPubcomp),
-                InFlight::Publish { message, .. } => {
+                // Another delivery of the same message may have raised the entry's QoS since.
+                InFlight::Publish { message, qos } => {
                     sent.push(message);
-                    queue.remove(&message).map(again)
+                    queue.remove(&message).map(|queued| again(Delivery { qos, ..queued }))
                 }
             };
             debug_assert!(sending.is_some(), "a message in flight is in the queue");

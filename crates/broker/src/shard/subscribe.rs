@@ -1,4 +1,4 @@
-//! SUBSCRIBE and UNSUBSCRIBE (§3.8 to §3.11), and what a shared group does when a member goes (§4.8.2).
+//! SUBSCRIBE and UNSUBSCRIBE (§3.8 to §3.11).
 
 use alloc::{string::ToString, vec::Vec};
 use core::num::NonZero;
@@ -9,18 +9,16 @@ use columba_proto::{
         AckProperties, Reasons, RetainHandling, Suback, Subscribe, SubscribeEntry, SubscriptionOptions, Unsuback, Unsubscribe,
     },
     property::SubscriptionId,
-    qos::Sending,
 };
 
 use super::Shard;
 use crate::{
-    durable::{MessageRecord, Record, TargetRecord},
+    durable::Record,
     hold::Frame,
     id::{ChangeSeq, ConnectionId, MessageId, SessionNo},
-    limits::ENDED_BYTES_MAX,
-    route::{Grant, SessionRef},
-    seam::{Cx, Delivery, Output, Parcel},
-    session::{Cursor, Subscription, find},
+    route::Grant,
+    seam::Cx,
+    session::Cursor,
 };
 
 impl Shard {
@@ -185,89 +183,6 @@ impl Shard {
             index.remove(&filter, no, cx.commons.versions());
         });
     }
-
-    /// What a member that ends leaves unfinished goes to another one: QoS 1 unacknowledged, QoS 2 not sent yet. A QoS 2 message once sent ends with its
-    /// session [MQTT-4.8.2-5].
-    pub(super) fn pass_on_shared(&mut self, cx: &Cx<'_>, slot: u32, subscriptions: &[Subscription]) {
-        let session = &mut self.sessions[slot as usize];
-        let (no, recorded) = (session.no, session.recorded);
-        let mut left: Vec<Delivery> = session
-            .sender
-            .resume()
-            .filter_map(|(_, sending)| match sending {
-                Sending::AwaitPuback(delivery) if delivery.shared => Some(delivery.clone()),
-                Sending::AwaitPuback(_) | Sending::AwaitPubrec(_) | Sending::AwaitPubcomp => None,
-            })
-            .collect();
-        left.extend(session.queue.iter().filter(|delivery| delivery.shared).cloned());
-        for delivery in left {
-            self.pass_on(cx, no, recorded, delivery, |filter| find(subscriptions, filter).is_ok());
-        }
-        let shared = subscriptions.iter().filter(|subscription| subscription.filter.starts_with("$share/"));
-        self.ended.extend(shared.map(|subscription| (no, subscription.filter.clone())));
-        self.ended_bytes += shared_bytes(subscriptions);
-        while self.ended_bytes > ENDED_BYTES_MAX
-            && let Some((_, filter)) = self.ended.pop_front()
-        {
-            self.ended_bytes -= filter.len();
-        }
-    }
-
-    /// A message of a group was on its way to a member that has ended since.
-    pub(super) fn pass_on_late(&mut self, cx: &Cx<'_>, no: SessionNo, delivery: Delivery) {
-        let groups: Vec<_> = self.ended.iter().filter(|(ended, _)| *ended == no).map(|(_, filter)| filter.clone()).collect();
-        self.pass_on(cx, no, false, delivery, |filter| groups.iter().any(|group| **group == *filter));
-    }
-
-    fn pass_on(&mut self, cx: &Cx<'_>, from: SessionNo, recorded: bool, delivery: Delivery, was_in: impl Fn(&str) -> bool) {
-        // The member that goes has left the index already, so the route knows only the others. Only a group that it was in has a claim.
-        let route = self.cache.route(cx, &delivery.message.topic);
-        let chosen = route.groups.iter().filter(|group| was_in(&group.filter)).find_map(|group| group.choose(None));
-        let Some(member) = chosen else { return };
-        let qos = delivery.message.qos.min(member.grant.qos);
-        let to: SessionRef = member.session.clone();
-        let delivery = Delivery { qos, ids: member.grant.id.map(NonZero::get).into_iter().collect(), ..delivery };
-        if qos == QoS::AtMostOnce {
-            return;
-        }
-        // A record would take the place of the one by which it came there.
-        if self.holds(&to, delivery.id) && cx.commons.placement().shard(to.no.lane()) == self.id {
-            return;
-        }
-        if to.presence.is_durable() {
-            let target = TargetRecord {
-                session: to.no,
-                qos,
-                retain: delivery.retain,
-                subscription_ids: delivery.ids.to_vec(),
-                shared: true,
-            };
-            if recorded {
-                self.record(&Record::Moved { from, message: delivery.id, target });
-            } else {
-                let message = MessageRecord::from(&*delivery.message);
-                let id = delivery.id;
-                self.record(&Record::Published {
-                    id,
-                    message,
-                    targets: alloc::vec![target],
-                    sets_retained: false,
-                    will_of: None,
-                });
-            }
-        }
-        let shard = cx.commons.placement().shard(to.no.lane());
-        if shard == self.id {
-            self.deliver_moved(cx, delivery, &to);
-        } else {
-            self.outputs.push_back(Output::ToShard { to: shard, parcel: Parcel::Moved { delivery, to } });
-        }
-    }
-}
-
-fn shared_bytes(subscriptions: &[Subscription]) -> usize {
-    let shared = subscriptions.iter().filter(|subscription| subscription.filter.starts_with("$share/"));
-    shared.map(|subscription| subscription.filter.len()).sum()
 }
 
 /// The granted QoS as SUBACK says it [MQTT-3.9.3-2].

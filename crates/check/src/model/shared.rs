@@ -2,7 +2,7 @@
 
 use super::{
     deliveries::{Copies, is_mixed},
-    history::{ClientNo, Fact, History, MessageNo, Step},
+    history::{ClientNo, History, MessageNo},
     publications::Publication,
     sessions::{NEVER, Segment, Timeline},
     topics::{FilterNo, TopicNo},
@@ -21,9 +21,8 @@ pub(crate) fn judge(
         history.subscriptions.iter().map(|asked| asked.filter).filter(|&filter| history.vocabulary.is_shared(filter)).collect();
     groups.sort_unstable();
     groups.dedup();
-    let last_crash = history.facts.iter().rposition(|&(_, fact)| fact == Fact::Crashed).unwrap_or(0);
     for filter in groups {
-        let group = Group { history, timelines, filter, last_crash };
+        let group = Group { history, timelines, filter };
         for (message, info) in (0_u32..).map(MessageNo).zip(&history.messages) {
             if !history.vocabulary.matches(filter, info.topic) || info.empty {
                 continue;
@@ -49,7 +48,6 @@ struct Group<'a> {
     history: &'a History,
     timelines: &'a [Timeline],
     filter: FilterNo,
-    last_crash: Step,
 }
 
 impl Group<'_> {
@@ -59,13 +57,9 @@ impl Group<'_> {
         (0_u16..).map(ClientNo).zip(self.timelines).filter(move |(_, timeline)| is_member(timeline))
     }
 
-    fn segments(&self) -> impl Iterator<Item = (&Timeline, ClientNo, &Segment)> + '_ {
-        self.members().flat_map(|(client, timeline)| {
-            timeline
-                .segments
-                .iter()
-                .filter(|segment| segment.filter == self.filter)
-                .map(move |segment| (timeline, client, segment))
+    fn segments(&self) -> impl Iterator<Item = (&Timeline, &Segment)> + '_ {
+        self.members().flat_map(|(_, timeline)| {
+            timeline.segments.iter().filter(|segment| segment.filter == self.filter).map(move |segment| (timeline, segment))
         })
     }
 
@@ -90,20 +84,16 @@ impl Group<'_> {
         if qos == 0 || expires {
             return false;
         }
-        let served = self.segments().any(|(timeline, _, segment)| {
+        let served = self.segments().any(|(timeline, segment)| {
             timeline.lives(segment) && segment.sure_to == NEVER && segment.sure_from.is_some_and(|sure| sure <= publication.early)
         });
-        // Whoever may have been chosen must have been able to keep it, or to pass it on. After a crash that is not so: what an ephemeral member had is
-        // gone, and what stands in the cold store for a session that ends is not passed on.
-        let safe = self.segments().filter(|(_, _, segment)| segment.maybe_to >= from && segment.asked <= by).all(
-            |(timeline, client, segment)| {
+        // Whoever may have been chosen had to keep it, or to pass it on. At QoS 0 nothing is kept, and a QoS 2 message once sent ends with its session
+        // [MQTT-4.8.2-5].
+        let safe =
+            self.segments().filter(|(_, segment)| segment.maybe_to >= from && segment.asked <= by).all(|(timeline, segment)| {
                 let asked_qos = self.history.subscription(segment.subscription).qos;
-                // What is on its way to a member on another shard is lost where that member's session ends with its connection meanwhile.
-                let lasting = self.history.client(client).expiry > 0;
-                let lived = timeline.lives(segment);
-                asked_qos > 0 && (lived || (qos.min(asked_qos) < 2 && lasting && self.last_crash <= from))
-            },
-        );
+                asked_qos > 0 && (timeline.lives(segment) || qos.min(asked_qos) < 2)
+            });
         served && safe
     }
 }

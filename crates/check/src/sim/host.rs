@@ -127,6 +127,10 @@ impl Host {
             let shard = self.owner(&session.client_id);
             self.with(shard, |shard, cx| shard.restore(cx, session));
         }
+        for (no, ended) in state.ended {
+            let shard = usize::from(self.shared.placement().shard(no.lane()).0);
+            self.with(shard, |shard, cx| shard.restore_ended(cx, no, ended));
+        }
         for will in state.wills.into_values() {
             let shard = self.owner(&will.client_id);
             self.with(shard, |shard, cx| shard.restore_will(cx, will));
@@ -156,7 +160,8 @@ impl Host {
         self.shared.read_retained(&mut |store| {
             retained = store.iter().map(|(topic, id, message)| (Arc::clone(topic), (id, Arc::clone(message)))).collect();
         });
-        live != stored || retained != state.retained
+        // What groups have to pass on waits for nobody, once everything is at rest.
+        live != stored || !state.ended.is_empty() || retained != state.retained
     }
 
     /// Time goes on; never back.

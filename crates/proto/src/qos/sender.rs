@@ -74,6 +74,13 @@ impl<M> Sending<M> {
         }
     }
 
+    fn message_mut(&mut self) -> Option<&mut M> {
+        match self {
+            Self::AwaitPuback(message) | Self::AwaitPubrec(message) => Some(message),
+            Self::AwaitPubcomp => None,
+        }
+    }
+
     /// At which QoS this goes.
     pub const fn qos(&self) -> QoS {
         match self {
@@ -340,6 +347,11 @@ impl<M> Sender<M> {
     /// All open exchanges in send order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (PacketId, &Sending<M>)> {
         self.exchanges.iter().map(|exchange| (exchange.id, &exchange.state))
+    }
+
+    /// The messages of all open exchanges that still have one, in send order.
+    pub fn messages_mut(&mut self) -> impl Iterator<Item = &mut M> {
+        self.exchanges.iter_mut().filter_map(|exchange| exchange.state.message_mut())
     }
 
     /// Ends the Session's sending half and hands out what was open, in send order.

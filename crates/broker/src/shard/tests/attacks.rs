@@ -14,6 +14,7 @@ use crate::{
     Config, Shard,
     id::MessageId,
     message::Message,
+    route::Claim,
     seam::{Parcel, ParcelTarget, SubscriptionIds},
 };
 
@@ -145,15 +146,16 @@ fn what_was_on_its_way_to_a_member_that_ended_goes_to_another_one() {
     bench.disconnect(one);
 
     let message = Arc::new(Message::new("t".into(), QoS::AtLeastOnce, false, None, &[], b"x"));
-    let target = |shared| ParcelTarget {
+    let target = |claim| ParcelTarget {
         session: session.clone(),
         qos: QoS::AtLeastOnce,
         retain: false,
-        shared,
+        claim,
         ids: SubscriptionIds::default(),
     };
-    for (id, shared) in [(1 << 20, true), (2 << 20, false)] {
-        let parcel = Parcel::Deliver { id: MessageId(id), message: Arc::clone(&message), targets: vec![target(shared)] };
+    let of_the_group = bench.claim("t");
+    for (id, claim) in [(1 << 20, of_the_group), (2 << 20, Claim::default())] {
+        let parcel = Parcel::Deliver { id: MessageId(id), message: Arc::clone(&message), targets: vec![target(claim)] };
         bench.act(|shard, cx| shard.parcel(cx, parcel));
     }
 

@@ -12,10 +12,12 @@ use columba_proto::{
 use crate::{
     Config, Shard, ShardSnapshot,
     commons::LocalCommons,
-    durable::{ColdError, ColdRead, Record, State, Visit},
-    id::{ChangeSeq, ConnectionId, ShardId},
+    durable::{ColdError, ColdRead, MessageRecord, Record, State, TargetRecord, Visit},
+    id::{ChangeSeq, ConnectionId, MessageId, ShardId},
+    message::Message,
     placement::Placement,
-    seam::{Commons as _, Cx, Gone, Origin, Output},
+    route::Claim,
+    seam::{Commons as _, Cx, Gone, Origin, Output, ParcelTarget},
 };
 
 pub(super) struct Bench {
@@ -120,6 +122,11 @@ impl Bench {
         result
     }
 
+    /// What the groups on a filter claim of a delivery.
+    pub(super) fn claim(&mut self, topic: &str) -> Claim {
+        self.commons.index_mut().route(topic.into()).groups[0].claim.clone()
+    }
+
     pub(super) fn sync(&mut self) {
         while self.sync_once() {}
     }
@@ -163,6 +170,9 @@ impl Bench {
         for session in state.sessions.into_values() {
             self.act(|shard, cx| shard.restore(cx, session));
         }
+        for (no, ended) in state.ended {
+            self.act(|shard, cx| shard.restore_ended(cx, no, ended));
+        }
         for will in state.wills.into_values() {
             self.act(|shard, cx| shard.restore_will(cx, will));
         }
@@ -173,7 +183,31 @@ impl Bench {
         self.crash_for(0);
     }
 
-    fn replay(&self) -> State {
+    /// Another shard publishes this for a session of ours; its letter is still on its way.
+    pub(super) fn record_elsewhere(&mut self, id: MessageId, message: &Message, target: &ParcelTarget) {
+        let target = TargetRecord {
+            session: target.session.no,
+            qos: target.qos,
+            retain: target.retain,
+            subscription_ids: Vec::new(),
+            groups: target.claim.keys().to_vec(),
+        };
+        let message = MessageRecord::from(message);
+        let mut bytes = Vec::new();
+        Record::Published { id, message, targets: vec![target], sets_retained: false, will_of: None }.encode(&mut bytes);
+        self.journal.push(bytes);
+    }
+
+    /// A second broker with the same past.
+    pub(super) fn clone_journal(&self) -> Self {
+        let mut other = Self::new();
+        (other.journal, other.now) = (self.journal.clone(), self.now);
+        // What it does not know yet is not compared.
+        other.written.push(Vec::new());
+        other
+    }
+
+    pub(super) fn replay(&self) -> State {
         let mut state = State::default();
         for batch in &self.journal {
             let mut bytes = &batch[..];

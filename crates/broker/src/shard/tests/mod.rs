@@ -3,6 +3,7 @@ mod bench;
 mod exactly_once;
 mod failed_journal;
 mod flow;
+mod groups;
 mod qos2_faults;
 mod requests;
 mod restarts;
