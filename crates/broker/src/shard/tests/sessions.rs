@@ -3,11 +3,12 @@
 use alloc::{format, vec, vec::Vec};
 
 use columba_proto::{
-    AckKind, QoS, Version,
-    packet::{Packet, Publish},
+    AckKind, QoS, ReasonCode, Version,
+    packet::{Disconnect, Packet, Publish},
 };
 
-use super::bench::{Bench, Setup, message, persistent, v5, will};
+use super::bench::{Bench, Client, Setup, message, persistent, v5, will};
+use crate::seam::Gone;
 
 const QOS: [QoS; 3] = QoS::ALL;
 
@@ -105,21 +106,43 @@ fn a_session_expires_when_its_interval_is_over_and_not_before() {
     assert!(!present);
 }
 
+/// A way in which a connection ends.
+type End = fn(&mut Bench, Client);
+
 #[test]
-fn a_will_is_published_on_loss_and_not_on_disconnect() {
-    for (is_normal, heard) in [(true, 0), (false, 1)] {
-        let mut bench = Bench::new();
-        let (other, _) = bench.connect("o", &Setup::default());
-        bench.subscribe(other, "will", QoS::AtMostOnce);
-        let (client, _) = bench.connect("c", &Setup { will: Some(will("will", 0)), ..Setup::default() });
+fn a_will_is_published_whatever_ends_the_connection_but_a_normal_disconnect() {
+    let ends: [(&str, bool, End); 7] = [
+        ("DISCONNECT", false, Bench::disconnect),
+        ("connection lost", true, Bench::cut_off),
+        ("closed without a word", true, |bench, client| bench.act(|shard, cx| shard.closed(cx, client.id, Gone::ByPeer))),
+        ("keep-alive", true, |bench, _| bench.pass(15_000)),
+        ("malformed packet", true, |bench, client| bench.say_bytes(client, &[0x00, 0x00])),
+        ("second CONNECT", true, |bench, client| bench.say_bytes(client, &[0x10, 0x00])),
+        ("takeover", true, |bench, client| {
+            bench.connect("c", &Setup { version: client.version, ..Setup::default() });
+        }),
+    ];
+    let ends_of_5: [(&str, bool, End); 2] = [
+        ("DISCONNECT with will", true, |bench, client| {
+            bench.say(client, &Packet::Disconnect(Disconnect::new(ReasonCode::DISCONNECT_WITH_WILL_MESSAGE)));
+        }),
+        ("DISCONNECT with an error", true, |bench, client| {
+            bench.say(client, &Packet::Disconnect(Disconnect::new(ReasonCode::UNSPECIFIED_ERROR)));
+        }),
+    ];
+    for version in [Version::V31, Version::V311, Version::V5] {
+        let more = ends_of_5.into_iter().filter(|_| version.disconnect_may_keep_will());
+        for (name, is_published, end) in ends.into_iter().chain(more) {
+            let mut bench = Bench::new();
+            let (other, _) = bench.connect("o", &Setup::default());
+            bench.subscribe(other, "will", QoS::AtMostOnce);
+            let setup = Setup { version, keep_alive: 10, will: Some(will("will", 0)), ..Setup::default() };
+            let (client, _) = bench.connect("c", &setup);
 
-        if is_normal {
-            bench.disconnect(client);
-        } else {
-            bench.cut_off(client);
+            end(&mut bench, client);
+
+            assert_eq!(bench.told(other).len(), usize::from(is_published), "{name} in {version:?}");
         }
-
-        assert_eq!(bench.told(other).len(), heard);
     }
 }
 
