@@ -4,24 +4,36 @@
 //! position from which the journal goes on.
 
 use std::{
+    collections::VecDeque,
     io,
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use columba_broker::durable::{ColdError, Fold, RecordError};
-use columba_store::{Cold, FjallCold, LogError, Position, Reader, RealDisk, Shrinker, log::LogHandle};
+use columba_broker::{
+    durable::{ColdError, Fold, RecordError},
+    id::MessageId,
+    seam::Commons as _,
+};
+use columba_store::{Cold, Commit, FjallCold, LogError, Position, Reader, RealDisk, Shrinker, Watch, log::LogHandle};
 use thiserror::Error;
 
 use crate::{
     cold::{ColdKeys, batch},
+    core::{Mail, Shared},
     replay::records,
     tidy::Tidy,
 };
 
 /// Changes that are gathered before they are written: a bound on memory.
-const CHANGES_BYTES_MAX: usize = 8 << 20;
+const CHANGES_BYTES_MAX: usize = 4 << 20;
+
+/// Changes that are worth a checkpoint while queues gather more than memory should hold.
+const HEAVY_BYTES_MIN: usize = 1 << 20;
 
 /// Journal that is read before the position is written, also when nothing else is: a bound on the journal and on the next start.
 const JOURNAL_BYTES_MAX: usize = 16 << 20;
@@ -29,7 +41,8 @@ const JOURNAL_BYTES_MAX: usize = 16 << 20;
 /// The oldest change that is not yet written.
 const AGE_MAX: Duration = Duration::from_secs(30);
 
-/// How soon the follower looks again: while there is traffic, while there is none, and after a failure.
+/// How soon the follower looks again: while queues gather more than memory should hold, while there is traffic, while there is none, and after a failure.
+const HEAVY_WAIT: Duration = Duration::from_millis(2);
 const BUSY_WAIT: Duration = Duration::from_millis(50);
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 const FAILED_WAIT: Duration = Duration::from_secs(5);
@@ -37,9 +50,32 @@ const FAILED_WAIT: Duration = Duration::from_secs(5);
 /// The running thread.
 #[derive(Debug)]
 pub(crate) struct Follower {
-    /// Dropped to stop it.
-    running: Sender<()>,
+    shared: Arc<Shared>,
     thread: JoinHandle<()>,
+}
+
+/// How the follower is called; it ends when this is closed.
+#[derive(Debug)]
+pub(crate) struct Checkpoints(Mutex<Option<Sender<()>>>);
+
+/// The way to the follower, and what its thread listens to.
+pub(crate) fn channel() -> (Checkpoints, Receiver<()>) {
+    let (sender, orders) = mpsc::channel();
+    (Checkpoints(Mutex::new(Some(sender))), orders)
+}
+
+impl Checkpoints {
+    /// Queues have gathered much: what there is should be written now.
+    pub(crate) fn hurry(&self) {
+        if let Some(sender) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            // Without a cold store nobody listens, and nothing is gathered for it.
+            sender.send(()).unwrap_or_default();
+        }
+    }
+
+    fn close(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 /// Why a checkpoint fails.
@@ -57,18 +93,27 @@ enum CheckpointError {
 
 impl Follower {
     /// Follows the journal from where the cold store stands, `from`.
-    pub(crate) fn start(log: LogHandle<RealDisk>, cold: FjallCold, from: Position, shrinker: Shrinker) -> io::Result<Self> {
-        let (running, orders) = mpsc::channel();
+    pub(crate) fn start(
+        log: LogHandle<RealDisk>,
+        cold: FjallCold,
+        from: Position,
+        shrinker: Shrinker,
+        marks: Marks,
+        orders: Receiver<()>,
+    ) -> io::Result<Self> {
+        let shared = Arc::clone(&marks.shared);
+        let tidy = Tidy::new(shrinker);
         let body = move || {
-            Following { log, cold, from, read: 0, since: None, is_failing: false, tidy: Tidy::new(shrinker) }.run(&orders);
+            Following { log, cold, from, read: 0, since: None, is_failing: false, tidy, folded: Commit::NONE, marks }
+                .run(&orders);
         };
         let thread = thread::Builder::new().name("checkpoint".into()).spawn(body)?;
-        Ok(Self { running, thread })
+        Ok(Self { shared, thread })
     }
 
     /// Writes a last checkpoint and ends.
     pub(crate) fn stop(self) {
-        drop(self.running);
+        self.shared.checkpoints.close();
         if self.thread.join().is_err() {
             tracing::error!("the checkpoint thread has ended by itself");
         }
@@ -87,6 +132,9 @@ struct Following {
     /// The last attempt has failed, and the log says so.
     is_failing: bool,
     tidy: Tidy,
+    /// The last commit that is folded.
+    folded: Commit,
+    marks: Marks,
 }
 
 impl Following {
@@ -130,31 +178,36 @@ impl Following {
     fn follow(&mut self, orders: &Receiver<()>) -> Result<(), CheckpointError> {
         let mut reader = self.log.reader(self.from);
         let mut fold = Fold::new(&ColdKeys(&self.cold))?;
-        (self.read, self.since) = (0, None);
+        (self.read, self.since, self.folded) = (0, None, Commit::NONE);
         let mut is_last = false;
         loop {
             let before = self.read;
             while self.take_in(&mut reader, &mut fold)? {
-                if self.is_due(&fold) {
+                if self.is_due(&fold) || (fold.bytes() >= HEAVY_BYTES_MIN && self.marks.is_heavy()) {
                     self.write(&reader, &mut fold)?;
                 }
             }
             if is_last {
                 return self.write(&reader, &mut fold);
             }
-            if self.is_due(&fold) {
+            if self.is_due(&fold) || self.marks.is_heavy() {
                 self.write(&reader, &mut fold)?;
             }
             if self.tidy.is_quiet() {
                 self.tidy_up(&reader, &mut fold, orders)?;
             }
-            let wait = if self.read == before { IDLE_WAIT } else { BUSY_WAIT };
+            let wait = match () {
+                () if self.marks.is_heavy() => HEAVY_WAIT,
+                () if self.read == before => IDLE_WAIT,
+                () => BUSY_WAIT,
+            };
             is_last = orders.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected);
         }
     }
 
     /// Folds one commit, if there is one.
     fn take_in(&mut self, reader: &mut Reader<RealDisk>, fold: &mut Fold) -> Result<bool, CheckpointError> {
+        self.marks.take();
         let Some(frame) = reader.next_frame()? else {
             return Ok(false);
         };
@@ -164,6 +217,7 @@ impl Following {
         let bytes = frame.parts().map(|(_, bytes)| bytes.len()).sum();
         self.read += bytes;
         self.tidy.read(bytes);
+        self.folded = frame.commit;
         self.since.get_or_insert_with(Instant::now);
         Ok(true)
     }
@@ -188,6 +242,7 @@ impl Following {
         }
         self.tidy.removed(removals);
         self.from = position;
+        self.marks.tell(self.folded);
         (self.read, self.since) = (0, None);
         self.log.recycle(position)?;
         Ok(())
@@ -202,5 +257,46 @@ impl Following {
         let mut is_stopping = || orders.try_recv() == Err(TryRecvError::Disconnected);
         self.tidy.cold(&mut self.cold, &self.log, &mut is_stopping)?;
         Ok(())
+    }
+}
+
+/// How far the shards had come at which commit; they are told when that is in the cold store (docs/adr/0017).
+pub(crate) struct Marks {
+    watch: Watch,
+    shared: Arc<Shared>,
+    /// Not told yet, by commit.
+    open: VecDeque<(Commit, MessageId)>,
+}
+
+impl Marks {
+    pub(crate) fn new(watch: Watch, shared: Arc<Shared>) -> Self {
+        Self { watch, shared, open: VecDeque::new() }
+    }
+
+    fn take(&mut self) {
+        // First how far they are, then the commit that has all of it.
+        let up_to = self.shared.progress.reached(self.shared.commons.clock());
+        let commit = self.watch.appended();
+        match self.open.back_mut() {
+            Some(last) if last.0 == commit => last.1 = up_to,
+            Some(_) | None => self.open.push_back((commit, up_to)),
+        }
+    }
+
+    fn tell(&mut self, folded: Commit) {
+        let mut reached = None;
+        while let Some(&(commit, up_to)) = self.open.front()
+            && commit <= folded
+        {
+            reached = Some(up_to);
+            self.open.pop_front();
+        }
+        if let Some(up_to) = reached {
+            (0..self.shared.mesh.len()).for_each(|shard| self.shared.mesh.post_one(shard, Mail::Stored(up_to)));
+        }
+    }
+
+    fn is_heavy(&self) -> bool {
+        self.shared.progress.is_heavy(true)
     }
 }

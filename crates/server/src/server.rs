@@ -26,10 +26,11 @@ use thiserror::Error;
 
 use crate::{
     banner::{Banner, Recovered},
+    checkpoint,
     clock::ProcessClock,
     commons::Common,
     config::{Config, Data, OnFailure},
-    core::{Doorkeeper, Ledger, Mail, Mesh, Shared, Shell, Worker, polls},
+    core::{Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls},
     error::StartError,
     listen, loader, process, signals,
     store::{Opened, Store},
@@ -92,6 +93,7 @@ impl Server {
         let (polls, wakers) = polls(shards).map_err(system("an event loop"))?;
         let (speaker, words) = mpsc::channel();
         let (loader, load_orders) = loader::channel();
+        let (checkpoints, checkpoint_orders) = checkpoint::channel();
         let placement = Placement::new(placement_key, lanes, shards);
         let sessions = state.sessions.len();
         let (common, state) = share(placement, state, clock.now());
@@ -101,9 +103,11 @@ impl Server {
             mesh: Mesh::new(wakers),
             doorkeeper: Doorkeeper::new(config.max_connections, config.listeners.iter().map(|listener| listener.max_connections)),
             loader,
+            progress: Progress::new(usize::from(shards)),
+            checkpoints,
             words: speaker.clone(),
         });
-        let store = store.map(|store| store.start(&shared, config.durability.release)).transpose()?;
+        let store = store.map(|store| store.start(&shared, config.durability.release, checkpoint_orders)).transpose()?;
         let loader = match &store {
             Some(store) => {
                 Some(loader::Thread::start(load_orders, store.cold(), Arc::clone(&shared)).map_err(system("a thread"))?)

@@ -1,12 +1,15 @@
 //! What survives: opened and replayed at start, followed while the broker runs, closed at the end.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, mpsc::Receiver},
+};
 
 use columba_broker::durable::{State, recover};
 use columba_store::{Appender, Cold, ColdRead, FjallCold, Journal, JournalOptions, Log, Position, RealDisk, Release, StoreDir};
 
 use crate::{
-    checkpoint::Follower,
+    checkpoint::{Follower, Marks},
     cold::ColdKeys,
     core::Shared,
     error::{RecoverError, StartError},
@@ -81,7 +84,7 @@ fn replay(cold: &FjallCold, log: &Log<RealDisk>, from: Position) -> Result<State
 
 impl Idle {
     /// Starts the commit thread and the follower.
-    pub(crate) fn start(self, shared: &Arc<Shared>, release: Release) -> Result<Store, StartError> {
+    pub(crate) fn start(self, shared: &Arc<Shared>, release: Release, orders: Receiver<()>) -> Result<Store, StartError> {
         let Self { dir, cold, log, from } = self;
         let system = |error| StartError::System { what: "the journal", error };
         if release != Release::AfterSync {
@@ -96,7 +99,8 @@ impl Idle {
         let handle = log.handle();
         let journal = Journal::start(log, &options, wakes).map_err(system)?;
         let reader = cold.reader();
-        let follower = Follower::start(handle, cold, from, journal.shrinker()).map_err(system)?;
+        let marks = Marks::new(journal.watch(), Arc::clone(shared));
+        let follower = Follower::start(handle, cold, from, journal.shrinker(), marks, orders).map_err(system)?;
         Ok(Store { journal, follower, cold: reader, _dir: dir })
     }
 }

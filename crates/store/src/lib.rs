@@ -47,6 +47,6 @@ pub use cold::{Batch, Cold, ColdError, ColdRead, FjallCold, MemCold, Space};
 pub use dir::{DirError, StoreDir};
 pub use disk::{Disk, DiskFile};
 pub use file::RealDisk;
-pub use journal::{Appender, Journal, JournalOptions, ManualJournal, Release, Schedule, Shrinker};
+pub use journal::{Appender, Journal, JournalOptions, ManualJournal, Release, Schedule, Shrinker, Watch};
 pub use log::{Commit, Frame, Log, LogError, LogOptions, Position, Reader, Recovered, StoreId};
 pub use sim::SimDisk;

@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use columba_broker::seam::{Loaded, Parcel};
+use columba_broker::{
+    id::MessageId,
+    seam::{Loaded, Parcel},
+};
 use mio::net::TcpStream;
 
 use super::mesh::Weighed;
@@ -16,6 +19,8 @@ pub(crate) enum Mail {
     Parcel(Parcel),
     /// A window of a queue from the cold store.
     Loaded(Loaded),
+    /// The cold store has every publication up to here.
+    Stored(MessageId),
     /// Everyone is sent away, nobody new is let in.
     Shutdown,
 }
@@ -38,7 +43,7 @@ impl Weighed for Mail {
                 Self::Parcel(Parcel::Deliver { message, targets, .. }) => message.size() + size_of_val(targets.as_slice()),
                 Self::Parcel(Parcel::Moved { delivery, .. }) => delivery.message.size(),
                 Self::Loaded(loaded) => loaded.entries.iter().map(|entry| entry.message.size()).sum(),
-                Self::Shutdown => 0,
+                Self::Stored(_) | Self::Shutdown => 0,
             }
     }
 }

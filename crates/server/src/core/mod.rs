@@ -5,6 +5,7 @@ mod commits;
 mod linger;
 mod mail;
 mod mesh;
+mod progress;
 mod shell;
 mod sockets;
 #[cfg(test)]
@@ -16,8 +17,10 @@ use std::{io, sync::mpsc::Sender};
 
 use mio::{Poll, Waker};
 
-pub(crate) use self::{accept::Doorkeeper, commits::Ledger, mail::Mail, mesh::Mesh, shell::Shell, worker::Worker};
-use crate::{clock::ProcessClock, commons::Common, loader::Loader, server::Word};
+pub(crate) use self::{
+    accept::Doorkeeper, commits::Ledger, mail::Mail, mesh::Mesh, progress::Progress, shell::Shell, worker::Worker,
+};
+use crate::{checkpoint::Checkpoints, clock::ProcessClock, commons::Common, loader::Loader, server::Word};
 
 /// What all shards of one broker share.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) mesh: Mesh<Mail>,
     pub(crate) doorkeeper: Doorkeeper,
     pub(crate) loader: Loader,
+    pub(crate) progress: Progress,
+    pub(crate) checkpoints: Checkpoints,
     /// To whoever waits for the end.
     pub(crate) words: Sender<Word>,
 }

@@ -39,7 +39,7 @@ const EVENTS_MAX: usize = 1024;
 /// Bytes on their way to disk, of all shards, from which on those who wait for the disk are not read.
 pub(super) const JOURNAL_BYTES_MAX: u64 = 8 << 20;
 
-/// How soon a shard looks again whether the journal has room.
+/// How soon a shard looks again whether the journal, or memory, has room.
 const JOURNAL_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a connection that is to be closed may take to read its last bytes.
@@ -89,6 +89,7 @@ pub(crate) struct Shell {
     /// Another shard's mailbox is full: nothing is read.
     pub(super) is_congested: bool,
     journal: Health,
+    memory: Memory,
     /// The doorkeeper's refusal is in the log.
     pub(super) told_full: bool,
     stop: Option<Stop>,
@@ -104,6 +105,14 @@ enum Health {
     Full,
     /// It will never write again.
     Failed,
+}
+
+/// What the queues have gathered since the last checkpoint, as the shell has told its brain.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Memory {
+    HasRoom,
+    /// Clients that fill queues are not read.
+    IsFull,
 }
 
 /// A stop that was asked for.
@@ -146,6 +155,7 @@ impl Shell {
             more_events: false,
             is_congested: false,
             journal: Health::Well,
+            memory: Memory::HasRoom,
             told_full: false,
             stop: None,
             sweep_at: (index == 0).then(|| Instant::now() + SWEEP_INTERVAL),
@@ -187,7 +197,7 @@ impl Shell {
             return Some(Duration::ZERO);
         }
         let brain = self.brain.next_wake().map(|at| self.shared.clock.until(at, now));
-        let pause = (self.journal == Health::Full).then_some(JOURNAL_PAUSE);
+        let pause = (self.journal == Health::Full || self.memory == Memory::IsFull).then_some(JOURNAL_PAUSE);
         let stop = self.stop.map(|stop| stop.linger_until.unwrap_or(stop.flush_until));
         let accept = self.acceptors.iter().filter_map(Acceptor::pause_ends).min();
         let closing = self.closing.front().map(|&(at, _)| at);
@@ -217,6 +227,7 @@ impl Shell {
         let shared = Arc::clone(&self.shared);
         let cx = Cx { now: shared.clock.at(started), commons: &shared.commons };
 
+        self.shared.progress.begin(self.index, cx.commons.clock());
         self.note_events();
         self.check_journal(&cx);
         self.open_mail(&cx, started);
@@ -231,6 +242,11 @@ impl Shell {
         self.settle(&cx);
         self.close_overdue(&cx, started);
         self.sweep(&cx, started);
+        // What the last steps recorded.
+        self.settle(&cx);
+        if !self.brain.has_records() {
+            self.shared.progress.end(self.index, self.brain.holds_from(), self.brain.backlog());
+        }
         self.pause_or_resume(&cx);
         Ok(self.is_over(started))
     }
@@ -301,6 +317,7 @@ impl Shell {
                 Mail::Connection(arrival) => self.arrived(cx, arrival),
                 Mail::Parcel(parcel) => self.brain.parcel(cx, parcel),
                 Mail::Loaded(loaded) => self.brain.loaded(cx, loaded),
+                Mail::Stored(up_to) => self.brain.stored(up_to),
                 Mail::Shutdown => self.shut_down(cx, now),
             }
             if Instant::now() >= budget {
@@ -393,6 +410,15 @@ impl Shell {
     /// for it.
     fn pause_or_resume(&mut self, cx: &Cx<'_>) {
         self.is_congested = self.is_a_mailbox_full();
+        let is_heavy = self.shared.progress.is_heavy(self.memory == Memory::IsFull);
+        if is_heavy != (self.memory == Memory::IsFull) {
+            self.memory = if is_heavy { Memory::IsFull } else { Memory::HasRoom };
+            if is_heavy {
+                self.shared.checkpoints.hurry();
+            }
+            self.brain.hold_back(cx, is_heavy);
+            self.look_at_changed();
+        }
         let pending = self.ledger.pending_bytes();
         let health = match self.journal {
             Health::Well if pending > JOURNAL_BYTES_MAX => Health::Full,

@@ -19,10 +19,10 @@ use columba_broker::{
 use columba_store::{Journal, JournalOptions, Log, LogOptions, SimDisk, StoreId, sim::Fault};
 
 use super::{
-    Doorkeeper, Ledger, Mail, Mesh, Shared, Shell, Worker, polls,
+    Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls,
     shell::{JOURNAL_BYTES_MAX, Turn},
 };
-use crate::{clock::ProcessClock, commons::Common, loader, server::Word};
+use crate::{checkpoint, clock::ProcessClock, commons::Common, loader, server::Word};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -42,6 +42,8 @@ fn house(shards: u16) -> House {
         mesh: Mesh::new(wakers),
         doorkeeper: Doorkeeper::new(None, std::iter::once(None)),
         loader: loader::channel().0,
+        progress: Progress::new(usize::from(shards)),
+        checkpoints: checkpoint::channel().0,
         words: speaker,
     });
     House { shared, words, polls }

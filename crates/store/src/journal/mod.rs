@@ -117,6 +117,11 @@ impl<D: Disk> Journal<D> {
         Appender { shared: Arc::clone(&self.shared), shard: usize::from(shard) }
     }
 
+    /// Looks at what is appended, from any thread.
+    pub fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.shared))
+    }
+
     /// The last commit that is on disk.
     pub fn durable(&self) -> Commit {
         self.shared.durable()
@@ -149,8 +154,7 @@ impl<D: Disk> Journal<D> {
 
     /// Waits until everything appended so far is durable.
     pub fn sync_now(&self) -> Result<(), Arc<LogError>> {
-        let last = (self.shared.lanes.iter()).map(|lane| lane.lock().last).max();
-        self.wait_durable(last.unwrap_or_default())
+        self.wait_durable(self.watch().appended())
     }
 
     /// Reads durable frames from `from` on, in any thread.
@@ -210,6 +214,16 @@ impl Shrinker {
     pub fn shrink(&self) {
         self.0.shrink.store(true, SeqCst);
         self.0.unpark();
+    }
+}
+
+/// Sees what shards append.
+pub struct Watch(Arc<Shared>);
+
+impl Watch {
+    /// The commit that has, or will have, everything appended so far.
+    pub fn appended(&self) -> Commit {
+        (self.0.lanes.iter()).map(|lane| lane.lock().last).max().unwrap_or_default()
     }
 }
 

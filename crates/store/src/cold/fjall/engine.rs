@@ -12,9 +12,9 @@ use crate::cold::{Change, ColdError, ColdRead, KEY_LEN_MAX, Space, Visit};
 use crate::log::Position;
 
 /// What is gathered in memory before a table is written.
-const MEMTABLE_BYTES: u64 = 16 << 20;
+const MEMTABLE_BYTES: u64 = 4 << 20;
 /// Recently read blocks.
-const CACHE_BYTES: u64 = 16 << 20;
+const CACHE_BYTES: u64 = 8 << 20;
 /// Threads that flush and compact.
 const WORKERS: usize = 2;
 /// The smallest that fjall accepts for its own journals.
