@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Changes that are gathered before they are written: a bound on memory.
-const CHANGES_BYTES_MAX: usize = 4 << 20;
+const CHANGES_BYTES_MAX: usize = 3 << 20;
 
 /// Changes that are worth a checkpoint while queues gather more than memory should hold.
 const HEAVY_BYTES_MIN: usize = 1 << 20;

@@ -88,7 +88,7 @@ impl Shard {
             }
             return;
         };
-        let (before, cost) = (session.queue.len(), cost(&delivery));
+        let (before, id, cost) = (session.queue.len(), delivery.id, cost(&delivery));
         match late {
             None => session.queue.push(delivery),
             Some(recorded) => session.queue.push_late(delivery, recorded),
@@ -96,7 +96,7 @@ impl Shard {
         self.pump(cx, slot);
         let session = &mut self.sessions[slot as usize];
         if session.recorded {
-            self.note_queued(slot, before, cost);
+            self.note_queued(slot, before, id, cost);
             return;
         }
         let has_room = session.queue.is_within(self.config.ephemeral_queue_max, self.config.ephemeral_queue_bytes_max);

@@ -37,7 +37,7 @@ use siphasher::sip::SipHasher13;
 use slab::Slab;
 
 pub use self::restore::ShardSnapshot;
-use self::{connect::Verdict, handing_on::Deferred, withheld::Withheld};
+use self::{connect::Verdict, handing_on::Deferred, paging::Backlog, withheld::Withheld};
 use crate::{
     connection::{Connection, Connections, Ending, Phase},
     event::{DropReason, Event},
@@ -71,8 +71,7 @@ pub struct Shard {
     deferred: VecDeque<Deferred>,
     /// Sessions whose queues have a part that can go from memory.
     long_queues: Vec<u32>,
-    /// Bytes that came into queues since the cold store was written last, and stayed there.
-    backlog: usize,
+    backlog: Backlog,
     /// Nothing more is read from clients that fill queues.
     holds_back: bool,
     withheld: Vec<Withheld>,
@@ -133,7 +132,7 @@ impl Shard {
             waiting: Waiting::default(),
             deferred: VecDeque::new(),
             long_queues: Vec::new(),
-            backlog: 0,
+            backlog: Backlog::default(),
             holds_back: false,
             withheld: Vec::new(),
             withheld_timer: false,

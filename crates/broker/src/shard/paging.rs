@@ -1,6 +1,8 @@
 //! Queues longer than memory should hold: what the cold store has goes, windows of it come back, and publishers wait where it falls behind
 //! (docs/adr/0017).
 
+use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+
 use super::Shard;
 use crate::{
     id::{MessageId, SessionNo},
@@ -13,7 +15,7 @@ impl Shard {
     /// Every publication up to this one is in the cold store with all its targets, or has left their queues, and has been given to this shard. What of it is queued
     /// behind the front of a session goes from memory.
     pub fn stored(&mut self, up_to: MessageId) {
-        self.backlog = 0;
+        self.backlog.stored(up_to);
         for slot in core::mem::take(&mut self.long_queues) {
             let Some(session) = self.sessions.get_mut(slot as usize) else { continue };
             if !core::mem::take(&mut session.queue.is_listed) {
@@ -30,9 +32,9 @@ impl Shard {
         }
     }
 
-    /// Bytes that came into queues since the cold store was written last, and are still there. The world slows publishers down where that is too much.
+    /// About the bytes that came into queues, stayed there, and are not in the cold store. The world slows publishers down where that is too much.
     pub fn backlog(&self) -> usize {
-        self.backlog
+        self.backlog.bytes()
     }
 
     /// Every publication below this one has been given to all its targets on this shard and to the world: `None` where none is being held.
@@ -51,7 +53,7 @@ impl Shard {
         if core::mem::replace(&mut self.holds_back, holds_back) == holds_back {
             return;
         }
-        let ids: alloc::vec::Vec<_> = self.connections.ids().collect();
+        let ids: Vec<_> = self.connections.ids().collect();
         for id in ids {
             self.check_reading(cx, id);
         }
@@ -75,13 +77,13 @@ impl Shard {
     }
 
     /// A delivery has just been put into the queue of a recorded session that had `before` messages, and the queue was pumped.
-    pub(super) fn note_queued(&mut self, slot: u32, before: usize, bytes: usize) {
+    pub(super) fn note_queued(&mut self, slot: u32, before: usize, id: MessageId, bytes: usize) {
         let session = &mut self.sessions[slot as usize];
         let len = session.queue.len();
         if len <= before {
             return;
         }
-        self.backlog += bytes;
+        self.backlog.add(id, bytes);
         if !session.queue.is_listed && (session.connection().is_none() || len > self.config.hot_messages) {
             session.queue.is_listed = true;
             self.long_queues.push(slot);
@@ -98,7 +100,67 @@ impl Shard {
     }
 }
 
+/// What came into queues and stayed there.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    /// Bytes, ever.
+    total: usize,
+    /// Of them, those up to the last mark that is stored.
+    stored: usize,
+    /// How many had come with which publication, now and then.
+    samples: VecDeque<(MessageId, usize)>,
+}
+
+impl Backlog {
+    fn add(&mut self, id: MessageId, bytes: usize) {
+        self.total = self.total.wrapping_add(bytes);
+        let before = self.samples.back().map_or(self.stored, |(_, total)| *total);
+        if self.total.wrapping_sub(before) >= SAMPLE_BYTES {
+            self.samples.push_back((id, self.total));
+        }
+    }
+
+    fn stored(&mut self, up_to: MessageId) {
+        while let Some(&(id, total)) = self.samples.front()
+            && id <= up_to
+        {
+            self.stored = total;
+            self.samples.pop_front();
+        }
+        if self.samples.is_empty() {
+            self.stored = self.total;
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.total.wrapping_sub(self.stored)
+    }
+}
+
+/// How exactly a backlog is known.
+const SAMPLE_BYTES: usize = 64 * 1024;
+
 /// About the memory that a delivery costs in a queue: its place, and its share of the message.
 pub(super) fn cost(delivery: &Delivery) -> usize {
-    REFERENCE_BYTES + delivery.message.size() / alloc::sync::Arc::strong_count(&delivery.message)
+    REFERENCE_BYTES + delivery.message.size() / Arc::strong_count(&delivery.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_is_what_came_behind_the_mark() {
+        let mut backlog = Backlog::default();
+        for id in 1..=10 {
+            backlog.add(MessageId(id), SAMPLE_BYTES);
+        }
+
+        backlog.stored(MessageId(7));
+        assert_eq!(backlog.bytes(), 3 * SAMPLE_BYTES);
+
+        backlog.add(MessageId(11), 10);
+        backlog.stored(MessageId(11));
+        assert_eq!(backlog.bytes(), 0);
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use columba_broker::id::{Clock, MessageId};
 
 /// Bytes that may come into the queues of all shards, and stay there, between two checkpoints. From here on publishers are slowed down.
-const BACKLOG_BYTES_MAX: usize = 8 << 20;
+const BACKLOG_BYTES_MAX: usize = 6 << 20;
 
 /// A shard that holds nothing back.
 const NOTHING: u64 = u64::MAX;

@@ -37,7 +37,7 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 const EVENTS_MAX: usize = 1024;
 
 /// Bytes on their way to disk, of all shards, from which on those who wait for the disk are not read.
-pub(super) const JOURNAL_BYTES_MAX: u64 = 8 << 20;
+pub(super) const JOURNAL_BYTES_MAX: u64 = 4 << 20;
 
 /// How soon a shard looks again whether the journal, or memory, has room.
 const JOURNAL_PAUSE: Duration = Duration::from_millis(10);

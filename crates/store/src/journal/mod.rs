@@ -142,7 +142,7 @@ impl<D: Disk> Journal<D> {
         self.shared.waits_for_space.load(SeqCst)
     }
 
-    /// Bytes appended and not yet durable; where commits are synced now and then, not yet written. From 8 MiB on, stop reading from those who cause them.
+    /// Bytes appended and not yet durable; where commits are synced now and then, not yet written. From a few MiB on, stop reading from those who cause them.
     pub fn pending_bytes(&self) -> u64 {
         self.shared.pending_bytes()
     }
