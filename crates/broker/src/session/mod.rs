@@ -167,6 +167,13 @@ impl Session {
         self.rare.as_ref().is_some_and(|rare| rare.suback.is_some() && !rare.cursors.is_empty())
     }
 
+    /// Gives back the memory that a burst needed: a session that is left or idle has none to spare.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.queue.shrink_to_fit();
+        self.sender.shrink_to_fit();
+        self.receiver.shrink_to_fit();
+    }
+
     /// When it ends if its client does not come back; `None`: never, or while it is here.
     pub(crate) fn ends_at(&self) -> Option<Time> {
         match self.link {

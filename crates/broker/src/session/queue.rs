@@ -249,6 +249,11 @@ impl Queue {
         kept.last().map_or(MessageId(0), |delivery| delivery.id)
     }
 
+    /// Gives back the memory that a long queue needed.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.hot.shrink_to_fit();
+    }
+
     /// All messages in memory, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Delivery> {
         self.hot.iter()

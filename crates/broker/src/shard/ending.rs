@@ -66,6 +66,7 @@ impl Shard {
         let session = &mut self.sessions[slot as usize];
         session.detach(cx.now);
         session.set_full(None);
+        session.shrink_to_fit();
         if is_normal && session.will.take().is_some() {
             let lone = session.rare.as_mut().and_then(|rare| rare.lone_will.take());
             if let Some(lone) = lone {

@@ -451,6 +451,10 @@ impl Shard {
 
     fn on_pingreq(&mut self, id: ConnectionId) {
         self.send_bytes(id, ChangeSeq(0), &[0xd0, 0x00]);
+        // Who pings has been idle for a while.
+        if let Some(slot) = self.session_of(id) {
+            self.sessions[slot as usize].shrink_to_fit();
+        }
     }
 }
 

@@ -35,6 +35,11 @@ impl<M> Receiver<M> {
         Self { open: VecDeque::new() }
     }
 
+    /// Gives back the memory that many open exchanges needed.
+    pub fn shrink_to_fit(&mut self) {
+        self.open.shrink_to_fit();
+    }
+
     /// A QoS 2 PUBLISH has come. DUP says nothing certain and is not asked.
     #[inline]
     pub fn on_publish(&self, id: PacketId) -> Seen {

@@ -182,6 +182,12 @@ impl<M> Sender<M> {
         self.window = window;
     }
 
+    /// Gives back the memory that a full window needed.
+    pub fn shrink_to_fit(&mut self) {
+        self.exchanges.shrink_to_fit();
+        self.requests.shrink_to_fit();
+    }
+
     /// May a new QoS 1 or 2 PUBLISH be sent [MQTT-4.9.0-2]? Not before all that waits for its repetition has gone
     /// [MQTT-4.6.0-1].
     #[inline]
