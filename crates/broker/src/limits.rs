@@ -56,6 +56,8 @@ pub struct Config {
     pub hot_messages: usize,
     /// Bytes that these may stand for.
     pub hot_bytes: usize,
+    /// Bytes of retained messages in memory, the newest ones; the others are read from disk.
+    pub retained_bytes: usize,
     /// Entries of a queue read from disk at a time.
     pub cold_window: u16,
     /// Subscriptions of one session.
@@ -134,6 +136,7 @@ impl Default for Config {
             awaiting_pubrel_bytes_max: 64 * 1024 * 1024,
             hot_messages: 256,
             hot_bytes: 256 * 1024,
+            retained_bytes: 16 * 1024 * 1024,
             cold_window: 64,
             subscriptions_max: 10_000,
             cached_topics_max: 65_536,

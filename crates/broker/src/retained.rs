@@ -29,13 +29,55 @@ pub struct RetainedStore {
     expiring: BTreeSet<(Time, Arc<str>)>,
     cleared: BTreeMap<Arc<str>, MessageId>,
     cleared_order: VecDeque<(Arc<str>, MessageId)>,
+    /// Topics whose message is in memory, oldest first.
+    here: BTreeMap<MessageId, Arc<str>>,
     bytes: usize,
 }
 
 #[derive(Debug)]
 struct Version {
     id: MessageId,
-    message: Arc<Message>,
+    kept: Kept,
+}
+
+/// A retained message, or what of it is in memory.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Kept {
+    /// All of it.
+    Here(Arc<Message>),
+    /// It is in the cold store only.
+    Cold {
+        /// From when on it is not delivered any more.
+        expires: Option<Time>,
+    },
+}
+
+impl Kept {
+    /// The message, if it is in memory.
+    pub fn message(&self) -> Option<&Arc<Message>> {
+        match self {
+            Self::Here(message) => Some(message),
+            Self::Cold { .. } => None,
+        }
+    }
+
+    /// From when on it is not delivered any more (§3.3.2.3.3).
+    pub fn expires(&self) -> Option<Time> {
+        match self {
+            Self::Here(message) => message.expires,
+            Self::Cold { expires } => *expires,
+        }
+    }
+
+    /// Whether its time is over [MQTT-3.3.2-5].
+    pub fn is_expired(&self, now: Time) -> bool {
+        self.expires().is_some_and(|at| at <= now)
+    }
+
+    /// Whether both can be the same message, as far as memory tells.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        self.expires() == other.expires() && self.message().zip(other.message()).is_none_or(|(one, other)| one == other)
+    }
 }
 
 /// Where a page of retained messages ended.
@@ -62,18 +104,43 @@ impl RetainedStore {
             self.remember_clear(id, Arc::clone(topic));
             return before;
         }
-        self.bytes += message.size();
-        if let Some(at) = message.expires {
-            self.expiring.insert((at, Arc::clone(topic)));
-        }
-        self.topics.insert(Arc::clone(topic), Version { id, message });
+        self.restore(Arc::clone(topic), id, Kept::Here(message));
         true
     }
 
+    /// Puts a version as a recovery found it.
+    pub fn restore(&mut self, topic: Arc<str>, id: MessageId, kept: Kept) {
+        self.remove(&topic);
+        if let Kept::Here(message) = &kept {
+            self.bytes += message.size();
+            self.here.insert(id, Arc::clone(&topic));
+        }
+        if let Some(at) = kept.expires() {
+            self.expiring.insert((at, Arc::clone(&topic)));
+        }
+        self.topics.insert(topic, Version { id, kept });
+    }
+
+    /// Everything up to `up_to` is in the cold store: the oldest messages of it go from memory until the rest is no more than `bytes_max`.
+    pub fn stored(&mut self, up_to: MessageId, bytes_max: usize) {
+        while self.bytes > bytes_max
+            && let Some(first) = self.here.first_entry()
+            && *first.key() <= up_to
+        {
+            let topic = first.remove();
+            if let Some(version) = self.topics.get_mut(&topic)
+                && let Kept::Here(message) = &version.kept
+            {
+                self.bytes -= message.size();
+                version.kept = Kept::Cold { expires: message.expires };
+            }
+        }
+    }
+
     /// The retained message of a topic.
-    pub fn get(&self, topic: &str, now: Time) -> Option<(MessageId, &Arc<Message>)> {
+    pub fn get(&self, topic: &str, now: Time) -> Option<(MessageId, &Kept)> {
         let version = self.topics.get(topic)?;
-        (!version.message.is_expired(now)).then_some((version.id, &version.message))
+        (!version.kept.is_expired(now)).then_some((version.id, &version.kept))
     }
 
     /// How many topics have one (some may have expired and not been removed yet).
@@ -86,14 +153,14 @@ impl RetainedStore {
         self.topics.is_empty()
     }
 
-    /// Bytes of memory that the messages stand for.
+    /// Bytes that the messages in memory stand for.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// All of them, in topic order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, MessageId, &Arc<Message>)> {
-        self.topics.iter().map(|(topic, version)| (topic, version.id, &version.message))
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, MessageId, &Kept)> {
+        self.topics.iter().map(|(topic, version)| (topic, version.id, &version.kept))
     }
 
     /// When the next one expires. Nobody has to be in a hurry: expired ones are not shown.
@@ -126,7 +193,7 @@ impl RetainedStore {
         newest: MessageId,
         now: Time,
         max: usize,
-        out: &mut Vec<(Arc<str>, MessageId, Arc<Message>)>,
+        out: &mut Vec<(Arc<str>, MessageId, Kept)>,
     ) -> Page {
         let levels: Vec<Level<'_>> = filter.levels().collect();
         if !filter.has_wildcard() {
@@ -165,9 +232,12 @@ impl RetainedStore {
         let Some(version) = self.topics.remove(topic) else {
             return false;
         };
-        self.bytes -= version.message.size();
-        if let Some(at) = version.message.expires {
-            self.expiring.remove(&(at, version.message.topic.clone()));
+        if let Some(message) = version.kept.message() {
+            self.bytes -= message.size();
+            self.here.remove(&version.id);
+        }
+        if let Some(at) = version.kept.expires() {
+            self.expiring.remove(&(at, Arc::clone(topic)));
         }
         true
     }
@@ -185,9 +255,9 @@ impl RetainedStore {
 }
 
 impl Version {
-    fn show(&self, topic: &Arc<str>, newest: MessageId, now: Time, out: &mut Vec<(Arc<str>, MessageId, Arc<Message>)>) {
-        if self.id <= newest && !self.message.is_expired(now) {
-            out.push((Arc::clone(topic), self.id, Arc::clone(&self.message)));
+    fn show(&self, topic: &Arc<str>, newest: MessageId, now: Time, out: &mut Vec<(Arc<str>, MessageId, Kept)>) {
+        if self.id <= newest && !self.kept.is_expired(now) {
+            out.push((Arc::clone(topic), self.id, self.kept.clone()));
         }
     }
 }
@@ -388,5 +458,27 @@ mod tests {
         assert_eq!(store.remove_expired(Time(50), 10), 2);
         assert_eq!(store.len(), 5);
         assert_eq!(store.bytes(), 5 * message("t/6", "1", None).size() + 1);
+    }
+
+    #[test]
+    fn the_oldest_stored_ones_go_from_memory_and_are_still_shown() {
+        let mut store = RetainedStore::default();
+        for n in 1..=10 {
+            store.set(MessageId(n), message(&format!("t/{n}"), "1", Some(500)));
+        }
+        store.set(MessageId(11), message("t/1", "2", None));
+        let half = store.bytes() / 2;
+
+        store.stored(MessageId(9), half);
+
+        assert!(store.bytes() <= half);
+        let here: Vec<_> = store.iter().filter(|(_, _, kept)| kept.message().is_some()).map(|(_, id, _)| id.0).collect();
+        assert_eq!(here, [11, 10, 8, 9]);
+        assert_eq!(pages(&store, "#", u64::MAX, 3).len(), 10);
+        assert_eq!(store.remove_expired(Time(500), 100), 9);
+
+        store.stored(MessageId(11), 0);
+        assert_eq!(store.bytes(), 0);
+        assert_eq!(store.get("t/1", Time(0)).unwrap(), (MessageId(11), &Kept::Cold { expires: None }));
     }
 }

@@ -98,6 +98,13 @@ pub enum Output {
         /// At most so many.
         count: u16,
     },
+    /// Read retained messages from the cold store and answer with `retained_loaded`.
+    LoadRetained {
+        /// Who gets them.
+        session: SessionNo,
+        /// Of these topics.
+        topics: Vec<Arc<str>>,
+    },
     /// Something worth telling.
     Event(Event),
 }
@@ -111,6 +118,18 @@ pub struct Loaded {
     pub entries: Vec<Delivery>,
     /// Whether nothing is left behind them.
     pub last: bool,
+}
+
+/// What the cold store has for a topic.
+pub type StoredRetained = Option<(MessageId, Arc<Message>)>;
+
+/// Retained messages from the cold store.
+#[derive(Debug)]
+pub struct LoadedRetained {
+    /// Who gets them.
+    pub session: SessionNo,
+    /// Each topic that was asked for, and what stands there.
+    pub messages: Vec<(Arc<str>, StoredRetained)>,
 }
 
 /// From one shard to another.

@@ -264,13 +264,15 @@ impl Following {
 pub(crate) struct Marks {
     watch: Watch,
     shared: Arc<Shared>,
+    /// Bytes of retained messages that stay in memory.
+    retained_bytes: usize,
     /// Not told yet, by commit.
     open: VecDeque<(Commit, MessageId)>,
 }
 
 impl Marks {
-    pub(crate) fn new(watch: Watch, shared: Arc<Shared>) -> Self {
-        Self { watch, shared, open: VecDeque::new() }
+    pub(crate) fn new(watch: Watch, shared: Arc<Shared>, retained_bytes: usize) -> Self {
+        Self { watch, shared, retained_bytes, open: VecDeque::new() }
     }
 
     fn take(&mut self) {
@@ -292,6 +294,7 @@ impl Marks {
             self.open.pop_front();
         }
         if let Some(up_to) = reached {
+            self.shared.commons.write_retained(&mut |retained| retained.stored(up_to, self.retained_bytes));
             (0..self.shared.mesh.len()).for_each(|shard| self.shared.mesh.post_one(shard, Mail::Stored(up_to)));
         }
     }

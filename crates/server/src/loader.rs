@@ -11,9 +11,9 @@ use std::{
 };
 
 use columba_broker::{
-    durable::load_window,
+    durable::{load_retained, load_window},
     id::{MessageId, SessionNo},
-    seam::Loaded,
+    seam::{Loaded, LoadedRetained, StoredRetained},
 };
 use columba_store::ColdRead;
 
@@ -35,6 +35,14 @@ pub(crate) struct Load {
     pub(crate) count: u16,
 }
 
+/// Retained messages that a shard wants to have.
+#[derive(Debug)]
+pub(crate) struct LoadRetained {
+    pub(crate) shard: usize,
+    pub(crate) session: SessionNo,
+    pub(crate) topics: Vec<Arc<str>>,
+}
+
 /// Where shards ask.
 #[derive(Debug)]
 pub(crate) struct Loader(Sender<Order>);
@@ -42,6 +50,7 @@ pub(crate) struct Loader(Sender<Order>);
 #[derive(Debug)]
 pub(crate) enum Order {
     Load(Load),
+    LoadRetained(LoadRetained),
     Stop,
 }
 
@@ -56,6 +65,10 @@ impl Loader {
         // Without a cold store nobody listens, and no brain has a queue there to ask for.
         self.0.send(Order::Load(load)).unwrap_or_default();
     }
+
+    pub(crate) fn ask_retained(&self, load: LoadRetained) {
+        self.0.send(Order::LoadRetained(load)).unwrap_or_default();
+    }
 }
 
 /// The running thread.
@@ -65,8 +78,12 @@ pub(crate) struct Thread(JoinHandle<()>);
 impl Thread {
     pub(crate) fn start(orders: Receiver<Order>, cold: Arc<dyn ColdRead>, shared: Arc<Shared>) -> io::Result<Self> {
         let read = move || {
-            while let Ok(Order::Load(load)) = orders.recv() {
-                answer(load, &*cold, &shared);
+            loop {
+                match orders.recv() {
+                    Ok(Order::Load(load)) => answer(load, &*cold, &shared),
+                    Ok(Order::LoadRetained(load)) => answer_retained(load, &*cold, &shared),
+                    Ok(Order::Stop) | Err(_) => return,
+                }
             }
         };
         Ok(Self(thread::Builder::new().name("loader".into()).spawn(read)?))
@@ -89,6 +106,33 @@ fn answer(load: Load, cold: &dyn ColdRead, shared: &Shared) {
             shared.loader.ask(load);
         }
     }
+}
+
+fn answer_retained(load: LoadRetained, cold: &dyn ColdRead, shared: &Shared) {
+    match read_retained(&load, cold) {
+        Ok(messages) => {
+            let loaded = LoadedRetained { session: load.session, messages };
+            shared.mesh.post_one(load.shard, Mail::LoadedRetained(loaded));
+        }
+        Err(error) => {
+            tracing::error!(%error, "cannot read retained messages; trying on");
+            thread::sleep(RETRY);
+            shared.loader.ask_retained(load);
+        }
+    }
+}
+
+fn read_retained(load: &LoadRetained, cold: &dyn ColdRead) -> Result<Vec<(Arc<str>, StoredRetained)>, RecoverError> {
+    let cold = cold.snapshot().map_err(RecoverError::from)?;
+    let read = |topic: &Arc<str>| {
+        let found = load_retained(&ColdKeys(&*cold), topic)?;
+        if found.is_none() {
+            // It may have been cleared a moment ago.
+            tracing::debug!(%topic, "a retained message is not in the cold store");
+        }
+        Ok((Arc::clone(topic), found))
+    };
+    load.topics.iter().map(read).collect()
 }
 
 /// Reads at one point in time: a checkpoint beside us moves entries and the messages that they name together.

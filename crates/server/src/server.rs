@@ -84,7 +84,7 @@ impl Server {
         let clock = ProcessClock::start();
         let began = Instant::now();
         let Opened { placement_key, lanes, state, store } = match &config.data {
-            Data::Directory(path) => Opened::directory(path)?,
+            Data::Directory(path) => Opened::directory(path, config.limits.retained_bytes)?,
             Data::Ephemeral => Opened::ephemeral(random_bytes()),
         };
 
@@ -234,9 +234,9 @@ fn share(placement: Placement, mut state: State, now: Time) -> (Common, State) {
     let clock = Clock::default();
     clock.seen(state.highest);
     let mut retained = RetainedStore::default();
-    for (id, message) in std::mem::take(&mut state.retained).into_values() {
-        if !message.is_expired(now) {
-            retained.set(id, message);
+    for (topic, (id, kept)) in std::mem::take(&mut state.retained) {
+        if !kept.is_expired(now) {
+            retained.restore(topic, id, kept);
         }
     }
     (Common::new(clock, placement, retained, random()), state)

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, mpsc::Receiver},
 };
 
-use columba_broker::durable::{State, recover};
+use columba_broker::durable::{State, recover_within};
 use columba_store::{Appender, Cold, ColdRead, FjallCold, Journal, JournalOptions, Log, Position, RealDisk, Release, StoreDir};
 
 use crate::{
@@ -35,6 +35,7 @@ pub(crate) struct Idle {
     cold: FjallCold,
     log: Log<RealDisk>,
     from: Position,
+    retained_bytes: usize,
 }
 
 /// A store in use.
@@ -53,7 +54,8 @@ impl Opened {
     }
 
     /// Locks the directory, loads the cold store and replays the journal behind it.
-    pub(crate) fn directory(path: &Path) -> Result<Self, StartError> {
+    /// About `retained_bytes` bytes of retained messages come into memory, and stay there.
+    pub(crate) fn directory(path: &Path, retained_bytes: usize) -> Result<Self, StartError> {
         let dir = StoreDir::open(path)?;
         let (placement_key, lanes) = (dir.identity().hash_key, dir.identity().lanes);
         let cold = dir.open_cold().map_err(RecoverError::from)?;
@@ -65,14 +67,14 @@ impl Opened {
                 "the end of the journal was cut off by a crash; nothing acknowledged was in it"
             );
         }
-        let state = replay(&cold, &log, recovered.from)?;
-        let store = Some(Idle { dir, cold, log, from: recovered.from });
+        let state = replay(&cold, &log, recovered.from, retained_bytes)?;
+        let store = Some(Idle { dir, cold, log, from: recovered.from, retained_bytes });
         Ok(Self { placement_key, lanes, state, store })
     }
 }
 
-fn replay(cold: &FjallCold, log: &Log<RealDisk>, from: Position) -> Result<State, RecoverError> {
-    let mut state = recover(&ColdKeys(cold))?;
+fn replay(cold: &FjallCold, log: &Log<RealDisk>, from: Position, retained_bytes: usize) -> Result<State, RecoverError> {
+    let mut state = recover_within(&ColdKeys(cold), retained_bytes)?;
     let mut reader = log.handle().reader(from);
     while let Some(frame) = reader.next_frame()? {
         records(&frame, |record| state.apply(record).map_err(RecoverError::from))?;
@@ -85,7 +87,7 @@ fn replay(cold: &FjallCold, log: &Log<RealDisk>, from: Position) -> Result<State
 impl Idle {
     /// Starts the commit thread and the follower.
     pub(crate) fn start(self, shared: &Arc<Shared>, release: Release, orders: Receiver<()>) -> Result<Store, StartError> {
-        let Self { dir, cold, log, from } = self;
+        let Self { dir, cold, log, from, retained_bytes } = self;
         let system = |error| StartError::System { what: "the journal", error };
         if release != Release::AfterSync {
             tracing::warn!("acknowledgements leave before they are true: this broker loses messages in a crash");
@@ -99,7 +101,7 @@ impl Idle {
         let handle = log.handle();
         let journal = Journal::start(log, &options, wakes).map_err(system)?;
         let reader = cold.reader();
-        let marks = Marks::new(journal.watch(), Arc::clone(shared));
+        let marks = Marks::new(journal.watch(), Arc::clone(shared), retained_bytes);
         let follower = Follower::start(handle, cold, from, journal.shrinker(), marks, orders).map_err(system)?;
         Ok(Store { journal, follower, cold: reader, _dir: dir })
     }

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     id::{MessageId, SessionNo},
     message::Message,
+    retained::Kept,
     seam::Delivery,
 };
 
@@ -298,7 +299,7 @@ impl State {
             self.retained.remove(topic);
             self.cleared.insert(Arc::clone(topic), id);
         } else {
-            self.retained.insert(Arc::clone(topic), (id, Arc::clone(message)));
+            self.retained.insert(Arc::clone(topic), (id, Kept::Here(Arc::clone(message))));
         }
     }
 

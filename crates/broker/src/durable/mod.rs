@@ -26,7 +26,7 @@ pub use codec::{PublicationEncoder, RecordError};
 pub use fold::{Fold, FoldError};
 pub use keys::{ColdError, ColdRead, KeyChange, SPACES, Visit, space};
 pub use record::{GrantRecord, MessageRecord, Record, TargetRecord, WillRecord};
-pub use recover::{RecoverError, load_window, recover};
+pub use recover::{RecoverError, load_retained, load_window, recover, recover_within};
 pub use state::{
     ColdQueue, EndedSession, Exchanges, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State, StoredWill,
 };

@@ -23,7 +23,8 @@ use super::{
 use crate::{
     id::{MessageId, SessionNo},
     message::Message,
-    seam::{Delivery, Loaded},
+    retained::Kept,
+    seam::{Delivery, Loaded, StoredRetained},
 };
 
 /// The cold store cannot be read.
@@ -31,6 +32,11 @@ pub type RecoverError = ColdError;
 
 /// Loads all state but the queues. The caller applies the journal behind the store's position to it, commit by commit, and ends with [`State::finish`].
 pub fn recover(cold: &dyn ColdRead) -> Result<State, RecoverError> {
+    recover_within(cold, usize::MAX)
+}
+
+/// The same with about `retained_bytes_max` bytes of retained messages; of the others it only notes that they are there.
+pub fn recover_within(cold: &dyn ColdRead, retained_bytes_max: usize) -> Result<State, RecoverError> {
     let mut state = State { highest: get_number(cold, space::META, HIGHEST)?.unwrap_or(0), ..State::default() };
     scan(cold, space::SESSIONS, &[], None, |key, value| {
         let no = parse_session_key(key).ok_or(ColdError::Key { space: space::SESSIONS })?;
@@ -40,11 +46,19 @@ pub fn recover(cold: &dyn ColdRead) -> Result<State, RecoverError> {
     })?;
     load_parts(cold, &mut state)?;
     find_queues(cold, &mut state)?;
+    let mut bytes = 0;
     scan(cold, space::RETAINED, &[], None, |_, value| {
         let mut reader = Reader::new(value);
         let (id, message) = reader.message_id().and_then(|id| Ok((id, reader.message()?))).map_err(in_space(space::RETAINED))?;
-        let message = Arc::new(message.to_message());
-        state.retained.insert(Arc::clone(&message.topic), (id, message));
+        let topic: Arc<str> = message.topic.into();
+        let kept = if bytes < retained_bytes_max {
+            let message = Arc::new(message.to_message());
+            bytes += message.size();
+            Kept::Here(message)
+        } else {
+            Kept::Cold { expires: message.expires }
+        };
+        state.retained.insert(topic, (id, kept));
         Ok(())
     })?;
     state.cleared = read_cleared(cold)?.into_iter().map(|(topic, id)| (topic.into(), id)).collect();
@@ -158,8 +172,13 @@ impl State {
         }
     }
 
-    /// Brings all queues into memory: for tools and comparisons.
+    /// Brings all queues and retained messages into memory: for tools and comparisons.
     pub fn load_queues(&mut self, cold: &dyn ColdRead) -> Result<(), RecoverError> {
+        for (topic, (_, kept)) in &mut self.retained {
+            if let (Kept::Cold { .. }, Some((_, message))) = (&*kept, load_retained(cold, topic)?) {
+                *kept = Kept::Here(message);
+            }
+        }
         for session in self.sessions.values_mut() {
             if let Some(part) = session.cold.take() {
                 load_queue(cold, session.no, &part, |entry| drop(session.queue.insert(entry.id, entry)))?;
@@ -195,6 +214,16 @@ fn load_queue(
             return Ok(());
         }
     }
+}
+
+/// Reads the retained message of a topic.
+pub fn load_retained(cold: &dyn ColdRead, topic: &str) -> Result<StoredRetained, RecoverError> {
+    let Some(value) = cold.get(space::RETAINED, topic.as_bytes())? else {
+        return Ok(None);
+    };
+    let mut reader = Reader::new(&value);
+    let (id, message) = reader.message_id().and_then(|id| Ok((id, reader.message()?))).map_err(in_space(space::RETAINED))?;
+    Ok(Some((id, Arc::new(message.to_message()))))
 }
 
 impl RecoveredSession {

@@ -12,6 +12,7 @@ use super::record::{GrantRecord, MessageRecord, TargetRecord, WillRecord};
 use crate::{
     id::{MessageId, SessionNo},
     message::Message,
+    retained::Kept,
     route::Claim,
     seam::Delivery,
 };
@@ -26,7 +27,7 @@ pub struct State {
     /// What shared subscriptions still have to pass on of members that are gone.
     pub ended: BTreeMap<SessionNo, EndedSession>,
     /// The retained message of each topic.
-    pub retained: BTreeMap<Arc<str>, (MessageId, Arc<Message>)>,
+    pub retained: BTreeMap<Arc<str>, (MessageId, Kept)>,
     /// The highest identity of a session or a message; none up to it may be given out again.
     pub highest: u64,
     /// Topics whose retained message was cleared, until the end of the replay: an older version may stand behind its clear.

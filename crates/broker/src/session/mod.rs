@@ -21,7 +21,7 @@ use crate::{
     id::{ConnectionId, MessageId, SessionNo},
     message::Message,
     route::{Grant, Presence, SessionRef},
-    seam::Delivery,
+    seam::{Delivery, StoredRetained},
 };
 
 /// One Session of this shard.
@@ -76,6 +76,10 @@ pub(crate) struct Rare {
     pub(crate) retained_timer: bool,
     /// The SUBACK that these wait for, by its number in the ring of the connection.
     pub(crate) suback: Option<u64>,
+    /// Retained messages that came from the cold store, by topic.
+    pub(crate) loaded_retained: BTreeMap<Arc<str>, StoredRetained>,
+    /// They are on their way.
+    pub(crate) loads_retained: bool,
     /// Since when the queue has been full.
     pub(crate) full_since: Option<Time>,
     /// The will's number in the journal where the session itself has no records.

@@ -11,7 +11,11 @@ use columba_proto::{
 };
 use smallvec::SmallVec;
 
-use super::{Shard, handing_on::Publication, paging::cost};
+use super::{
+    Shard,
+    handing_on::Publication,
+    paging::{Found, cost},
+};
 use crate::{
     connection::Connection,
     durable::{MessageRecord, Record, TargetRecord},
@@ -244,7 +248,21 @@ impl Shard {
             end = retained.page(&filter, cursor.after.as_deref(), cursor.newest, cx.now, RETAINED_PAGE, &mut page);
         });
         let mut before = None;
-        for (topic, _, message) in page {
+        let mut page = page.into_iter();
+        while let Some((topic, version, kept)) = page.next() {
+            let message = match self.retained_message(slot, &topic, version, &kept) {
+                Found::Here(message) => message,
+                Found::Nowhere => {
+                    before = Some(topic);
+                    continue;
+                }
+                Found::Cold => {
+                    let cold = page.filter(|(_, _, kept)| kept.message().is_none()).map(|(topic, ..)| topic);
+                    self.load_retained(slot, core::iter::once(topic).chain(cold).collect());
+                    end = Page::After(before?);
+                    break;
+                }
+            };
             if message.qos.min(grant.qos) == QoS::AtMostOnce && !self.takes_more(id) {
                 // Nothing of them is dropped: the cursor stays in front of the rest until there is room.
                 let before = before?;
@@ -265,6 +283,9 @@ impl Shard {
         match after {
             None => {
                 cursors.remove(&name);
+                if cursors.is_empty() {
+                    self.sessions[slot as usize].rare().loaded_retained.clear();
+                }
             }
             Some(topic) => {
                 cursors.insert(name, Cursor { after: Some(Box::from(&*topic)), ..cursor });

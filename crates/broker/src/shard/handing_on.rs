@@ -133,6 +133,7 @@ impl Shard {
         }
         let found = !audience.is_empty();
         let id = Self::identify(cx, source.lane, publication, found);
+        self.note_retained(id, publication);
         let until = if is_durable { self.record_published(id, publication, &audience, will_of) } else { ChangeSeq(0) };
         let full = self.hand_on(cx, id, &audience, publication);
         Ok(Accepted { until, found, full })
@@ -155,6 +156,7 @@ impl Shard {
             return Err(Unstorable);
         }
         let id = Self::identify(cx, source.lane, publication, true);
+        self.note_retained(id, publication);
         if !is_durable && behind <= self.batch.synced() {
             return Ok(Release::AtOnce(self.hand_on(cx, id, &audience, publication)));
         }
@@ -209,6 +211,13 @@ impl Shard {
         };
         // A will that promises something has a record, and that stands for the next start.
         debug_assert!(accepted || self.journal_has_failed(), "only a failed journal keeps a will back");
+    }
+
+    /// A retained message stays in memory at least until the cold store has it.
+    fn note_retained(&mut self, id: MessageId, publication: &Publication<'_>) {
+        if publication.retain {
+            self.backlog.add(id, publication.size());
+        }
     }
 
     /// Gives the publication its identity; a retained one in the same step in which it replaces the retained message of its topic.

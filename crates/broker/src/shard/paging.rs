@@ -7,7 +7,9 @@ use super::Shard;
 use crate::{
     id::{MessageId, SessionNo},
     limits::REFERENCE_BYTES,
-    seam::{Cx, Delivery, Loaded, Output},
+    message::Message,
+    retained::Kept,
+    seam::{Cx, Delivery, Loaded, LoadedRetained, Output},
     session::queue::HotWindow,
 };
 
@@ -59,6 +61,38 @@ impl Shard {
         }
     }
 
+    /// Retained messages came from the cold store.
+    pub fn retained_loaded(&mut self, cx: &Cx<'_>, loaded: LoadedRetained) {
+        let Some(&slot) = self.by_number.get(&loaded.session) else { return };
+        let rare = self.sessions[slot as usize].rare();
+        rare.loads_retained = false;
+        rare.loaded_retained = loaded.messages.into_iter().collect();
+        self.pump(cx, slot);
+    }
+
+    /// Asks for retained messages, unless some are on their way.
+    pub(super) fn load_retained(&mut self, slot: u32, topics: Vec<Arc<str>>) {
+        let session = &mut self.sessions[slot as usize];
+        if !core::mem::replace(&mut session.rare().loads_retained, true) {
+            self.outputs.push_back(Output::LoadRetained { session: session.no, topics });
+        }
+    }
+
+    /// A version of a retained message, from memory or from what was loaded.
+    pub(super) fn retained_message(&mut self, slot: u32, topic: &str, version: MessageId, kept: &Kept) -> Found {
+        if let Kept::Here(message) = kept {
+            return Found::Here(Arc::clone(message));
+        }
+        let Some(rare) = &mut self.sessions[slot as usize].rare else { return Found::Cold };
+        match rare.loaded_retained.remove(topic) {
+            Some(Some((found, message))) if found == version => Found::Here(message),
+            // A younger version has come, and gone from memory, since it was read.
+            Some(Some(_)) | None => Found::Cold,
+            // The world has told that it is missing.
+            Some(None) => Found::Nowhere,
+        }
+    }
+
     /// A window of a session's queue came from the cold store.
     pub fn loaded(&mut self, cx: &Cx<'_>, loaded: Loaded) {
         let Loaded { session: no, entries, last } = loaded;
@@ -100,6 +134,15 @@ impl Shard {
     }
 }
 
+/// Where a retained message is.
+pub(super) enum Found {
+    Here(Arc<Message>),
+    /// It has to be read.
+    Cold,
+    /// It is lost.
+    Nowhere,
+}
+
 /// What came into queues and stayed there.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
@@ -112,7 +155,7 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    fn add(&mut self, id: MessageId, bytes: usize) {
+    pub(super) fn add(&mut self, id: MessageId, bytes: usize) {
         self.total = self.total.wrapping_add(bytes);
         let before = self.samples.back().map_or(self.stored, |(_, total)| *total);
         if self.total.wrapping_sub(before) >= SAMPLE_BYTES {

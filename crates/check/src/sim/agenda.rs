@@ -30,6 +30,8 @@ pub(crate) enum Due {
     Mail(usize),
     /// A window of a queue was read.
     Loaded { shard: usize, session: SessionNo, after: MessageId, count: u16 },
+    /// Retained messages were read for a shard.
+    LoadedRetained(usize),
     /// A shard's timers.
     Tick(usize),
     /// The commit thread takes what all shards have.
@@ -65,6 +67,7 @@ impl Due {
             | Self::TurnEnd(_)
             | Self::Mail(_)
             | Self::Loaded { .. }
+            | Self::LoadedRetained(_)
             | Self::Commit
             | Self::SyncEnd
             | Self::TellSynced(_)
@@ -81,6 +84,7 @@ impl Due {
             Self::TurnEnd(_)
             | Self::Mail(_)
             | Self::Loaded { .. }
+            | Self::LoadedRetained(_)
             | Self::Tick(_)
             | Self::Commit
             | Self::SyncEnd

@@ -36,6 +36,8 @@ pub(crate) enum Wish {
     Mail { shard: usize },
     /// Read from the cold store, and say it some time.
     Load { shard: usize, session: SessionNo, after: MessageId, count: u16 },
+    /// The same for retained messages.
+    LoadRetained { shard: usize },
 }
 
 /// From one shard to another.
@@ -55,6 +57,8 @@ struct Brain {
     links: BTreeMap<ConnectionId, LinkNo>,
     mail: VecDeque<Mail>,
     scratch: Vec<u8>,
+    /// Retained messages that are to be read.
+    retained_loads: VecDeque<(SessionNo, Vec<Arc<str>>)>,
     /// The latest identity when its turn began; `None` between two turns.
     turn_from: Option<MessageId>,
 }
@@ -102,6 +106,7 @@ impl Host {
                 links: BTreeMap::new(),
                 mail: VecDeque::new(),
                 scratch: Vec::new(),
+                retained_loads: VecDeque::new(),
                 turn_from: None,
             })
             .collect();
@@ -118,10 +123,8 @@ impl Host {
         if self.fault == Some(PlantedFault::QueueEntrySkipped) {
             skip_an_entry(&mut state);
         }
-        for (id, message) in state.retained.into_values() {
-            self.shared.write_retained(&mut |store| {
-                store.set(id, Arc::clone(&message));
-            });
+        for (topic, (id, kept)) in state.retained {
+            self.shared.write_retained(&mut |store| store.restore(Arc::clone(&topic), id, kept.clone()));
         }
         for session in state.sessions.into_values() {
             let shard = self.owner(&session.client_id);
@@ -156,12 +159,16 @@ impl Host {
         for session in stored.values_mut() {
             session.cold = None;
         }
-        let mut retained = BTreeMap::new();
+        let mut retained_differ = false;
         self.shared.read_retained(&mut |store| {
-            retained = store.iter().map(|(topic, id, message)| (Arc::clone(topic), (id, Arc::clone(message)))).collect();
+            let mut stored = state.retained.iter();
+            let agree = store.iter().all(|(topic, id, kept)| {
+                stored.next().is_some_and(|(it, (stored, other))| topic == it && id == *stored && kept.agrees_with(other))
+            });
+            retained_differ = !agree || stored.next().is_some();
         });
         // What groups have to pass on waits for nobody, once everything is at rest.
-        live != stored || !state.ended.is_empty() || retained != state.retained
+        live != stored || !state.ended.is_empty() || retained_differ
     }
 
     /// Time goes on; never back.
@@ -293,6 +300,10 @@ impl Host {
                 }
             }
             Output::Load { session, after, count } => self.wishes.push_back(Wish::Load { shard, session, after, count }),
+            Output::LoadRetained { session, topics } => {
+                self.brains[shard].retained_loads.push_back((session, topics));
+                self.wishes.push_back(Wish::LoadRetained { shard });
+            }
             Output::Event(_) => {}
         }
     }
@@ -310,8 +321,9 @@ impl Host {
     }
 
     /// Tells all shards how far the cold store has come.
-    pub(crate) fn tell_stored(&mut self) {
+    pub(crate) fn tell_stored(&mut self, retained_bytes: usize) {
         if let Some(up_to) = self.journal.take_stored() {
+            self.shared.write_retained(&mut |store| store.stored(up_to, retained_bytes));
             (0..self.shards()).for_each(|shard| self.post(shard, Mail::Stored(up_to)));
         }
     }
@@ -385,6 +397,15 @@ impl Host {
     /// A window of a queue was read.
     pub(crate) fn loaded(&mut self, shard: usize, loaded: Loaded) {
         self.with(shard, |shard, cx| shard.loaded(cx, loaded));
+    }
+
+    /// Retained messages are read.
+    pub(crate) fn load_retained(&mut self, shard: usize) {
+        if let Some((session, topics)) = self.brains[shard].retained_loads.pop_front()
+            && let Some(loaded) = self.journal.load_retained(session, topics)
+        {
+            self.with(shard, |shard, cx| shard.retained_loaded(cx, loaded));
+        }
     }
 
     /// When a shard wants to look at its timers.

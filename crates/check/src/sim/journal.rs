@@ -1,11 +1,11 @@
 //! The journal, the cold store and the checkpoint in a simulated world: the real code on a simulated disk, with every wait made visible.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use columba_broker::{
     durable::{self, ColdError, ColdRead, Fold, Record, State, Visit},
     id::{ChangeSeq, MessageId, SessionNo},
-    seam::Loaded,
+    seam::{Loaded, LoadedRetained},
 };
 use columba_store::{
     Batch, Cold as _, Commit, Log, LogError, LogOptions, MemCold, Position, SimDisk, Space, StoreId,
@@ -234,6 +234,13 @@ impl Journal {
         Ok(())
     }
 
+    /// Reads retained messages.
+    pub(crate) fn load_retained(&self, session: SessionNo, topics: Vec<Arc<str>>) -> Option<LoadedRetained> {
+        let cold = Reading(&self.medium.cold);
+        let read = |topic: Arc<str>| Some((Arc::clone(&topic), durable::load_retained(&cold, &topic).ok()?));
+        Some(LoadedRetained { session, messages: topics.into_iter().map(read).collect::<Option<_>>()? })
+    }
+
     /// Reads a window of a queue.
     pub(crate) fn load(&self, session: SessionNo, after: MessageId, count: u16) -> Option<Loaded> {
         durable::load_window(&Reading(&self.medium.cold), session, after, usize::from(count)).ok()
@@ -251,7 +258,8 @@ impl Journal {
 
 /// The fold of the cold store and the journal behind it.
 fn replay(log: &Log<SimDisk>, from: Position, cold: &MemCold) -> Result<State, StartError> {
-    let mut state = durable::recover(&Reading(cold)).map_err(|error| refused(&error))?;
+    // So few bytes of retained messages that most have to be read later.
+    let mut state = durable::recover_within(&Reading(cold), 100).map_err(|error| refused(&error))?;
     let mut reader = log.reader(from);
     while let Some(frame) = reader.next_frame().map_err(|error| unreadable(&error))? {
         for (_, part) in frame.parts() {

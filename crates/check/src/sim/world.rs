@@ -89,6 +89,7 @@ impl World {
             retry_interval_ms: rng.pick(&[0, 20, 2_000, 30_000]),
             ephemeral_queue_max: rng.pick(&[2, 20, 1_000]),
             hot_messages: rng.pick(&[0, 1, 5, 256]),
+            retained_bytes: rng.pick(&[0, 100, 16 * 1024 * 1024]),
             cold_window: rng.pick(&[1, 3, 64]),
             slow_consumer_timeout_ms: rng.pick(&[500, 30_000]),
             unread_answers_max: rng.pick(&[100, 1024 * 1024]),
@@ -235,6 +236,7 @@ impl World {
                     self.on_shard(shard, |host| host.loaded(shard, loaded));
                 }
             }
+            Due::LoadedRetained(shard) => self.on_shard(shard, |host| host.load_retained(shard)),
             Due::Tick(shard) => {
                 self.ticks[shard] = None;
                 self.on_shard(shard, |host| host.with(shard, Shard::tick));
@@ -299,6 +301,10 @@ impl World {
                 Wish::Load { shard, session, after, count } => {
                     let at = self.now + self.rng.below(2_000);
                     self.agenda.add(at, Due::Loaded { shard, session, after, count });
+                }
+                Wish::LoadRetained { shard } => {
+                    let at = self.now + self.rng.below(2_000);
+                    self.agenda.add(at, Due::LoadedRetained(shard));
                 }
             }
         }
@@ -381,7 +387,7 @@ impl World {
         let most = self.rng.pick(&[1, 5, 1_000]);
         match host.journal.checkpoint(most, dies, &mut self.rng) {
             Ok(commit) => {
-                host.tell_stored();
+                host.tell_stored(self.config.retained_bytes);
                 self.fact(Fact::Checkpoint { commit: commit.0 });
             }
             Err(_) if dies => {}

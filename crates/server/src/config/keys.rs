@@ -107,6 +107,10 @@ static KEYS: &[Key<Config>] = &[
         config.limits.slow_consumer_timeout_ms = value.duration_ms()?;
         Ok(())
     }),
+    key("limits.retained_cache", |config, value| {
+        config.limits.retained_bytes = usize::try_from(value.size()?).unwrap_or(usize::MAX);
+        Ok(())
+    }),
     key("limits.will_grace", |config, value| {
         config.limits.will_grace_ms = value.duration_ms()?;
         Ok(())

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use columba_broker::{
     id::MessageId,
-    seam::{Loaded, Parcel},
+    seam::{Loaded, LoadedRetained, Parcel},
 };
 use mio::net::TcpStream;
 
@@ -19,6 +19,8 @@ pub(crate) enum Mail {
     Parcel(Parcel),
     /// A window of a queue from the cold store.
     Loaded(Loaded),
+    /// Retained messages from the cold store.
+    LoadedRetained(LoadedRetained),
     /// The cold store has every publication up to here.
     Stored(MessageId),
     /// Everyone is sent away, nobody new is let in.
@@ -43,6 +45,9 @@ impl Weighed for Mail {
                 Self::Parcel(Parcel::Deliver { message, targets, .. }) => message.size() + size_of_val(targets.as_slice()),
                 Self::Parcel(Parcel::Moved { delivery, .. }) => delivery.message.size(),
                 Self::Loaded(loaded) => loaded.entries.iter().map(|entry| entry.message.size()).sum(),
+                Self::LoadedRetained(loaded) => {
+                    loaded.messages.iter().filter_map(|(_, found)| found.as_ref()).map(|(_, message)| message.size()).sum()
+                }
                 Self::Stored(_) | Self::Shutdown => 0,
             }
     }

@@ -24,7 +24,11 @@ use super::{
     mesh::Weighed,
     sockets::{Peer, Sockets, Source},
 };
-use crate::{events, loader::Load, server::Word};
+use crate::{
+    events,
+    loader::{Load, LoadRetained},
+    server::Word,
+};
 
 /// What one turn may spend on mail, on reading and on writing, each, before the rest is carried over: it bounds the latency of everyone on
 /// the shard.
@@ -317,6 +321,7 @@ impl Shell {
                 Mail::Connection(arrival) => self.arrived(cx, arrival),
                 Mail::Parcel(parcel) => self.brain.parcel(cx, parcel),
                 Mail::Loaded(loaded) => self.brain.loaded(cx, loaded),
+                Mail::LoadedRetained(loaded) => self.brain.retained_loaded(cx, loaded),
                 Mail::Stored(up_to) => self.brain.stored(up_to),
                 Mail::Shutdown => self.shut_down(cx, now),
             }
@@ -383,6 +388,9 @@ impl Shell {
             Output::HandOver { connection, to, bytes } => self.hand_over(connection, usize::from(to.0), bytes),
             Output::Load { session, after, count } => {
                 self.shared.loader.ask(Load { shard: self.index, session, after, count });
+            }
+            Output::LoadRetained { session, topics } => {
+                self.shared.loader.ask_retained(LoadRetained { shard: self.index, session, topics });
             }
             Output::Event(event) => events::tell(&event),
         }

@@ -162,10 +162,8 @@ impl Bench {
         self.commons = commons();
         self.commons.clock().seen(state.highest);
         self.shard = Shard::new(ShardId(0), Arc::clone(&self.config), 7);
-        for (id, message) in state.retained.into_values() {
-            self.commons.write_retained(&mut |store| {
-                store.set(id, Arc::clone(&message));
-            });
+        for (topic, (id, kept)) in state.retained {
+            self.commons.write_retained(&mut |store| store.restore(Arc::clone(&topic), id, kept.clone()));
         }
         for session in state.sessions.into_values() {
             self.act(|shard, cx| shard.restore(cx, session));
@@ -313,7 +311,11 @@ impl Bench {
         while let Some(output) = self.shard.pop_output() {
             match output {
                 Output::Event(event) => self.events.push(format!("{event:?}")),
-                Output::Close { .. } | Output::ToShard { .. } | Output::HandOver { .. } | Output::Load { .. } => {
+                Output::Close { .. }
+                | Output::ToShard { .. }
+                | Output::HandOver { .. }
+                | Output::Load { .. }
+                | Output::LoadRetained { .. } => {
                     outputs.push(output);
                 }
             }

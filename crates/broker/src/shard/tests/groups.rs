@@ -46,7 +46,11 @@ fn answer_loads(bench: &mut Bench, at_once: usize) {
     loop {
         let asked = bench.outputs().into_iter().find_map(|output| match output {
             Output::Load { session, after, .. } => Some((session, after)),
-            Output::Close { .. } | Output::ToShard { .. } | Output::HandOver { .. } | Output::Event(_) => None,
+            Output::Close { .. }
+            | Output::ToShard { .. }
+            | Output::HandOver { .. }
+            | Output::LoadRetained { .. }
+            | Output::Event(_) => None,
         });
         let Some((session, after)) = asked else { return };
         let behind = || stored.iter().filter(|delivery| delivery.id > after);

@@ -1,9 +1,11 @@
 //! The journal, the checkpoint and the cold store of the fuzzed broker: commits of records, kept as bytes.
 
+use std::sync::Arc;
+
 use columba_broker::{
-    durable::{Fold, Record, State, load_window, recover},
+    durable::{Fold, Record, State, load_retained, load_window, recover},
     id::{ChangeSeq, MessageId, SessionNo},
-    seam::Loaded,
+    seam::{Loaded, LoadedRetained},
 };
 
 use crate::fuzz::keys::Keys;
@@ -87,6 +89,11 @@ impl Journal {
         let mut state = self.state();
         state.load_queues(&self.cold).expect("nothing is missing in the cold store");
         state
+    }
+
+    pub(super) fn load_retained(&self, session: SessionNo, topics: Vec<Arc<str>>) -> LoadedRetained {
+        let read = |topic: Arc<str>| (Arc::clone(&topic), load_retained(&self.cold, &topic).expect("the cold store can be read"));
+        LoadedRetained { session, messages: topics.into_iter().map(read).collect() }
     }
 
     pub(super) fn load(&self, session: SessionNo, after: MessageId, count: u16) -> Loaded {
