@@ -28,4 +28,4 @@ mod timers;
 pub use limits::Config;
 pub use out_buffer::OutBuffer;
 pub use session::{ColdSnapshot, SessionSnapshot};
-pub use shard::{Shard, ShardSnapshot};
+pub use shard::{Room, Shard, ShardSnapshot};

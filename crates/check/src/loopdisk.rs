@@ -3,7 +3,7 @@
 //! Mounting takes root. Whatever happens in the test, dropping the disk unmounts it and gives the loop device free.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -67,6 +67,48 @@ impl LoopDisk {
     /// Where it is mounted.
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("mounted")
+    }
+
+    /// Bytes that are free.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel does not say.
+    pub fn free(&self) -> u64 {
+        let space = rustix::fs::statvfs(self.path()).expect("it is mounted");
+        space.f_bavail * space.f_frsize
+    }
+
+    /// Someone else takes all room but `left` bytes, or what is there if that is less.
+    ///
+    /// # Panics
+    ///
+    /// When it does not work.
+    pub fn fill(&self, left: u64) {
+        let mut file = File::options().create(true).append(true).open(self.filler()).expect("a name is free");
+        let piece = vec![1; 64 << 10];
+        while self.free() > left {
+            match file.write_all(&piece) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
+                Err(error) => panic!("cannot fill the disk: {error}"),
+            }
+        }
+        // What is only in memory takes no room yet.
+        file.sync_all().expect("a full disk can be synced");
+    }
+
+    /// What [`LoopDisk::fill`] took is free again.
+    ///
+    /// # Panics
+    ///
+    /// When nothing was taken.
+    pub fn make_room(&self) {
+        std::fs::remove_file(self.filler()).expect("it was filled");
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.path().join("filler")
     }
 
     fn image(&self) -> PathBuf {
@@ -153,7 +195,7 @@ mod tests {
         let Some(mut disk) = LoopDisk::or_skip(test, 64) else { return };
         let synced = disk.path().join("synced");
         let mut file = File::create(&synced).unwrap();
-        io::Write::write_all(&mut file, b"kept").unwrap();
+        file.write_all(b"kept").unwrap();
         file.sync_all().unwrap();
         File::open(disk.path()).unwrap().sync_all().unwrap();
         fs::write(disk.path().join("unsynced"), b"lost").unwrap();

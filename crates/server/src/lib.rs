@@ -14,7 +14,7 @@
 //! | [`config`] | what can be set, where it comes from, and what is wrong with it |
 //! | `server` | start and stop, everything in its order |
 //! | `core` | the data plane: shards with their sockets, and the threads that drive them |
-//! | `store`, `checkpoint`, `tidy`, `loader` | what survives: recovery, the journal's follower, space given back, windows of long queues |
+//! | `store`, `checkpoint`, `tidy`, `room`, `loader` | what survives: recovery, the journal's follower, space given back and kept free, windows of long queues |
 //! | `listen`, `holder` | addresses, taken exclusively |
 //! | [`log`], `events` | what is told |
 
@@ -33,6 +33,7 @@ mod loader;
 pub mod log;
 mod process;
 mod replay;
+mod room;
 mod server;
 mod signals;
 mod store;

@@ -107,7 +107,8 @@ impl Server {
             checkpoints,
             words: speaker.clone(),
         });
-        let store = store.map(|store| store.start(&shared, config.durability.release, checkpoint_orders)).transpose()?;
+        let store =
+            store.map(|store| store.start(&shared, config.durability.release, config.disk, checkpoint_orders)).transpose()?;
         let loader = match &store {
             Some(store) => {
                 Some(loader::Thread::start(load_orders, store.cold(), Arc::clone(&shared)).map_err(system("a thread"))?)

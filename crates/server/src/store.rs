@@ -11,9 +11,11 @@ use columba_store::{Appender, Cold, ColdRead, FjallCold, Journal, JournalOptions
 use crate::{
     checkpoint::{Follower, Marks},
     cold::ColdKeys,
+    config::DiskLimits,
     core::Shared,
     error::{RecoverError, StartError},
     replay::records,
+    room::Watch,
 };
 
 /// Lanes of a broker that keeps nothing.
@@ -42,6 +44,7 @@ pub(crate) struct Idle {
 pub(crate) struct Store {
     journal: Journal,
     follower: Follower,
+    watch: Watch,
     cold: Arc<dyn ColdRead>,
     /// Locked for as long as this lives.
     _dir: StoreDir,
@@ -86,7 +89,13 @@ fn replay(cold: &FjallCold, log: &Log<RealDisk>, from: Position, retained_bytes:
 
 impl Idle {
     /// Starts the commit thread and the follower.
-    pub(crate) fn start(self, shared: &Arc<Shared>, release: Release, orders: Receiver<()>) -> Result<Store, StartError> {
+    pub(crate) fn start(
+        self,
+        shared: &Arc<Shared>,
+        release: Release,
+        limits: DiskLimits,
+        orders: Receiver<()>,
+    ) -> Result<Store, StartError> {
         let Self { dir, cold, log, from, retained_bytes } = self;
         let system = |error| StartError::System { what: "the journal", error };
         if release != Release::AfterSync {
@@ -100,10 +109,11 @@ impl Idle {
         let wakes = (0..shared.mesh.len()).map(wake).collect();
         let handle = log.handle();
         let journal = Journal::start(log, &options, wakes).map_err(system)?;
+        let watch = Watch::start(dir.path(), limits, handle.clone(), shared).map_err(system)?;
         let reader = cold.reader();
         let marks = Marks::new(journal.watch(), Arc::clone(shared), retained_bytes);
         let follower = Follower::start(handle, cold, from, journal.shrinker(), marks, orders).map_err(system)?;
-        Ok(Store { journal, follower, cold: reader, _dir: dir })
+        Ok(Store { journal, follower, watch, cold: reader, _dir: dir })
     }
 }
 
@@ -119,6 +129,7 @@ impl Store {
 
     /// Writes what is to be written, takes a last checkpoint, and gives the directory free.
     pub(crate) fn stop(self) {
+        self.watch.stop();
         if let Err(error) = self.journal.stop() {
             tracing::error!(%error, "the journal had failed; the next start recovers from it");
         }

@@ -81,6 +81,11 @@ impl Shard {
             self.refuse(id, connect, &refusal);
             return Verdict::Here;
         }
+        if self.is_room_scarce() && expiry_s > 0 && !has_records() {
+            let why = "the disk is full; new durable sessions are refused until there is room";
+            self.refuse(id, connect, &Refusal { reason: ReasonCode::QUOTA_EXCEEDED, why });
+            return Verdict::Here;
+        }
 
         let (keep_alive_s, is_keep_alive_ours) = self.keep_alive(version, connect.keep_alive);
         let server_keep_alive = is_keep_alive_ours.then_some(keep_alive_s);

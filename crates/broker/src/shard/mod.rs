@@ -92,6 +92,7 @@ pub struct Shard {
     assigned: u64,
     seed: u64,
     journal: Journal,
+    room: Room,
     is_draining: bool,
 }
 
@@ -103,6 +104,15 @@ enum Journal {
     IsFull,
     /// Lost until a restart.
     HasFailed,
+}
+
+/// What the world says about the disk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Room {
+    /// There is room.
+    Ample,
+    /// What is left is for acknowledgements and for what makes room: nothing new is stored.
+    Scarce,
 }
 
 /// Client identifiers are chosen by clients: hashed with a key that they do not know.
@@ -148,6 +158,7 @@ impl Shard {
             assigned: 0,
             seed,
             journal: Journal::Works,
+            room: Room::Ample,
             is_draining: false,
             config,
         }
@@ -266,6 +277,16 @@ impl Shard {
         for id in ids {
             self.check_reading(cx, id);
         }
+    }
+
+    /// While room is scarce, publications that need the disk, new subscriptions of durable sessions and new durable sessions are refused. Whatever
+    /// promises no more than it promises already goes on: acknowledgements, PUBREL, deliveries, wills, QoS 0.
+    pub fn room_is(&mut self, room: Room) {
+        self.room = room;
+    }
+
+    fn is_room_scarce(&self) -> bool {
+        self.room == Room::Scarce
     }
 
     fn journal_has_failed(&self) -> bool {

@@ -107,6 +107,10 @@ impl Shard {
         publication: &mut Publication<'_>,
     ) {
         let Some(source) = self.begin_receiving(cx, id) else { return };
+        if self.is_room_scarce() && needs_journal(source, route, publication) {
+            self.refuse_publish(cx, id, AckKind::Puback, packet_id);
+            return;
+        }
         let Ok(accepted) = self.accept(cx, source, route, publication, None) else {
             self.refuse_publish(cx, id, AckKind::Puback, packet_id);
             return;
@@ -146,7 +150,9 @@ impl Shard {
         }
         let Some(source) = self.begin_receiving(cx, id) else { return };
         // A PUBREC is a promise that PUBREL cannot take back, so it is judged here.
-        if self.journal_has_failed() && needs_journal(source, route, publication) {
+        let is_refused = (self.journal_has_failed() && needs_journal(source, route, publication))
+            || (self.is_room_scarce() && (recorded || needs_journal(source, route, publication)));
+        if is_refused {
             self.refuse_publish(cx, id, AckKind::Pubrec, packet_id);
             return;
         }

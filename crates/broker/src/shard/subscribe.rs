@@ -11,7 +11,7 @@ use columba_proto::{
     property::SubscriptionId,
 };
 
-use super::Shard;
+use super::{Room, Shard};
 use crate::{
     durable::Record,
     hold::Frame,
@@ -127,7 +127,8 @@ impl Shard {
         let options = entry.options;
         let session = &mut self.sessions[slot as usize];
         let known = session.subscription(entry.filter);
-        if known.is_err() && session.subscriptions.len() >= self.config.subscriptions_max {
+        let has_room = session.subscriptions.len() < self.config.subscriptions_max;
+        if known.is_err() && (!has_room || session.recorded && self.room == Room::Scarce) {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
         let grant = Grant {

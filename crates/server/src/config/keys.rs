@@ -123,6 +123,14 @@ static KEYS: &[Key<Config>] = &[
         config.durability.on_failure = value.one_of(&[("stay", OnFailure::Stay), ("exit", OnFailure::Exit)])?;
         Ok(())
     }),
+    key("durability.disk_reserve", |config, value| {
+        config.disk.reserve = Some(value.size()?);
+        Ok(())
+    }),
+    key("durability.disk_quota", |config, value| {
+        config.disk.quota = value.or_none(Value::size)?;
+        Ok(())
+    }),
     // The promise broken on purpose, so that tests can show that they notice.
     Key {
         name: "durability.unsafe_release_before_write",

@@ -34,6 +34,8 @@ pub struct Config {
     pub limits: limits::Config,
     /// How acknowledgements and the disk go together.
     pub durability: Durability,
+    /// How much of the disk may be used.
+    pub disk: DiskLimits,
     /// What is logged, and how.
     pub log: Log,
     /// Threads.
@@ -65,6 +67,15 @@ pub struct Durability {
     pub release: Release,
     /// What happens when the journal cannot be written any more.
     pub on_failure: OnFailure,
+}
+
+/// From which point on nothing new is stored.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct DiskLimits {
+    /// Bytes of the file system that stay free; `None`: a twentieth of it, at least 16 MiB and at most 1 GiB.
+    pub reserve: Option<u64>,
+    /// Bytes that the data directory may take, where bounded.
+    pub quota: Option<u64>,
 }
 
 /// What the process does when its journal failed.
@@ -112,6 +123,7 @@ impl Default for Config {
             max_connections: None,
             limits: limits::Config::default(),
             durability: Durability { release: Release::AfterSync, on_failure: OnFailure::Stay },
+            disk: DiskLimits::default(),
             log: Log { format: LogFormat::Text, filter: Targets::new().with_default(tracing::Level::INFO) },
             runtime: Runtime::default(),
         }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use columba_broker::{
+    Room,
     id::MessageId,
     seam::{Loaded, LoadedRetained, Parcel},
 };
@@ -23,6 +24,8 @@ pub(crate) enum Mail {
     LoadedRetained(LoadedRetained),
     /// The cold store has every publication up to here.
     Stored(MessageId),
+    /// The disk has room, or has none.
+    Room(Room),
     /// Everyone is sent away, nobody new is let in.
     Shutdown,
 }
@@ -48,7 +51,7 @@ impl Weighed for Mail {
                 Self::LoadedRetained(loaded) => {
                     loaded.messages.iter().filter_map(|(_, found)| found.as_ref()).map(|(_, message)| message.size()).sum()
                 }
-                Self::Stored(_) | Self::Shutdown => 0,
+                Self::Stored(_) | Self::Room(_) | Self::Shutdown => 0,
             }
     }
 }

@@ -113,6 +113,11 @@ impl<D: Disk> LogHandle<D> {
         self.0.poisoned.load(Relaxed)
     }
 
+    /// Whether there was no room for the last spare that [`LogHandle::prepare`] wanted to make, however short.
+    pub fn lacks_room(&self) -> bool {
+        self.0.lacks_room.load(Relaxed)
+    }
+
     /// What the journal takes on the disk.
     pub fn usage(&self) -> Usage {
         let state = self.0.lock();
@@ -132,13 +137,22 @@ pub(crate) struct Segments<D: Disk> {
     state: Mutex<State<D::File>>,
     /// Set by the writer when it fails.
     pub(crate) poisoned: AtomicBool,
+    lacks_room: AtomicBool,
     /// Held while spares are made, so that two callers do not make twice as many.
     preparing: Mutex<()>,
 }
 
 impl<D: Disk> Segments<D> {
     pub(crate) fn new(disk: D, options: LogOptions, salt: u64, state: State<D::File>) -> Self {
-        Self { disk, options, salt, state: Mutex::new(state), poisoned: AtomicBool::new(false), preparing: Mutex::new(()) }
+        Self {
+            disk,
+            options,
+            salt,
+            state: Mutex::new(state),
+            poisoned: AtomicBool::new(false),
+            lacks_room: AtomicBool::new(false),
+            preparing: Mutex::new(()),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<D::File>> {
@@ -215,12 +229,23 @@ impl<D: Disk> Segments<D> {
             let size = {
                 let state = self.lock();
                 if state.spares.len() >= self.options.spares {
+                    self.lacks_room.store(false, Relaxed);
                     return Ok(());
                 }
                 state.wanted
             };
-            let spare = self.make_spare(size)?;
-            self.lock().spares.push(spare);
+            match self.make_spare(size) {
+                Ok(spare) => self.lock().spares.push(spare),
+                // A small disk has no room for what a busy journal would like.
+                Err(LogError::NoSpace { .. }) if size > self.options.segment_bytes_min => {
+                    self.lock().wanted = (size / 2).max(self.options.segment_bytes_min);
+                }
+                Err(no_space @ LogError::NoSpace { .. }) => {
+                    self.lacks_room.store(true, Relaxed);
+                    return Err(no_space);
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 

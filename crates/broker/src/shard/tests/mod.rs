@@ -8,4 +8,5 @@ mod paging;
 mod qos2_faults;
 mod requests;
 mod restarts;
+mod scarce_room;
 mod sessions;

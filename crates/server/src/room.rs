@@ -1,0 +1,169 @@
+//! Looks how much room the disk has, and tells all shards when it becomes scarce or ample.
+//!
+//! While it is scarce nothing new is stored, so that what is left suffices for acknowledgements and for what makes room: a queue that is emptied, a session
+//! that ends, a checkpoint that frees the journal.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use columba_broker::Room;
+use columba_store::{RealDisk, dir::disk_usage, log::LogHandle};
+
+use crate::{
+    config::DiskLimits,
+    core::{Mail, Shared},
+};
+
+/// How often the disk is looked at.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// The share of the file system that is kept free unless configured, and its bounds: acknowledgements need no more on a large one, and
+/// a checkpoint no less on a small one.
+const RESERVE_PART: u64 = 20;
+const RESERVE_MIN: u64 = 16 << 20;
+const RESERVE_MAX: u64 = 1 << 30;
+
+/// Room is ample again when so many parts of a bound are free, beyond the bound: a state that changes with each message helps nobody.
+const SLACK_PART: u64 = 8;
+
+/// The running thread.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// Dropped to stop it.
+    running: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+struct Watching {
+    dir: PathBuf,
+    limits: DiskLimits,
+    log: LogHandle<RealDisk>,
+    shared: Arc<Shared>,
+    room: Room,
+}
+
+/// What was seen, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// What the file system has, and what of it is free.
+    total: u64,
+    free: u64,
+    /// What the data directory takes; not counted where it has no limit.
+    used: u64,
+    /// The journal cannot have another spare segment.
+    lacks_spares: bool,
+}
+
+impl Watch {
+    /// Watches the data directory `dir`.
+    pub(crate) fn start(dir: &Path, limits: DiskLimits, log: LogHandle<RealDisk>, shared: &Arc<Shared>) -> io::Result<Self> {
+        let (running, orders) = mpsc::channel();
+        let watching = Watching { dir: dir.to_owned(), limits, log, shared: Arc::clone(shared), room: Room::Ample };
+        let thread = thread::Builder::new().name("room".into()).spawn(move || watching.run(&orders))?;
+        Ok(Self { running, thread })
+    }
+
+    pub(crate) fn stop(self) {
+        drop(self.running);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that watches the disk has ended by itself");
+        }
+    }
+}
+
+impl Watching {
+    fn run(mut self, orders: &Receiver<()>) {
+        loop {
+            match self.look() {
+                Ok(seen) => self.tell(seen),
+                // Writes will say the same more loudly.
+                Err(error) => tracing::debug!(%error, "cannot see how much room the disk has"),
+            }
+            if orders.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
+        }
+    }
+
+    fn look(&self) -> io::Result<Seen> {
+        if self.log.lacks_room() {
+            // If there is room by now, this says so.
+            self.log.prepare().unwrap_or_default();
+        }
+        let space = rustix::fs::statvfs(&*self.dir)?;
+        let used = if self.limits.quota.is_some() { disk_usage(&self.dir)? } else { 0 };
+        Ok(Seen {
+            total: space.f_blocks.saturating_mul(space.f_frsize),
+            free: space.f_bavail.saturating_mul(space.f_frsize),
+            used,
+            lacks_spares: self.log.lacks_room(),
+        })
+    }
+
+    fn tell(&mut self, seen: Seen) {
+        let room = judge(self.room, self.limits, seen);
+        if room == self.room {
+            return;
+        }
+        self.room = room;
+        let Seen { free, used, .. } = seen;
+        match room {
+            Room::Scarce => {
+                tracing::error!(free, used, "the disk is full: what would have to be stored is refused until there is room");
+            }
+            Room::Ample => tracing::info!(free, used, "the disk has room again"),
+        }
+        for shard in 0..self.shared.mesh.len() {
+            self.shared.mesh.post_one(shard, Mail::Room(room));
+        }
+    }
+}
+
+fn judge(before: Room, limits: DiskLimits, seen: Seen) -> Room {
+    let reserve = limits.reserve.unwrap_or_else(|| (seen.total / RESERVE_PART).clamp(RESERVE_MIN, RESERVE_MAX));
+    let quota = limits.quota.unwrap_or(u64::MAX);
+    let (wanted_free, allowed) = match before {
+        Room::Ample => (reserve, quota),
+        Room::Scarce => (reserve + reserve / SLACK_PART, quota - quota / SLACK_PART),
+    };
+    if seen.lacks_spares || seen.free < wanted_free || seen.used > allowed { Room::Scarce } else { Room::Ample }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const SEEN: Seen = Seen { total: 100 * MIB, free: 50 * MIB, used: 0, lacks_spares: false };
+    const UNSET: DiskLimits = DiskLimits { reserve: None, quota: None };
+
+    #[test]
+    fn a_reserve_is_kept_free_and_ends_with_some_slack() {
+        let seen = |free| Seen { free: free * MIB, ..SEEN };
+        assert_eq!(judge(Room::Ample, UNSET, seen(16)), Room::Ample);
+        assert_eq!(judge(Room::Ample, UNSET, seen(15)), Room::Scarce);
+        assert_eq!(judge(Room::Scarce, UNSET, seen(17)), Room::Scarce);
+        assert_eq!(judge(Room::Scarce, UNSET, seen(18)), Room::Ample);
+        let none = DiskLimits { reserve: Some(0), ..UNSET };
+        assert_eq!(judge(Room::Ample, none, seen(0)), Room::Ample);
+    }
+
+    #[test]
+    fn a_quota_and_a_journal_without_spares_count_too() {
+        let limits = DiskLimits { quota: Some(80 * MIB), ..UNSET };
+        let seen = |used| Seen { used: used * MIB, ..SEEN };
+        assert_eq!(judge(Room::Ample, limits, seen(80)), Room::Ample);
+        assert_eq!(judge(Room::Ample, limits, seen(81)), Room::Scarce);
+        assert_eq!(judge(Room::Scarce, limits, seen(71)), Room::Scarce);
+        assert_eq!(judge(Room::Scarce, limits, seen(70)), Room::Ample);
+        assert_eq!(judge(Room::Ample, UNSET, Seen { lacks_spares: true, ..SEEN }), Room::Scarce);
+    }
+}
