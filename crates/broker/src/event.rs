@@ -73,4 +73,6 @@ pub enum DropReason {
     SessionEnded,
     /// It cannot be stored, so it was not acknowledged: its publisher has it still.
     Unstorable,
+    /// Its queue has as many messages, or as many bytes, as it may have.
+    QueueFull,
 }

@@ -25,7 +25,7 @@ mod shard;
 mod testing;
 mod timers;
 
-pub use limits::Config;
+pub use limits::{Config, QueueFull};
 pub use out_buffer::OutBuffer;
-pub use session::{ColdSnapshot, SessionSnapshot};
+pub use session::{ColdSnapshot, SessionSnapshot, queue::Stock};
 pub use shard::{Room, Shard, ShardSnapshot};

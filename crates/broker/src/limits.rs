@@ -52,6 +52,14 @@ pub struct Config {
     pub awaiting_pubrel_max: usize,
     /// Bytes that these messages may stand for; they are kept in memory until PUBREL.
     pub awaiting_pubrel_bytes_max: usize,
+    /// Messages that may wait for a durable session, on disk and in memory.
+    pub queue_messages_max: u64,
+    /// Bytes that they may have: topics, properties and payloads.
+    pub queue_bytes_max: u64,
+    /// What happens to a message for a session whose queue has no room by these two.
+    pub queue_full: QueueFull,
+    /// How long a message waits in a queue at most, in milliseconds; MQTT 5 subscribers see it as its message expiry interval. `None`: as long as its publisher says.
+    pub queue_age_ms: Option<u64>,
     /// Messages at the front of a connected session's queue that stay in memory where the queue is long; the rest is read from disk again.
     pub hot_messages: usize,
     /// Bytes that these may stand for.
@@ -108,6 +116,26 @@ pub(crate) const GRACE_PAUSE_MS: u64 = 1;
 /// How often withheld acknowledgements are looked at again while there are any, in milliseconds.
 pub(crate) const WITHHELD_CHECK_MS: u64 = 10;
 
+/// What happens to a message for a durable session whose queue is full.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum QueueFull {
+    /// Its publisher gets no acknowledgement (MQTT 5: one with 0x97): nothing that was acknowledged is lost.
+    Reject,
+    /// It is dropped for this session. Its publisher has an acknowledgement.
+    DropNewest,
+    /// The message that waits longest is dropped for this session. Its publisher had an acknowledgement.
+    DropOldest,
+    /// The session ends with all that it had; its client is sent away.
+    Disconnect,
+}
+
+impl Config {
+    /// Whether queues of durable sessions have a bound of their own.
+    pub fn limits_queues(&self) -> bool {
+        self.queue_messages_max != u64::MAX || self.queue_bytes_max != u64::MAX
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -134,6 +162,10 @@ impl Default for Config {
             held_bytes_max: 16 * 1024 * 1024,
             awaiting_pubrel_max: 65_535,
             awaiting_pubrel_bytes_max: 64 * 1024 * 1024,
+            queue_messages_max: u64::MAX,
+            queue_bytes_max: u64::MAX,
+            queue_full: QueueFull::Reject,
+            queue_age_ms: None,
             hot_messages: 256,
             hot_bytes: 256 * 1024,
             retained_bytes: 16 * 1024 * 1024,

@@ -52,6 +52,11 @@ impl Message {
         self.expires.map(|at| u32::try_from(at.0.saturating_sub(now.0).div_ceil(1000)).unwrap_or(u32::MAX))
     }
 
+    /// Bytes of topic, properties and payload.
+    pub fn content_len(&self) -> usize {
+        self.topic.len() + self.body.len()
+    }
+
     /// Bytes of memory that the message stands for.
     pub fn size(&self) -> usize {
         self.topic.len() + self.body.len() + size_of::<Self>()

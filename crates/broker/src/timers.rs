@@ -26,6 +26,8 @@ pub(crate) enum Timer {
     Expiry(u32, SessionNo),
     /// A reader whose queue is full.
     SlowConsumer(u32, SessionNo),
+    /// A durable session whose queue is beyond its limit, and that ends for it.
+    BeyondLimit(u32, SessionNo),
     /// A session that has more retained messages to look for.
     Retained(u32, SessionNo),
     /// The end of the time in which clients may come back after a crash.

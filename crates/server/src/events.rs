@@ -23,6 +23,11 @@ pub(crate) fn tell(event: &Event) {
                 DropReason::TooLarge => "larger than the client's maximum packet size",
                 DropReason::Refused => "the client refused it",
                 DropReason::SessionEnded => "its session ended",
+                DropReason::QueueFull => {
+                    // It was acknowledged, and somebody chose that it may be lost.
+                    tracing::warn!(%client_id, reason = "its queue is full", count = *count, "messages dropped");
+                    return;
+                }
                 DropReason::Unstorable => "cannot be stored; not acknowledged",
             };
             tracing::debug!(%client_id, reason, count = *count, "messages dropped");

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, mpsc::Receiver},
 };
 
-use columba_broker::durable::{State, recover_within};
+use columba_broker::{
+    Config,
+    durable::{State, recover_within},
+};
 use columba_store::{Appender, Cold, ColdRead, FjallCold, Journal, JournalOptions, Log, Position, RealDisk, Release, StoreDir};
 
 use crate::{
@@ -57,8 +60,7 @@ impl Opened {
     }
 
     /// Locks the directory, loads the cold store and replays the journal behind it.
-    /// About `retained_bytes` bytes of retained messages come into memory, and stay there.
-    pub(crate) fn directory(path: &Path, retained_bytes: usize) -> Result<Self, StartError> {
+    pub(crate) fn directory(path: &Path, limits: &Config) -> Result<Self, StartError> {
         let dir = StoreDir::open(path)?;
         let (placement_key, lanes) = (dir.identity().hash_key, dir.identity().lanes);
         let cold = dir.open_cold().map_err(RecoverError::from)?;
@@ -70,7 +72,11 @@ impl Opened {
                 "the end of the journal was cut off by a crash; nothing acknowledged was in it"
             );
         }
-        let state = replay(&cold, &log, recovered.from, retained_bytes)?;
+        let retained_bytes = limits.retained_bytes;
+        let mut state = replay(&cold, &log, recovered.from, retained_bytes)?;
+        if limits.limits_queues() {
+            state.measure_queues(&ColdKeys(&cold)).map_err(RecoverError::from)?;
+        }
         let store = Some(Idle { dir, cold, log, from: recovered.from, retained_bytes });
         Ok(Self { placement_key, lanes, state, store })
     }

@@ -1,7 +1,7 @@
 //! From the cold store back into memory: everything but the queues at start, windows of a queue later.
 
 use alloc::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
     vec::Vec,
 };
@@ -25,6 +25,7 @@ use crate::{
     message::Message,
     retained::Kept,
     seam::{Delivery, Loaded, StoredRetained},
+    session::queue::Stock,
 };
 
 /// The cold store cannot be read.
@@ -67,6 +68,9 @@ pub fn recover_within(cold: &dyn ColdRead, retained_bytes_max: usize) -> Result<
 
 /// Bytes of messages after which a window ends, so that a window of big messages does not take much memory.
 const WINDOW_BYTES_MAX: usize = 1 << 20;
+
+/// Entries of a queue that are measured at a time.
+const MEASURED_AT_ONCE: usize = 4096;
 
 /// Reads up to `count` entries of a queue behind `after`, in order; fewer where they are big, but at least one. What was settled since the last checkpoint is
 /// still among them.
@@ -170,6 +174,39 @@ impl State {
             Entry::Occupied(mut known) => known.get_mut().join(delivery),
             Entry::Vacant(new) => drop(new.insert(delivery)),
         }
+    }
+
+    /// Counts what waits for each session, which takes a look at every entry of every queue: for queues with limits.
+    pub fn measure_queues(&mut self, cold: &dyn ColdRead) -> Result<(), RecoverError> {
+        for session in self.sessions.values_mut() {
+            let sent: BTreeSet<_> = session
+                .in_flight
+                .iter()
+                .filter_map(|(_, it)| match it {
+                    InFlight::Publish { message, .. } => Some(message),
+                    InFlight::Pubrel => None,
+                })
+                .collect();
+            let mut stock = Stock::default();
+            let waiting = session.queue.values().filter(|delivery| !sent.contains(&delivery.id));
+            waiting.for_each(|delivery| stock.add(&delivery.message));
+            if let Some(part) = &session.cold {
+                let mut after = MessageId(0);
+                loop {
+                    let Loaded { entries, last, .. } = load_window(cold, session.no, after, MEASURED_AT_ONCE)?;
+                    after = entries.last().map_or(part.up_to, |entry| entry.id);
+                    let waiting = entries
+                        .iter()
+                        .filter(|entry| entry.id <= part.up_to && !part.acked.contains(&entry.id) && !sent.contains(&entry.id));
+                    waiting.for_each(|entry| stock.add(&entry.message));
+                    if last || after >= part.up_to {
+                        break;
+                    }
+                }
+            }
+            session.stock = Some(stock);
+        }
+        Ok(())
     }
 
     /// Brings all queues and retained messages into memory: for tools and comparisons.

@@ -15,6 +15,7 @@ use crate::{
     retained::Kept,
     route::Claim,
     seam::Delivery,
+    session::queue::Stock,
 };
 
 /// The fold of all records: what a broker knows after a restart. A deterministic machine; two that were given the same commits are equal.
@@ -66,6 +67,8 @@ pub struct RecoveredSession {
     pub received: BTreeMap<PacketId, Arc<Message>>,
     /// There are more messages, in the cold store.
     pub cold: Option<ColdQueue>,
+    /// What waits to be sent, in memory and there, where that was measured.
+    pub stock: Option<Stock>,
 }
 
 /// A member of shared subscriptions that is gone: its session ended, or was one that ends with its connection.
@@ -171,6 +174,7 @@ impl RecoveredSession {
             in_flight: Exchanges::default(),
             received: BTreeMap::new(),
             cold: None,
+            stock: None,
         }
     }
 }

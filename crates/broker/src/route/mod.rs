@@ -55,6 +55,7 @@ pub struct Presence(AtomicU8);
 const ONLINE: u8 = 1;
 const DURABLE: u8 = 2;
 const FULL: u8 = 4;
+const AT_LIMIT: u8 = 8;
 
 impl Presence {
     /// A client is connected to the session.
@@ -70,6 +71,16 @@ impl Presence {
     /// Its queue has no room.
     pub fn is_full(&self) -> bool {
         self.has(FULL)
+    }
+
+    /// Its queue on disk is as long as it may be.
+    pub fn is_at_limit(&self) -> bool {
+        self.has(AT_LIMIT)
+    }
+
+    /// For the owner.
+    pub fn set_at_limit(&self, on: bool) {
+        self.set(AT_LIMIT, on);
     }
 
     /// For the owner.

@@ -158,6 +158,13 @@ impl Session {
         }
     }
 
+    /// Tells publishers on all shards whether the queue on disk has room.
+    pub(crate) fn set_at_limit(&self, on: bool) {
+        if let Some(presence) = &self.presence {
+            presence.set_at_limit(on);
+        }
+    }
+
     pub(crate) fn full_since(&self) -> Option<Time> {
         self.rare.as_ref().and_then(|rare| rare.full_since)
     }

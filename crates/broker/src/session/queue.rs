@@ -7,7 +7,7 @@ use alloc::{
 };
 
 use super::ColdSnapshot;
-use crate::{id::MessageId, seam::Delivery};
+use crate::{id::MessageId, message::Message, seam::Delivery};
 
 /// The queue of one session: messages not sent yet, sorted by [`MessageId`].
 ///
@@ -18,6 +18,8 @@ pub(crate) struct Queue {
     hot: VecDeque<Delivery>,
     /// What the messages in memory stand for, in bytes.
     bytes: usize,
+    /// What waits, in memory or not.
+    stock: Stock,
     /// The highest message that has left the queue at the front. What the cold store has up to here is not to be queued again.
     popped_to: MessageId,
     /// Whether the shard has it on its list of queues with a part that can go.
@@ -25,6 +27,29 @@ pub(crate) struct Queue {
     cold: Option<Box<Cold>>,
     /// Messages that came late, from another session: not in the cold store before everything up to the second identity is.
     late: BTreeMap<MessageId, MessageId>,
+}
+
+/// How much waits for a session.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stock {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of their topics, properties and payloads.
+    pub bytes: u64,
+}
+
+impl Stock {
+    /// One message more.
+    pub fn add(&mut self, message: &Message) {
+        self.messages += 1;
+        self.bytes += message.content_len() as u64;
+    }
+
+    /// One message less. After a start it knows only those in memory, unless queues have limits.
+    fn sub(&mut self, message: &Message) {
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(message.content_len() as u64);
+    }
 }
 
 /// The part that is only in the cold store: what stands there above `read_to`, up to `up_to`.
@@ -89,7 +114,11 @@ impl Queue {
         });
         let bytes = hot.iter().map(|delivery| delivery.message.size()).sum();
         let popped_to = in_flight.iter().copied().max().unwrap_or_default();
-        Self { hot: hot.into(), bytes, popped_to, is_listed: false, cold, late: BTreeMap::new() }
+        let mut stock = Stock::default();
+        for delivery in &hot {
+            stock.add(&delivery.message);
+        }
+        Self { hot: hot.into(), bytes, stock, popped_to, is_listed: false, cold, late: BTreeMap::new() }
     }
 
     /// Messages in memory.
@@ -106,8 +135,26 @@ impl Queue {
         self.cold.as_ref().map(|cold| ColdSnapshot { above: cold.read_to, up_to: cold.up_to, skip: cold.skip.clone() })
     }
 
+    /// What waits, in memory or not; after a start only what is in memory, unless it was measured.
+    pub(crate) fn stock(&self) -> Stock {
+        self.stock
+    }
+
+    pub(crate) fn set_stock(&mut self, stock: Stock) {
+        self.stock = stock;
+    }
+
     /// Puts a message into its place: at the back, but for one that another shard accepted a moment ago.
     pub(crate) fn push(&mut self, delivery: Delivery) {
+        let mut stock = self.stock;
+        stock.add(&delivery.message);
+        if self.insert(delivery) {
+            self.stock = stock;
+        }
+    }
+
+    /// `false`: it stood there already.
+    fn insert(&mut self, delivery: Delivery) -> bool {
         self.bytes += delivery.message.size();
         match self.hot.back() {
             Some(last) if last.id >= delivery.id => {
@@ -118,12 +165,14 @@ impl Queue {
                         self.bytes -= delivery.message.size();
                         known.join(delivery);
                         known.claim.count_joined();
+                        return false;
                     }
                     Some(_) | None => self.hot.insert(place, delivery),
                 }
             }
             _ => self.hot.push_back(delivery),
         }
+        true
     }
 
     /// Puts a message into its place that another session had before. The record of that is in the cold store when everything up to `recorded` is.
@@ -132,7 +181,10 @@ impl Queue {
             // It may stand in the store by itself, or come there with the next checkpoint.
             match cold.arrivals.entry(delivery.id) {
                 Entry::Occupied(mut known) => known.get_mut().join(delivery, recorded),
-                Entry::Vacant(new) => drop(new.insert(Arrival { delivery, recorded })),
+                Entry::Vacant(new) => {
+                    self.stock.add(&delivery.message);
+                    new.insert(Arrival { delivery, recorded });
+                }
             }
             return;
         }
@@ -168,6 +220,7 @@ impl Queue {
     pub(crate) fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.hot.pop_front()?;
         self.bytes -= delivery.message.size();
+        self.stock.sub(&delivery.message);
         self.popped_to = self.popped_to.max(delivery.id);
         if !self.late.is_empty() {
             self.late.remove(&delivery.id);
@@ -193,7 +246,7 @@ impl Queue {
             self.cold = None;
         }
         for delivery in fresh.into_iter().chain(arrivals.into_values().map(|arrival| arrival.delivery)) {
-            self.push(delivery);
+            let _is_new = self.insert(delivery);
         }
     }
 

@@ -92,6 +92,11 @@ impl Shard {
             }
             return;
         };
+        let limits = session.recorded && self.config.limits_queues();
+        if limits && !self.makes_room(cx, slot, &delivery) {
+            return;
+        }
+        let session = &mut self.sessions[slot as usize];
         let (before, id, cost) = (session.queue.len(), delivery.id, cost(&delivery));
         match late {
             None => session.queue.push(delivery),
@@ -101,6 +106,9 @@ impl Shard {
         let session = &mut self.sessions[slot as usize];
         if session.recorded {
             self.note_queued(slot, before, id, cost);
+            if limits {
+                self.keep_limit(cx, slot);
+            }
             return;
         }
         let has_room = session.queue.is_within(self.config.ephemeral_queue_max, self.config.ephemeral_queue_bytes_max);
@@ -159,6 +167,9 @@ impl Shard {
 
     /// A full queue that has drained to a half has room again.
     fn check_room(&mut self, cx: &Cx<'_>, slot: u32) {
+        if self.config.limits_queues() {
+            self.note_limit(slot);
+        }
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
         let (messages, bytes) = (self.config.ephemeral_queue_max / 2 + 1, self.config.ephemeral_queue_bytes_max / 2 + 1);
         if session.full_since().is_some() && session.queue.is_within(messages, bytes) {

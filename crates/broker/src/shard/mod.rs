@@ -10,6 +10,7 @@ mod deliver;
 mod ending;
 mod frames;
 mod handing_on;
+mod limit;
 mod paging;
 mod passing_on;
 mod publish;
@@ -314,6 +315,7 @@ impl Shard {
                 Timer::Expiry(slot, no) => self.check_expiry(cx, slot, no),
                 Timer::SlowConsumer(slot, no) => self.check_slow_consumer(cx, slot, no),
                 Timer::Retained(slot, no) => self.retained_pause_passed(cx, slot, no),
+                Timer::BeyondLimit(slot, no) => self.end_beyond_limit(cx, slot, no),
                 Timer::Grace => self.grace_passed(cx),
                 Timer::Withheld => self.withheld_timer_passed(cx),
                 Timer::Drops => self.tell_drops(),
@@ -325,9 +327,11 @@ impl Shard {
                 Timer::ConnectWait(id) | Timer::KeepAlive(id) | Timer::Retry(id) | Timer::Refused(id) => {
                     connections.get(id).is_some()
                 }
-                Timer::Will(slot, no) | Timer::Expiry(slot, no) | Timer::SlowConsumer(slot, no) | Timer::Retained(slot, no) => {
-                    sessions.get(slot as usize).is_some_and(|session| session.no == no)
-                }
+                Timer::Will(slot, no)
+                | Timer::Expiry(slot, no)
+                | Timer::SlowConsumer(slot, no)
+                | Timer::BeyondLimit(slot, no)
+                | Timer::Retained(slot, no) => sessions.get(slot as usize).is_some_and(|session| session.no == no),
                 Timer::Grace | Timer::Withheld | Timer::Drops => true,
             });
         }

@@ -98,6 +98,9 @@ impl Shard {
         let Loaded { session: no, entries, last } = loaded;
         if let Some(&slot) = self.by_number.get(&no) {
             self.sessions[slot as usize].queue.loaded(entries, last);
+            if self.config.limits_queues() {
+                self.keep_limit(cx, slot);
+            }
             self.pump(cx, slot);
         } else if let Some(mut queue) = self.ended.remove(&no) {
             queue.loaded(entries, last);

@@ -42,7 +42,7 @@ impl Shard {
             topic: &route.topic,
             qos: publish.qos,
             retain: publish.retain,
-            expires: publish.properties.message_expiry.map(|seconds| cx.now.plus_secs(u64::from(seconds))),
+            expires: self.expires(cx, publish.properties.message_expiry),
             properties: &properties,
             payload: publish.payload,
             shared: None,
@@ -107,7 +107,9 @@ impl Shard {
         publication: &mut Publication<'_>,
     ) {
         let Some(source) = self.begin_receiving(cx, id) else { return };
-        if self.is_room_scarce() && needs_journal(source, route, publication) {
+        let is_refused = (self.is_room_scarce() && needs_journal(source, route, publication))
+            || self.is_beyond_a_limit(source, route, publication);
+        if is_refused {
             self.refuse_publish(cx, id, AckKind::Puback, packet_id);
             return;
         }
@@ -151,7 +153,8 @@ impl Shard {
         let Some(source) = self.begin_receiving(cx, id) else { return };
         // A PUBREC is a promise that PUBREL cannot take back, so it is judged here.
         let is_refused = (self.journal_has_failed() && needs_journal(source, route, publication))
-            || (self.is_room_scarce() && (recorded || needs_journal(source, route, publication)));
+            || (self.is_room_scarce() && (recorded || needs_journal(source, route, publication)))
+            || self.is_beyond_a_limit(source, route, publication);
         if is_refused {
             self.refuse_publish(cx, id, AckKind::Pubrec, packet_id);
             return;

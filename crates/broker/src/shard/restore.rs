@@ -48,6 +48,7 @@ impl Shard {
             in_flight,
             received,
             cold,
+            stock,
         } = recovered;
         let client_id: Arc<str> = client_id.into();
         let mut session = Session::new(no, Arc::clone(&client_id), true);
@@ -88,6 +89,10 @@ impl Shard {
         for (filter, grant) in &subscriptions {
             self.restore_subscription(cx, slot, filter, Grant::from(grant));
         }
+        if let Some(stock) = stock {
+            self.sessions[slot as usize].queue.set_stock(stock);
+        }
+        self.note_limit(slot);
         self.note_detached(slot);
         self.set_timers_after_restart(cx, slot);
     }

@@ -1,5 +1,6 @@
 //! Every key there is: its name and what it sets.
 
+use columba_broker::QueueFull;
 use columba_proto::{QoS, wire::FRAME_LEN_MAX as FRAME_MAX};
 use tracing_subscriber::filter::Targets;
 
@@ -105,6 +106,27 @@ static KEYS: &[Key<Config>] = &[
     }),
     key("limits.slow_consumer_timeout", |config, value| {
         config.limits.slow_consumer_timeout_ms = value.duration_ms()?;
+        Ok(())
+    }),
+    key("limits.queue_messages", |config, value| {
+        config.limits.queue_messages_max = value.or_none(|value| value.number(1..=u64::MAX - 1))?.unwrap_or(u64::MAX);
+        Ok(())
+    }),
+    key("limits.queue_bytes", |config, value| {
+        config.limits.queue_bytes_max = value.or_none(Value::size)?.unwrap_or(u64::MAX);
+        Ok(())
+    }),
+    key("limits.queue_age", |config, value| {
+        config.limits.queue_age_ms = value.or_none(Value::duration_ms)?;
+        Ok(())
+    }),
+    key("limits.queue_full", |config, value| {
+        config.limits.queue_full = value.one_of(&[
+            ("reject", QueueFull::Reject),
+            ("drop-newest", QueueFull::DropNewest),
+            ("drop-oldest", QueueFull::DropOldest),
+            ("disconnect", QueueFull::Disconnect),
+        ])?;
         Ok(())
     }),
     key("limits.retained_cache", |config, value| {

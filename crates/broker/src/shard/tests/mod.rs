@@ -4,6 +4,7 @@ mod exactly_once;
 mod failed_journal;
 mod flow;
 mod groups;
+mod limit;
 mod paging;
 mod qos2_faults;
 mod requests;

@@ -1,0 +1,146 @@
+//! Queues of durable sessions with a limit, and the four answers to a full one.
+
+use alloc::{format, string::String, vec::Vec};
+
+use columba_proto::{AckKind, QoS};
+
+use super::bench::{Bench, Setup, persistent, v5};
+use crate::{Config, QueueFull};
+
+/// A durable session `s` that is away, with room for two messages on `t`.
+fn full(queue_full: QueueFull) -> Bench {
+    let mut bench = Bench::with(Config { queue_messages_max: 2, queue_full, ..Config::default() });
+    let (subscriber, _) = bench.connect("s", &persistent());
+    bench.subscribe(subscriber, "t", QoS::ExactlyOnce);
+    bench.disconnect(subscriber);
+    bench.outputs();
+    bench
+}
+
+/// Publishes five messages at QoS 1; what the publisher hears.
+fn publish_five(bench: &mut Bench) -> Vec<String> {
+    let (publisher, _) = bench.connect("p", &v5(0));
+    for id in 1..=5 {
+        bench.publish(publisher, "t", QoS::AtLeastOnce, id, &format!("{id}"));
+    }
+    bench.told(publisher)
+}
+
+/// 0x97, Quota exceeded.
+fn is_rejected(ack: &str) -> bool {
+    ack.contains("97") || ack.contains("151") || ack.contains("Quota")
+}
+
+/// What `s` gets when it is back.
+fn collect(bench: &mut Bench) -> Vec<String> {
+    let subscriber = bench.open("s", &persistent());
+    let mut told = bench.told(subscriber);
+    assert!(told.remove(0).starts_with("connack"));
+    told
+}
+
+#[test]
+fn a_full_queue_rejects_its_publishers_and_loses_nothing_acknowledged() {
+    let mut bench = full(QueueFull::Reject);
+
+    let told = publish_five(&mut bench);
+    assert_eq!(told.iter().filter(|it| is_rejected(it)).count(), 3, "{told:?}");
+    assert_eq!(told.len(), 5);
+
+    // At QoS 2 it is said before anything is promised, and what was promised before is kept.
+    let (publisher, _) = bench.connect("q", &v5(100));
+    bench.publish(publisher, "t", QoS::ExactlyOnce, 1, "six");
+    assert_eq!(bench.told(publisher).len(), 1);
+    bench.ack(publisher, AckKind::Pubrel, 1);
+    bench.crash();
+    assert_eq!(collect(&mut bench), ["publish q1 id1 t 1", "publish q1 id2 t 2"]);
+}
+
+#[test]
+fn there_is_room_again_when_the_session_has_taken_something() {
+    let mut bench = full(QueueFull::Reject);
+    publish_five(&mut bench);
+    collect(&mut bench);
+
+    let told = publish_five(&mut bench);
+
+    assert!(told.iter().all(|it| !is_rejected(it)), "{told:?}");
+}
+
+#[test]
+fn drop_newest_keeps_what_came_first_and_tells_of_every_drop() {
+    let mut bench = full(QueueFull::DropNewest);
+
+    assert_eq!(publish_five(&mut bench).len(), 5);
+    bench.pass(1_000);
+    bench.outputs();
+    assert!(bench.events.iter().any(|event| event.contains("QueueFull, count: 3")), "{:?}", bench.events);
+    bench.crash();
+
+    assert_eq!(collect(&mut bench), ["publish q1 id1 t 1", "publish q1 id2 t 2"]);
+}
+
+#[test]
+fn drop_oldest_keeps_what_came_last_and_tells_of_every_drop() {
+    let mut bench = full(QueueFull::DropOldest);
+
+    assert_eq!(publish_five(&mut bench).len(), 5);
+    bench.pass(1_000);
+    bench.outputs();
+    assert!(bench.events.iter().any(|event| event.contains("QueueFull, count: 3")), "{:?}", bench.events);
+    bench.crash();
+
+    assert_eq!(collect(&mut bench), ["publish q1 id1 t 4", "publish q1 id2 t 5"]);
+}
+
+#[test]
+fn disconnect_ends_the_session_with_all_it_had() {
+    let mut bench = full(QueueFull::Disconnect);
+
+    assert_eq!(publish_five(&mut bench).len(), 5);
+    bench.pass(1_000);
+    bench.pass(1_000);
+    bench.outputs();
+    assert!(bench.events.iter().any(|event| event.contains("QueueFull, count: 5")), "{:?}", bench.events);
+
+    let (_, present) = bench.connect("s", &persistent());
+    assert!(!present);
+}
+
+#[test]
+fn bytes_count_and_so_does_what_was_stored_before_a_restart() {
+    let config = Config { queue_bytes_max: 10, ..Config::default() };
+    let mut bench = Bench::with(config);
+    let (subscriber, _) = bench.connect("s", &persistent());
+    bench.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    bench.disconnect(subscriber);
+    let (publisher, _) = bench.connect("p", &v5(0));
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 1, "nine byte");
+    bench.crash();
+
+    let (publisher, _) = bench.connect("p", &v5(0));
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 1, "x");
+    bench.publish(publisher, "elsewhere", QoS::AtLeastOnce, 2, "x");
+
+    let told = bench.told(publisher);
+    assert_eq!(told.iter().map(|it| is_rejected(it)).collect::<Vec<_>>(), [true, false], "{told:?}");
+    assert_eq!(collect(&mut bench), ["publish q1 id1 t nine byte"]);
+}
+
+#[test]
+fn a_message_waits_no_longer_than_the_limit() {
+    let mut bench = Bench::with(Config { queue_age_ms: Some(5_000), ..Config::default() });
+    let (subscriber, _) = bench.connect("s", &persistent());
+    bench.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    bench.disconnect(subscriber);
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 1, "old");
+    bench.pass(4_000);
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 2, "young");
+    bench.pass(2_000);
+
+    assert_eq!(collect(&mut bench), ["publish q1 id1 t young"]);
+    bench.pass(1_000);
+    bench.outputs();
+    assert!(bench.events.iter().any(|event| event.contains("Expired, count: 1")), "{:?}", bench.events);
+}
