@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Journal, Shard};
+use super::{Journal, Room, Shard};
 use crate::{
     connection::{Connection, Phase},
     durable::Record,
@@ -133,7 +133,8 @@ impl Shard {
         if held == 0 {
             open.held_bytes = 0;
         }
-        let held_back = self.holds_back && open.fills_queues;
+        // Without room on the disk nothing new is stored, and whoever tries is told so.
+        let held_back = self.holds_back && open.fills_queues && self.room == Room::Ample;
         let too_much = held_back || unread > unread_max || held > held_max || open.held_bytes > self.config.held_bytes_max;
         let little = !held_back && unread <= unread_max / 2 && held <= held_max / 2 && open.held_bytes == 0;
         if too_much && !connection.is_paused {

@@ -282,8 +282,12 @@ impl Shard {
 
     /// While room is scarce, publications that need the disk, new subscriptions of durable sessions and new durable sessions are refused. Whatever
     /// promises no more than it promises already goes on: acknowledgements, PUBREL, deliveries, wills, QoS 0.
-    pub fn room_is(&mut self, room: Room) {
+    pub fn room_is(&mut self, cx: &Cx<'_>, room: Room) {
         self.room = room;
+        let ids: Vec<_> = self.connections.ids().collect();
+        for id in ids {
+            self.check_reading(cx, id);
+        }
     }
 
     fn is_room_scarce(&self) -> bool {

@@ -323,7 +323,7 @@ impl Shell {
                 Mail::Loaded(loaded) => self.brain.loaded(cx, loaded),
                 Mail::LoadedRetained(loaded) => self.brain.retained_loaded(cx, loaded),
                 Mail::Stored(up_to) => self.brain.stored(up_to),
-                Mail::Room(room) => self.brain.room_is(room),
+                Mail::Room(room) => self.brain.room_is(cx, room),
                 Mail::Shutdown => self.shut_down(cx, now),
             }
             if Instant::now() >= budget {

@@ -9,7 +9,7 @@ use columba_proto::{
 
 use super::bench::{Bench, Setup, message, persistent};
 use crate::{
-    Config, Shard,
+    Config, Room, Shard,
     id::MessageId,
     seam::{Commons as _, Loaded, LoadedRetained, Output},
 };
@@ -159,6 +159,12 @@ fn clients_that_fill_queues_wait_while_memory_is_full_and_nobody_else_does() {
     bench.act(|shard, cx| shard.hold_back(cx, true));
     assert!(!bench.shard.wants_reading(publisher.id));
     assert!(bench.shard.wants_reading(other.id));
+
+    // Without room on the disk nothing comes into queues, and it is told so.
+    bench.act(|shard, cx| shard.room_is(cx, Room::Scarce));
+    assert!(bench.shard.wants_reading(publisher.id));
+    bench.act(|shard, cx| shard.room_is(cx, Room::Ample));
+    assert!(!bench.shard.wants_reading(publisher.id));
 
     store(&mut bench);
     bench.act(|shard, cx| shard.hold_back(cx, false));

@@ -16,7 +16,7 @@ fn scarce(before: impl FnOnce(&mut Bench)) -> Bench {
     bench.subscribe(away, "kept/#", QoS::ExactlyOnce);
     bench.disconnect(away);
     before(&mut bench);
-    bench.act(|shard, _| shard.room_is(Room::Scarce));
+    bench.act(|shard, cx| shard.room_is(cx, Room::Scarce));
     bench
 }
 
@@ -30,7 +30,7 @@ fn new_publications_are_refused_until_there_is_room_and_then_taken_on_the_same_c
     bench.publish(publisher, "nobody/durable", QoS::AtLeastOnce, 3, "x");
     assert_eq!(bench.told(publisher), ["puback 1 0x97", "pubrec 2 0x97", "puback 3 0x10"]);
 
-    bench.act(|shard, _| shard.room_is(Room::Ample));
+    bench.act(|shard, cx| shard.room_is(cx, Room::Ample));
     bench.publish(publisher, "kept/a", QoS::AtLeastOnce, 1, "y");
     bench.publish(publisher, "kept/a", QoS::ExactlyOnce, 2, "y");
     bench.ack(publisher, AckKind::Pubrel, 2);
@@ -45,7 +45,7 @@ fn new_publications_are_refused_until_there_is_room_and_then_taken_on_the_same_c
 fn a_durable_publisher_hears_at_publish_that_its_qos_2_cannot_be_stored() {
     let mut bench = Bench::new();
     let (publisher, _) = bench.connect("p", &v5(100));
-    bench.act(|shard, _| shard.room_is(Room::Scarce));
+    bench.act(|shard, cx| shard.room_is(cx, Room::Scarce));
 
     // Nobody durable wants it, but its identifier would have to be kept.
     bench.publish(publisher, "nobody", QoS::ExactlyOnce, 1, "x");
@@ -59,7 +59,7 @@ fn an_old_client_is_heard_no_further_than_its_first_refused_publication() {
     let (publisher, _) = bench.connect("p", &Setup { version: Version::V311, ..Setup::default() });
 
     bench.publish(publisher, "kept/a", QoS::AtLeastOnce, 1, "refused");
-    bench.act(|shard, _| shard.room_is(Room::Ample));
+    bench.act(|shard, cx| shard.room_is(cx, Room::Ample));
     bench.publish(publisher, "kept/a", QoS::AtLeastOnce, 2, "would pass it");
     assert_eq!(bench.told(publisher), NOTHING);
     bench.pass(30_000);
