@@ -88,7 +88,7 @@ fn leave_a_subscriber(broker: &Broker, name: &str) {
 #[test]
 fn when_others_fill_the_disk_publishers_hear_it_and_go_on_when_there_is_room() {
     let test = "when_others_fill_the_disk_publishers_hear_it_and_go_on_when_there_is_room";
-    let Some(disk) = LoopDisk::or_skip(test, 96) else { return };
+    let Some(disk) = LoopDisk::or_skip(test, 192) else { return };
     let mut broker = Broker::of(Peer::columba(COLUMBA, &[]).with_data_in(disk.path().join("data")));
     leave_a_subscriber(&broker, "away");
     leave_a_subscriber(&broker, "drains");
@@ -134,7 +134,7 @@ fn when_others_fill_the_disk_publishers_hear_it_and_go_on_when_there_is_room() {
 #[test]
 fn when_the_broker_itself_fills_the_disk_a_drained_queue_makes_room() {
     let test = "when_the_broker_itself_fills_the_disk_a_drained_queue_makes_room";
-    let Some(disk) = LoopDisk::or_skip(test, 96) else { return };
+    let Some(disk) = LoopDisk::or_skip(test, 192) else { return };
     let mut broker = Broker::of(Peer::columba(COLUMBA, &[]).with_data_in(disk.path().join("data")));
     leave_a_subscriber(&broker, "away");
     let mut publisher = client(&broker, Version::V5, "publisher", SessionKind::Persistent);
@@ -169,7 +169,7 @@ fn wait_until_refused(broker: &Broker) {
 #[test]
 fn a_disk_without_a_byte_left_loses_nothing_under_load() {
     let test = "a_disk_without_a_byte_left_loses_nothing_under_load";
-    let Some(disk) = LoopDisk::or_skip(test, 96) else { return };
+    let Some(disk) = LoopDisk::or_skip(test, 192) else { return };
     let mut broker = Broker::of(Peer::columba(COLUMBA, &[]).with_data_in(disk.path().join("data")));
     for publisher in PUBLISHERS.into_iter().chain(["asked"]) {
         let mut away = client(&broker, Version::V5, &format!("wants-{publisher}"), SessionKind::Persistent);
