@@ -59,12 +59,22 @@ impl SessionNo {
     pub fn lane(self) -> Lane {
         lane_of(self.0)
     }
+
+    /// Its number among all sessions and messages of the broker, in the order in which they began.
+    pub fn seq(self) -> u64 {
+        self.0 >> LANE_BITS
+    }
 }
 
 impl MessageId {
     /// The lane of the publisher.
     pub fn lane(self) -> Lane {
         lane_of(self.0)
+    }
+
+    /// Its number among all sessions and messages of the broker, in the order in which they began.
+    pub fn seq(self) -> u64 {
+        self.0 >> LANE_BITS
     }
 }
 

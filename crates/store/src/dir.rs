@@ -5,9 +5,12 @@
 //! DIR/format    what this directory is; written last, so that a half-made directory is told from a damaged one
 //! DIR/journal/  segments
 //! DIR/cold/     the cold store
+//! DIR/damaged/  what was found damaged and set aside
 //! ```
 
+mod aside;
 mod format;
+mod import;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -19,9 +22,11 @@ use thiserror::Error;
 
 use crate::cold::{ColdError, FjallCold};
 use crate::file::{RealDisk, sync_dir};
-use crate::log::{Log, LogError, LogOptions, Position, Recovered, WhenEmpty};
+use crate::log::{Log, LogError, LogOptions, Position, Recovered, Survey, WhenEmpty};
+pub use aside::Aside;
 pub use format::Identity;
 use format::ParseError;
+pub use import::ImportError;
 
 const LOCK: &str = "LOCK";
 const FORMAT: &str = "format";
@@ -94,6 +99,29 @@ pub enum DirError {
         what: &'static str,
     },
 
+    /// There is nothing, where there should be a data directory.
+    #[error("{path} is no data directory: it has no format file")]
+    NotThere {
+        /// The directory.
+        path: String,
+    },
+
+    /// There is a data directory already, or files of others.
+    #[error("{path} is not empty: {found} is there. Choose a new or empty directory")]
+    NotEmpty {
+        /// The directory.
+        path: String,
+        /// One of the files.
+        found: String,
+    },
+
+    /// An import did not come to its end.
+    #[error("an import into {path} was interrupted: do it again, or remove the directory")]
+    HalfImported {
+        /// The directory.
+        path: String,
+    },
+
     /// The first journal segment cannot be made.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -118,6 +146,7 @@ impl StoreDir {
     pub fn open_with(path: impl Into<PathBuf>, identity: impl FnOnce() -> io::Result<Identity>) -> Result<Self, DirError> {
         let path = path.into();
         make_path(&path)?;
+        import::refuse_half(&path)?;
         // A stranger's directory gets no lock file from us.
         let known = read_identity(&path)?;
         if known.is_none() {
@@ -133,6 +162,16 @@ impl StoreDir {
             identity
         };
         Ok(Self { path, identity, _lock: lock })
+    }
+
+    /// Opens a directory that must be there.
+    pub fn open_existing(path: impl Into<PathBuf>) -> Result<Self, DirError> {
+        let path = path.into();
+        import::refuse_half(&path)?;
+        if read_identity(&path)?.is_none() {
+            return Err(DirError::NotThere { path: path.display().to_string() });
+        }
+        Self::open(path)
     }
 
     /// Where it is.
@@ -154,6 +193,13 @@ impl StoreDir {
     pub fn open_journal(&self, from: Option<Position>) -> Result<(Log<RealDisk>, Recovered), LogError> {
         let options = LogOptions { when_empty: WhenEmpty::Refuse, ..log_options(&self.identity) };
         Log::open(journal_disk(&self.path)?, options, from)
+    }
+}
+
+impl StoreDir {
+    /// Looks at what can be read of the journal, whatever is wrong with it; `from` is the cold store's position.
+    pub fn survey_journal(&self, from: Option<Position>) -> Result<Survey<RealDisk>, LogError> {
+        Survey::run(journal_disk(&self.path)?, self.identity.id, self.identity.journal_salt, from)
     }
 }
 
@@ -230,6 +276,12 @@ fn lock(dir: &Path) -> Result<File, DirError> {
 
 /// Makes what belongs into a new directory; `format` last. What an interrupted attempt has left is removed first.
 fn make(path: &Path, identity: &Identity) -> Result<(), DirError> {
+    make_content(path, identity)?;
+    write_format(path, identity)
+}
+
+/// All but `format`.
+fn make_content(path: &Path, identity: &Identity) -> Result<(), DirError> {
     for name in [JOURNAL, COLD, "cold.new", "cold.old"] {
         let old = path.join(name);
         match fs::remove_dir_all(&old) {
@@ -243,18 +295,26 @@ fn make(path: &Path, identity: &Identity) -> Result<(), DirError> {
     DirBuilder::new().mode(0o700).create(&journal).map_err(io("create", &journal))?;
     // From now on an empty journal directory means that the journal was lost.
     drop(Log::open(journal_disk(path)?, log_options(identity), None)?);
+    Ok(())
+}
 
+fn write_format(path: &Path, identity: &Identity) -> Result<(), DirError> {
     let unfinished = path.join(FORMAT_UNFINISHED);
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
-    let written = file.and_then(|mut file| {
-        file.write_all(identity.to_text().as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(io("write", &unfinished))?;
+    write_synced(&unfinished, identity.to_text().as_bytes())?;
     sync_dir(path).map_err(io("sync", path))?;
     fs::rename(&unfinished, path.join(FORMAT)).map_err(io("rename", &unfinished))?;
     sync_dir(path).map_err(io("sync", path))
+}
+
+/// Writes a whole file; its name is not synced.
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), DirError> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(io("write", path))
 }
 
 fn read_identity(dir: &Path) -> Result<Option<Identity>, DirError> {

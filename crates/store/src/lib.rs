@@ -11,7 +11,7 @@
 //! | [`journal`] | the commit thread: group commit for N shards around a [`Log`] |
 //! | [`cold`] | ordered keys and values with a journal position: [`FjallCold`], [`MemCold`] |
 //! | [`dir`] | the data directory: lock, format, identity |
-
+//! | [`export`] | commits in one portable file |
 //!
 //! ```
 //! use columba_store::{Journal, JournalOptions, StoreDir};
@@ -38,6 +38,7 @@
 pub mod cold;
 pub mod dir;
 pub mod disk;
+pub mod export;
 pub mod file;
 pub mod journal;
 pub mod log;
@@ -46,7 +47,8 @@ pub mod sim;
 pub use cold::{Batch, Cold, ColdError, ColdRead, FjallCold, MemCold, Space};
 pub use dir::{DirError, StoreDir};
 pub use disk::{Disk, DiskFile};
+pub use export::{ExportError, ExportReader, ExportWriter, Origin};
 pub use file::RealDisk;
 pub use journal::{Appender, Journal, JournalOptions, ManualJournal, Release, Schedule, Shrinker, Watch};
-pub use log::{Commit, Frame, Log, LogError, LogOptions, Position, Reader, Recovered, StoreId};
+pub use log::{Commit, Frame, Gap, Log, LogError, LogOptions, Position, Reader, Recovered, StoreId, Survey, Surveyed};
 pub use sim::SimDisk;

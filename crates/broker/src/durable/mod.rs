@@ -9,8 +9,13 @@
 
 mod apply;
 mod codec;
+mod export;
 mod fold;
+mod inspect;
 mod keys;
+mod mend;
+#[cfg(test)]
+mod mend_tests;
 #[cfg(test)]
 mod model;
 mod record;
@@ -23,8 +28,11 @@ mod wire;
 
 pub use apply::ApplyError;
 pub use codec::{PublicationEncoder, RecordError};
+pub use export::{Give, export};
 pub use fold::{Fold, FoldError};
+pub use inspect::{Inventory, Misfit, inspect, visit_queue};
 pub use keys::{ColdError, ColdRead, KeyChange, SPACES, Visit, space};
+pub use mend::{Loss, Mended, Mender};
 pub use record::{GrantRecord, MessageRecord, Record, TargetRecord, WillRecord};
 pub use recover::{RecoverError, load_retained, load_window, recover, recover_within};
 pub use state::{

@@ -209,6 +209,11 @@ impl Exchanges {
         self.by_order.insert(order, (packet_id, exchange)).is_none()
     }
 
+    pub(super) fn get(&self, packet_id: PacketId) -> Option<InFlight> {
+        let order = self.orders.get(&packet_id)?;
+        self.by_order.get(order).map(|(_, exchange)| *exchange)
+    }
+
     pub(super) fn get_mut(&mut self, packet_id: PacketId) -> Option<&mut InFlight> {
         let order = self.orders.get(&packet_id)?;
         self.by_order.get_mut(order).map(|(_, exchange)| exchange)

@@ -162,6 +162,13 @@ pub enum ColdError {
         path: String,
     },
 
+    /// The engine could not make sense of its files.
+    #[error("cold store {path} is damaged: its files contradict each other")]
+    Damaged {
+        /// The directory.
+        path: String,
+    },
+
     /// The stored position is not one.
     #[error("cold store {path}: the stored journal position is damaged")]
     Position {

@@ -1,5 +1,7 @@
 //! The bytes of a segment: header and frames. `docs/format.md` draws them.
 
+use std::io::IoSlice;
+
 use super::error::Damage;
 use super::{Commit, StoreId};
 
@@ -19,7 +21,7 @@ pub(crate) const FRAMES_START: u64 = 4096;
 /// The fixed part before a frame's parts.
 pub(crate) const HEAD_LEN: usize = 24;
 /// The fixed part before the bytes of one part.
-pub(crate) const PART_HEAD_LEN: usize = 6;
+const PART_HEAD_LEN: usize = 6;
 /// Frames begin at multiples of this.
 pub(crate) const ALIGN: usize = 8;
 
@@ -81,9 +83,12 @@ impl Header {
     /// It holds the salt, which no peer knows, so that no payload can pretend to be a frame; and the segment number,
     /// so that what a recycled segment held before is no frame of this one.
     pub(crate) fn seed(&self) -> u32 {
-        let salted = crc32c::crc32c(&self.salt.to_le_bytes());
-        crc32c::crc32c_append(salted, &self.segment.to_le_bytes())
+        seed(self.salt, self.segment)
     }
+}
+
+pub(crate) fn seed(salt: u64, segment: u64) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), &segment.to_le_bytes())
 }
 
 /// The fixed part of a frame.
@@ -152,6 +157,47 @@ impl Head {
     }
 }
 
+/// What stands around the bytes of a frame's parts.
+pub(crate) struct Encoded {
+    head: [u8; HEAD_LEN],
+    part_heads: Vec<[u8; PART_HEAD_LEN]>,
+    padding: usize,
+}
+
+impl Encoded {
+    /// `None`: the parts are longer than a frame can be.
+    pub(crate) fn new(commit: Commit, unsynced: u32, parts: &[(u16, &[u8])], seed: u32) -> Option<Self> {
+        let len = u32::try_from(parts_len(parts)).ok()?;
+        let mut crc = seed;
+        let mut part_heads = Vec::with_capacity(parts.len());
+        for (label, bytes) in parts {
+            let head = part_head(*label, u32::try_from(bytes.len()).ok()?);
+            crc = crc32c::crc32c_append(crc32c::crc32c_append(crc, &head), bytes);
+            part_heads.push(head);
+        }
+        let head = Head::new(len, crc, commit, unsynced);
+        let padding = usize::try_from(head.stride()).ok()? - HEAD_LEN - usize::try_from(len).ok()?;
+        Some(Self { head: head.encode(seed), part_heads, padding })
+    }
+
+    /// All bytes of the frame, in order.
+    pub(crate) fn slices<'a>(&'a self, parts: &[(u16, &'a [u8])]) -> Vec<IoSlice<'a>> {
+        let mut slices = Vec::with_capacity(2 * parts.len() + 2);
+        slices.push(IoSlice::new(&self.head));
+        for (head, (_, bytes)) in self.part_heads.iter().zip(parts) {
+            slices.push(IoSlice::new(head));
+            slices.push(IoSlice::new(bytes));
+        }
+        slices.push(IoSlice::new(&[0; ALIGN][..self.padding]));
+        slices
+    }
+}
+
+/// How long the parts of a frame are together.
+pub(crate) fn parts_len(parts: &[(u16, &[u8])]) -> u64 {
+    parts.iter().map(|(_, bytes)| (PART_HEAD_LEN + bytes.len()) as u64).sum()
+}
+
 /// How much room a frame takes whose parts have `len` bytes.
 pub(crate) fn stride(len: u64) -> u64 {
     (HEAD_LEN as u64 + len).next_multiple_of(ALIGN as u64)
@@ -185,6 +231,30 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
+/// What may be the parts of a frame whose checksums do not hold, as far as their lengths make sense; and whether that is to the end.
+pub fn guess_parts(bytes: &[u8]) -> (Vec<&[u8]>, bool) {
+    let mut parts = Vec::new();
+    let Some((head, mut rest)) = bytes.split_first_chunk::<HEAD_LEN>() else {
+        return (parts, bytes.is_empty());
+    };
+    // Its length, where that is possible; else as if the frame filled the place.
+    let len = u64::from(u32_at(head, 0));
+    let fits = stride(len) == bytes.len() as u64;
+    if let Ok(len) = usize::try_from(len)
+        && fits
+    {
+        rest = &rest[..len];
+    }
+    while !rest.is_empty() {
+        let Some(((_, part), behind)) = split_part(rest) else {
+            return (parts, false);
+        };
+        parts.push(part);
+        rest = behind;
+    }
+    (parts, fits)
+}
+
 /// A part with its label, and what stands behind it.
 type Split<'a> = ((u16, &'a [u8]), &'a [u8]);
 
@@ -197,7 +267,7 @@ fn split_part(bytes: &[u8]) -> Option<Split<'_>> {
 }
 
 /// The fixed part before the bytes of a part.
-pub(crate) fn part_head(label: u16, len: u32) -> [u8; PART_HEAD_LEN] {
+fn part_head(label: u16, len: u32) -> [u8; PART_HEAD_LEN] {
     let mut out = [0; PART_HEAD_LEN];
     out[..2].copy_from_slice(&label.to_le_bytes());
     out[2..].copy_from_slice(&len.to_le_bytes());

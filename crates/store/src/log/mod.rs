@@ -4,20 +4,24 @@
 //! frame can be torn, so a bad frame with a later commit behind it is damage, not a crash.
 
 mod error;
-mod format;
+pub(crate) mod format;
 mod reader;
 mod recover;
 mod segments;
+mod survey;
 mod window;
 mod writer;
 
 use core::fmt;
 
 pub use error::{Damage, LogError, MissingBecause};
-pub use format::Parts;
+pub use format::{Parts, guess_parts};
 pub use reader::{Frame, Reader};
 pub use recover::{Recovered, Torn};
+pub(crate) use segments::segment_name as segment_file_name;
 pub use segments::{LogHandle, Usage};
+pub use survey::{Gap, Harm, Survey, Surveyed, Wound};
+pub(crate) use window::valid_header;
 pub use writer::Log;
 
 /// The number of a commit: 1 is the first, 0 is "nothing yet".

@@ -29,6 +29,10 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
+    pub(super) fn new(commit: Commit, next: Position, parts: Parts<'a>) -> Self {
+        Self { commit, next, parts }
+    }
+
     /// The labelled parts in the order in which they were written.
     pub fn parts(&self) -> Parts<'a> {
         self.parts.clone()

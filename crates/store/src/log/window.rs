@@ -93,3 +93,8 @@ pub(crate) fn read_header<F: DiskFile>(file: &F) -> io::Result<Result<Header, He
         },
     ))
 }
+
+/// A segment's header, if it can be read.
+pub(crate) fn valid_header<F: DiskFile>(file: &F) -> Option<Header> {
+    read_header(file).ok()?.ok()
+}

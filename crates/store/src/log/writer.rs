@@ -1,11 +1,10 @@
 //! Writing: one frame, one sync, and a new segment when the frame does not fit.
 
-use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::error::LogError;
-use super::format::{ALIGN, Head, PART_HEAD_LEN, UNSYNCED_MAX, part_head, stride};
+use super::format::{Encoded, UNSYNCED_MAX, parts_len, stride};
 use super::recover::{self, Recovered};
 use super::segments::{Live, LogHandle, Segments};
 use super::{Commit, LogOptions, Position, Reader};
@@ -71,12 +70,10 @@ impl<D: Disk> Log<D> {
         if self.condition == Condition::Poisoned {
             return Err(LogError::Poisoned);
         }
-        let len = parts.iter().map(|(_, bytes)| (PART_HEAD_LEN + bytes.len()) as u64).sum();
-        let too_large = LogError::FrameTooLarge { bytes: len };
-        let Ok(len) = u32::try_from(len) else {
-            return Err(self.poisoned_by(too_large));
+        let stride = match u32::try_from(parts_len(parts)) {
+            Ok(len) => stride(u64::from(len)),
+            Err(_) => return Err(self.poisoned_by(LogError::FrameTooLarge { bytes: parts_len(parts) })),
         };
-        let stride = stride(u64::from(len));
         if self.offset + stride > self.active.header.size {
             self.sync()?;
             self.begin_segment(stride)?;
@@ -86,39 +83,22 @@ impl<D: Disk> Log<D> {
         }
 
         let commit = self.next;
-        self.write_frame(commit, len, parts).map_err(|source| {
+        self.write_frame(commit, parts).map_err(|source| {
             let file = self.file_name();
             self.poisoned_by(LogError::Io { action: "write", file, source })
         })?;
         self.offset += stride;
         self.next = commit.next();
         self.condition = Condition::Unsynced(self.unsynced() + 1);
-        self.last_is_witnessed = len == 0;
+        self.last_is_witnessed = parts.is_empty();
         Ok(commit)
     }
 
-    fn write_frame(&self, commit: Commit, len: u32, parts: &[(u16, &[u8])]) -> std::io::Result<()> {
-        let seed = self.active.header.seed();
-        let mut crc = seed;
-        let mut heads = Vec::with_capacity(parts.len());
-        for (label, bytes) in parts {
-            // The sum of all parts fits a u32, so each does.
-            let head = part_head(*label, u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-            crc = crc32c::crc32c_append(crc32c::crc32c_append(crc, &head), bytes);
-            heads.push(head);
-        }
-        let head = Head::new(len, crc, commit, self.unsynced());
-        let encoded = head.encode(seed);
-        let mut slices = Vec::with_capacity(2 * parts.len() + 2);
-        slices.push(IoSlice::new(&encoded));
-        for (head, (_, bytes)) in heads.iter().zip(parts) {
-            slices.push(IoSlice::new(head));
-            slices.push(IoSlice::new(bytes));
-        }
-        let used = encoded.len() as u64 + u64::from(len);
-        let padding = usize::try_from(head.stride() - used).unwrap_or(0);
-        slices.push(IoSlice::new(&[0; ALIGN][..padding]));
-        self.active.file.write_at(&slices, self.offset)
+    fn write_frame(&self, commit: Commit, parts: &[(u16, &[u8])]) -> std::io::Result<()> {
+        // The sum of all parts fits a u32.
+        let encoded = Encoded::new(commit, self.unsynced(), parts, self.active.header.seed());
+        let encoded = encoded.ok_or(std::io::ErrorKind::FileTooLarge)?;
+        self.active.file.write_at(&encoded.slices(parts), self.offset)
     }
 
     /// Makes what was written durable and shows it to readers. Without anything new it does nothing.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -48,6 +49,10 @@ fn options() -> KeyspaceCreateOptions {
 
 impl Engine {
     pub(super) fn open(path: &Path) -> Result<Self, ColdError> {
+        guarded(path, || Self::open_files(path))
+    }
+
+    fn open_files(path: &Path) -> Result<Self, ColdError> {
         let database = (Database::builder(path).cache_size(CACHE_BYTES))
             .worker_threads(WORKERS)
             .max_journaling_size(JOURNALING_BYTES)
@@ -223,12 +228,14 @@ impl View {
 
 impl ColdRead for View {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError> {
-        let value = match (stored_key(space, key), self.long(space)) {
-            (Some(stored), _) => self.snapshot.get(&self.engine.keyspace, stored),
-            (None, Some(long)) => self.snapshot.get(&long, key),
-            (None, None) => return Ok(None),
-        };
-        Ok(value.map_err(refused(&self.path))?.map(|value| value.to_vec()))
+        guarded(&self.path, || {
+            let value = match (stored_key(space, key), self.long(space)) {
+                (Some(stored), _) => self.snapshot.get(&self.engine.keyspace, stored),
+                (None, Some(long)) => self.snapshot.get(&long, key),
+                (None, None) => return Ok(None),
+            };
+            Ok(value.map_err(refused(&self.path))?.map(|value| value.to_vec()))
+        })
     }
 
     fn visit(&self, space: Space, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), ColdError> {
@@ -278,7 +285,8 @@ struct Cursor<'a> {
 
 impl Cursor<'_> {
     fn next(&mut self) -> Result<Option<fjall::KvPair>, ColdError> {
-        self.pairs.next().map(|pair| pair.into_inner().map_err(refused(self.path))).transpose()
+        let path = self.path;
+        guarded(path, || self.pairs.next().map(|pair| pair.into_inner().map_err(refused(path))).transpose())
     }
 }
 
@@ -304,6 +312,11 @@ fn merge<'a>(mut short: Option<Cursor<'a>>, mut long: Option<Cursor<'a>>, visit:
         }
         *next = step(cursor)?;
     }
+}
+
+/// fjall gives up some damaged files with a panic. What is on a disk must not end a thread.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, ColdError>) -> Result<T, ColdError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(ColdError::Damaged { path: path.display().to_string() }))
 }
 
 fn refused(path: &Path) -> impl Fn(fjall::Error) -> ColdError {
