@@ -8,7 +8,7 @@ use std::{
 
 use columba_server::{
     Config, Server, StartError,
-    config::{ConfigError, Sources},
+    config::{ConfigError, OnDamage, Sources},
     log,
 };
 
@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Keep nothing on disk
     #[arg(long, conflicts_with = "data_dir")]
     ephemeral: bool,
+    /// Where stored data is damaged, set the damaged files aside and start without what is lost with them
+    #[arg(long, conflicts_with = "ephemeral")]
+    accept_loss: bool,
     /// Let anyone connect who can reach a listener
     #[arg(long)]
     allow_anonymous: bool,
@@ -53,8 +56,10 @@ pub(crate) fn run(args: Args) -> ExitCode {
 }
 
 fn load(args: Args) -> Result<Config, ConfigError> {
-    let Args { config, listen, data_dir, ephemeral, allow_anonymous, set } = args;
-    Config::load(&Sources { file: config, env: Sources::process_env(), set, listen, data_dir, ephemeral, allow_anonymous })
+    let Args { config, listen, data_dir, ephemeral, accept_loss, allow_anonymous, set } = args;
+    let sources = Sources { file: config, env: Sources::process_env(), set, listen, data_dir, ephemeral, allow_anonymous };
+    let on_damage = if accept_loss { OnDamage::SetAside } else { OnDamage::Refuse };
+    Ok(Config { on_damage, ..Config::load(&sources)? })
 }
 
 fn serve(config: Config) -> Result<ExitCode, StartError> {
@@ -73,6 +78,11 @@ fn serve(config: Config) -> Result<ExitCode, StartError> {
 
 fn complain(error: &StartError) {
     let mut text = format!("error: {error}\n");
+    for note in error.notes() {
+        text += "note:  ";
+        text += &note;
+        text.push('\n');
+    }
     for (number, step) in error.tries().iter().enumerate() {
         text += if number == 0 { "try:   " } else { "or:    " };
         text += step;

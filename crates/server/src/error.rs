@@ -1,6 +1,6 @@
 //! Why the broker does not start, and what to do about it.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::Path};
 
 use columba_broker::durable::{self, ApplyError, RecordError};
 use columba_store::{ColdError, DirError, LogError};
@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::{
     config::{ConfigError, Host, ListenAddress},
+    damage::Damage,
     holder::Holder,
 };
 
@@ -50,6 +51,9 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Directory(#[from] DirError),
+    /// The journal is damaged.
+    #[error(transparent)]
+    Damaged(Box<Damage>),
     /// What the data directory holds cannot be brought back.
     #[error(transparent)]
     Recover(#[from] RecoverError),
@@ -87,6 +91,22 @@ pub enum RecoverError {
 }
 
 impl StartError {
+    /// What stands behind it, line by line.
+    pub fn notes(&self) -> Vec<String> {
+        match self {
+            Self::Damaged(damage) => damage.shown(),
+            Self::Config(_)
+            | Self::Reachable { .. }
+            | Self::Taken { .. }
+            | Self::Listen { .. }
+            | Self::UnknownHost { .. }
+            | Self::Directory(_)
+            | Self::Recover(_)
+            | Self::TooManyListeners
+            | Self::System { .. } => Vec::new(),
+        }
+    }
+
     /// Commands or steps that lead on, the most likely first.
     pub fn tries(&self) -> Vec<String> {
         match self {
@@ -96,6 +116,17 @@ impl StartError {
             ],
             Self::Taken { address, .. } => {
                 vec![format!("columba serve --listen {}   # a free port", SocketAddr::new(address.ip(), 0))]
+            }
+            Self::Damaged(damage) => vec![
+                "restore a backup: columba store import FILE NEW-DIR".to_owned(),
+                format!(
+                    "columba serve --data-dir {} --accept-loss   # sets the damaged files aside and starts without what is lost",
+                    damage.dir.display()
+                ),
+            ],
+            Self::Directory(DirError::Damaged { path, .. }) => {
+                let dir = Path::new(path).parent().unwrap_or_else(|| Path::new(path));
+                vec![format!("columba serve --data-dir {} --accept-loss   # makes it anew from the journal", dir.display())]
             }
             Self::Config(_)
             | Self::Listen { .. }

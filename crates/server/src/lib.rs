@@ -15,6 +15,7 @@
 //! | `server` | start and stop, everything in its order |
 //! | `core` | the data plane: shards with their sockets, and the threads that drive them |
 //! | `store`, `checkpoint`, `tidy`, `room`, `loader` | what survives: recovery, the journal's follower, space given back and kept free, windows of long queues |
+//! | `damage` | a journal that cannot be read everywhere: what is lost, and going on without it |
 //! | `listen`, `holder` | addresses, taken exclusively |
 //! | [`log`], `events` | what is told |
 
@@ -25,6 +26,7 @@ mod cold;
 mod commons;
 pub mod config;
 mod core;
+mod damage;
 mod error;
 mod events;
 mod holder;
@@ -41,6 +43,7 @@ mod tidy;
 
 pub use banner::{Banner, Recovered};
 pub use config::Config;
+pub use damage::{Affected, Damage, LostCommits};
 pub use error::{RecoverError, StartError};
 pub use holder::Holder;
 pub use server::{Failure, Running, Server};

@@ -84,7 +84,7 @@ impl Server {
         let clock = ProcessClock::start();
         let began = Instant::now();
         let Opened { placement_key, lanes, state, store } = match &config.data {
-            Data::Directory(path) => Opened::directory(path, &config.limits)?,
+            Data::Directory(path) => Opened::directory(path, config.on_damage, &config.limits)?,
             Data::Ephemeral => Opened::ephemeral(random_bytes()),
         };
 

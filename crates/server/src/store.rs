@@ -9,13 +9,17 @@ use columba_broker::{
     Config,
     durable::{State, recover_within},
 };
-use columba_store::{Appender, Cold, ColdRead, FjallCold, Journal, JournalOptions, Log, Position, RealDisk, Release, StoreDir};
+use columba_store::{
+    Appender, Cold, ColdRead, DirError, FjallCold, Journal, JournalOptions, Log, LogError, Position, RealDisk, Recovered,
+    Release, StoreDir,
+};
 
 use crate::{
     checkpoint::{Follower, Marks},
     cold::ColdKeys,
-    config::DiskLimits,
+    config::{DiskLimits, OnDamage},
     core::Shared,
+    damage,
     error::{RecoverError, StartError},
     replay::records,
     room::Watch,
@@ -60,11 +64,11 @@ impl Opened {
     }
 
     /// Locks the directory, loads the cold store and replays the journal behind it.
-    pub(crate) fn directory(path: &Path, limits: &Config) -> Result<Self, StartError> {
-        let dir = StoreDir::open(path)?;
+    pub(crate) fn directory(path: &Path, on_damage: OnDamage, limits: &Config) -> Result<Self, StartError> {
+        let dir = lock(path, on_damage)?;
         let (placement_key, lanes) = (dir.identity().hash_key, dir.identity().lanes);
-        let cold = dir.open_cold().map_err(RecoverError::from)?;
-        let (log, recovered) = dir.open_journal(cold.position()).map_err(RecoverError::from)?;
+        let mut cold = dir.open_cold().map_err(RecoverError::from)?;
+        let (log, recovered) = open_journal(&dir, &mut cold, on_damage)?;
         if let Some(torn) = &recovered.torn {
             tracing::info!(
                 file = torn.file,
@@ -80,6 +84,31 @@ impl Opened {
         let store = Some(Idle { dir, cold, log, from: recovered.from, retained_bytes });
         Ok(Self { placement_key, lanes, state, store })
     }
+}
+
+fn lock(path: &Path, on_damage: OnDamage) -> Result<StoreDir, StartError> {
+    match StoreDir::open(path) {
+        Err(damage @ DirError::Damaged { .. }) if on_damage == OnDamage::SetAside => {
+            let aside = StoreDir::rebuild_format(path, &damage)?;
+            tracing::error!(%damage, kept_in = %aside.path().display(), "made it anew from the journal; nothing is lost");
+            Ok(StoreDir::open(path)?)
+        }
+        opened => Ok(opened?),
+    }
+}
+
+fn open_journal(dir: &StoreDir, cold: &mut FjallCold, on_damage: OnDamage) -> Result<(Log<RealDisk>, Recovered), StartError> {
+    let cause = match dir.open_journal(cold.position()) {
+        Ok(opened) => return Ok(opened),
+        Err(error @ (LogError::Corrupt { .. } | LogError::Missing { .. })) => error.to_string(),
+        Err(error) => return Err(RecoverError::from(error).into()),
+    };
+    let damage = damage::diagnose(dir, cold, cause)?;
+    match on_damage {
+        OnDamage::Refuse => return Err(StartError::Damaged(Box::new(damage))),
+        OnDamage::SetAside => damage::set_aside(dir, cold, &damage)?,
+    }
+    Ok(dir.open_journal(cold.position()).map_err(RecoverError::from)?)
 }
 
 fn replay(cold: &FjallCold, log: &Log<RealDisk>, from: Position, retained_bytes: usize) -> Result<State, RecoverError> {

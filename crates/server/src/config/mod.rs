@@ -24,6 +24,8 @@ use tracing_subscriber::filter::Targets;
 pub struct Config {
     /// Where what must survive is kept.
     pub data: Data,
+    /// What to do where that is damaged. No file and no environment can set it: it is for one start, and for somebody who has read what is lost.
+    pub on_damage: OnDamage,
     /// Where to listen.
     pub listeners: Vec<Listener>,
     /// Who may connect.
@@ -49,6 +51,16 @@ pub enum Data {
     Directory(PathBuf),
     /// Nowhere: a restart forgets everything.
     Ephemeral,
+}
+
+/// What to do where stored data is damaged.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum OnDamage {
+    /// Start not, and say what is lost.
+    #[default]
+    Refuse,
+    /// Set the damaged files aside, write down what is lost, and start with the rest.
+    SetAside,
 }
 
 /// Who may connect.
@@ -118,6 +130,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: Data::Directory(default_data_dir()),
+            on_damage: OnDamage::Refuse,
             listeners: vec![Listener::local()],
             access: Access::ThisMachine,
             max_connections: None,
