@@ -12,6 +12,7 @@ use columba_proto::{QoS, Version};
 
 use crate::bench::BenchArgs;
 use crate::property::PropertyFlag;
+use crate::store::StoreArgs;
 use crate::{serve, values};
 
 /// columba: an MQTT broker and its clients.
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Measure a broker, and columba beside mosquitto
     Bench(BenchArgs),
+    /// Look at a data directory, copy it, back it up, restore it
+    Store(StoreArgs),
     /// Print the version
     Version,
 }

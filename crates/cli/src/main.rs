@@ -16,6 +16,7 @@ mod prompt;
 mod property;
 mod publish;
 mod serve;
+mod store;
 mod subscribe;
 mod target;
 mod trace;
@@ -73,7 +74,7 @@ fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
     let asks_for_help = match &cli.command {
         Some(Command::Pub(args)) => args.common.host.as_deref() == Some(""),
         Some(Command::Sub(args)) => args.common.host.as_deref() == Some(""),
-        Some(Command::Serve(_) | Command::Demo(_) | Command::Bench(_) | Command::Version) | None => false,
+        Some(Command::Serve(_) | Command::Demo(_) | Command::Bench(_) | Command::Store(_) | Command::Version) | None => false,
     };
     if asks_for_help {
         let name = matches.subcommand_name().unwrap_or_default();
@@ -123,6 +124,7 @@ fn run(cli: Cli) -> ExitCode {
         }
         Some(Command::Demo(args)) => finish(demo::run(&args), false),
         Some(Command::Bench(args)) => finish(bench::run(args).map(print_and_end), false),
+        Some(Command::Store(args)) => finish(store::run(args).map(print_and_end), false),
     }
 }
 
@@ -149,9 +151,11 @@ fn finish(result: Result<Exit, Failure>, quiet: bool) -> ExitCode {
     }
 }
 
-/// What a command has found, then how it ends.
+/// What a command has found, if it has not printed it yet, then how it ends.
 fn print_and_end((text, exit): (String, Exit)) -> Exit {
-    print(&text);
+    if !text.is_empty() {
+        print(&text);
+    }
     exit
 }
 

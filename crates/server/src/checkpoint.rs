@@ -19,7 +19,7 @@ use columba_broker::{
     id::MessageId,
     seam::Commons as _,
 };
-use columba_store::{Cold, Commit, FjallCold, LogError, Position, Reader, RealDisk, Shrinker, Watch, log::LogHandle};
+use columba_store::{Cold, ColdRead, Commit, FjallCold, LogError, Position, Reader, RealDisk, Shrinker, Watch, log::LogHandle};
 use thiserror::Error;
 
 use crate::{
@@ -56,10 +56,22 @@ pub(crate) struct Follower {
 
 /// How the follower is called; it ends when this is closed.
 #[derive(Debug)]
-pub(crate) struct Checkpoints(Mutex<Option<Sender<()>>>);
+pub(crate) struct Checkpoints(Mutex<Option<Sender<Order>>>);
+
+/// What is asked of the follower.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Write what there is.
+    Hurry,
+    /// Write all that is durable now, and show the store as it is then. Without an answer it has failed.
+    Snapshot(Asked),
+}
+
+/// Where the answer goes.
+type Asked = Sender<Box<dyn ColdRead>>;
 
 /// The way to the follower, and what its thread listens to.
-pub(crate) fn channel() -> (Checkpoints, Receiver<()>) {
+pub(crate) fn channel() -> (Checkpoints, Receiver<Order>) {
     let (sender, orders) = mpsc::channel();
     (Checkpoints(Mutex::new(Some(sender))), orders)
 }
@@ -69,8 +81,15 @@ impl Checkpoints {
     pub(crate) fn hurry(&self) {
         if let Some(sender) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             // Without a cold store nobody listens, and nothing is gathered for it.
-            sender.send(()).unwrap_or_default();
+            sender.send(Order::Hurry).unwrap_or_default();
         }
+    }
+
+    /// A view of the cold store that holds everything durable before this call; `None`: there is none to be had now.
+    pub(crate) fn snapshot(&self) -> Option<Box<dyn ColdRead>> {
+        let (answer, snapshot) = mpsc::channel();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.send(Order::Snapshot(answer)).ok()?;
+        snapshot.recv().ok()
     }
 
     fn close(&self) {
@@ -99,7 +118,7 @@ impl Follower {
         from: Position,
         shrinker: Shrinker,
         marks: Marks,
-        orders: Receiver<()>,
+        orders: Receiver<Order>,
     ) -> io::Result<Self> {
         let shared = Arc::clone(&marks.shared);
         let tidy = Tidy::new(shrinker);
@@ -138,15 +157,15 @@ struct Following {
 }
 
 impl Following {
-    fn run(mut self, orders: &Receiver<()>) {
+    fn run(mut self, orders: &Receiver<Order>) {
         loop {
             match self.follow(orders) {
                 Ok(()) => return,
                 Err(error) => self.tell(&error),
             }
             loop {
-                // Nothing new becomes durable; what is, the next start reads from the journal.
-                if self.log.has_failed() || orders.recv_timeout(FAILED_WAIT) == Err(RecvTimeoutError::Disconnected) {
+                // Nothing new becomes durable; what is, the next start reads from the journal. Who asks for a snapshot now gets none.
+                if self.log.has_failed() || matches!(orders.recv_timeout(FAILED_WAIT), Err(RecvTimeoutError::Disconnected)) {
                     return;
                 }
                 match self.open_again() {
@@ -175,14 +194,17 @@ impl Following {
         Ok(())
     }
 
-    fn follow(&mut self, orders: &Receiver<()>) -> Result<(), CheckpointError> {
+    fn follow(&mut self, orders: &Receiver<Order>) -> Result<(), CheckpointError> {
         let mut reader = self.log.reader(self.from);
         let mut fold = Fold::new(&ColdKeys(&self.cold))?;
         (self.read, self.since, self.folded) = (0, None, Commit::NONE);
         let mut is_last = false;
+        let mut asked: Option<Asked> = None;
         loop {
             let before = self.read;
-            while self.take_in(&mut reader, &mut fold)? {
+            // What is durable when somebody asks; what comes meanwhile must not keep them waiting.
+            let enough = asked.is_some().then(|| self.log.durable());
+            while enough.is_none_or(|enough| self.folded < enough) && self.take_in(&mut reader, &mut fold)? {
                 if self.is_due(&fold) || (fold.bytes() >= HEAVY_BYTES_MIN && self.marks.is_heavy()) {
                     self.write(&reader, &mut fold)?;
                 }
@@ -190,18 +212,27 @@ impl Following {
             if is_last {
                 return self.write(&reader, &mut fold);
             }
-            if self.is_due(&fold) || self.marks.is_heavy() {
+            if self.is_due(&fold) || self.marks.is_heavy() || asked.is_some() {
                 self.write(&reader, &mut fold)?;
             }
+            if let Some(asked) = asked.take() {
+                // Who has not waited needs no answer.
+                drop(asked.send(self.cold.snapshot()?));
+            }
             if self.tidy.is_quiet() {
-                self.tidy_up(&reader, &mut fold, orders)?;
+                asked = self.tidy_up(&reader, &mut fold, orders)?;
             }
             let wait = match () {
+                () if asked.is_some() => Duration::ZERO,
                 () if self.marks.is_heavy() => HEAVY_WAIT,
                 () if self.read == before => IDLE_WAIT,
                 () => BUSY_WAIT,
             };
-            is_last = orders.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected);
+            match orders.recv_timeout(wait) {
+                Ok(Order::Snapshot(answer)) => asked = Some(answer),
+                Ok(Order::Hurry) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => is_last = true,
+            }
         }
     }
 
@@ -248,15 +279,28 @@ impl Following {
         Ok(())
     }
 
-    /// It is quiet: the journal and the cold store become as small as what they hold.
-    fn tidy_up(&mut self, reader: &Reader<RealDisk>, fold: &mut Fold, orders: &Receiver<()>) -> Result<(), CheckpointError> {
+    /// It is quiet: the journal and the cold store become as small as what they hold. Who asks meanwhile comes first.
+    fn tidy_up(
+        &mut self,
+        reader: &Reader<RealDisk>,
+        fold: &mut Fold,
+        orders: &Receiver<Order>,
+    ) -> Result<Option<Asked>, CheckpointError> {
         if self.log.is_grown() {
             self.write(reader, fold)?;
             self.tidy.shrink(&self.log)?;
         }
-        let mut is_stopping = || orders.try_recv() == Err(TryRecvError::Disconnected);
+        let mut asked = None;
+        let mut is_stopping = || match orders.try_recv() {
+            Ok(Order::Snapshot(answer)) => {
+                asked = Some(answer);
+                true
+            }
+            Ok(Order::Hurry) => false,
+            Err(error) => asked.is_some() || error == TryRecvError::Disconnected,
+        };
         self.tidy.cold(&mut self.cold, &self.log, &mut is_stopping)?;
-        Ok(())
+        Ok(asked)
     }
 }
 

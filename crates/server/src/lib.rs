@@ -16,6 +16,7 @@
 //! | `core` | the data plane: shards with their sockets, and the threads that drive them |
 //! | `store`, `checkpoint`, `tidy`, `room`, `loader` | what survives: recovery, the journal's follower, space given back and kept free, windows of long queues |
 //! | `damage` | a journal that cannot be read everywhere: what is lost, and going on without it |
+//! | [`tools`], `control` | the same data without a broker, or beside it: check, dump, export, import, statistics, backup |
 //! | `listen`, `holder` | addresses, taken exclusively |
 //! | [`log`], `events` | what is told |
 
@@ -25,6 +26,7 @@ mod clock;
 mod cold;
 mod commons;
 pub mod config;
+mod control;
 mod core;
 mod damage;
 mod error;
@@ -40,6 +42,7 @@ mod server;
 mod signals;
 mod store;
 mod tidy;
+pub mod tools;
 
 pub use banner::{Banner, Recovered};
 pub use config::Config;

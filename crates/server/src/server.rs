@@ -274,7 +274,7 @@ fn spread(shells: Vec<Shell>, workers: u16, speaker: &Sender<Word>) -> io::Resul
 }
 
 /// Chance from the system, without a file: what the standard library seeds its maps with.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 

@@ -15,9 +15,10 @@ use columba_store::{
 };
 
 use crate::{
-    checkpoint::{Follower, Marks},
+    checkpoint::{Follower, Marks, Order},
     cold::ColdKeys,
     config::{DiskLimits, OnDamage},
+    control::Control,
     core::Shared,
     damage,
     error::{RecoverError, StartError},
@@ -52,6 +53,8 @@ pub(crate) struct Store {
     journal: Journal,
     follower: Follower,
     watch: Watch,
+    /// `None`: there is no socket, and so no backup while the broker runs.
+    control: Option<Control>,
     cold: Arc<dyn ColdRead>,
     /// Locked for as long as this lives.
     _dir: StoreDir,
@@ -129,7 +132,7 @@ impl Idle {
         shared: &Arc<Shared>,
         release: Release,
         limits: DiskLimits,
-        orders: Receiver<()>,
+        orders: Receiver<Order>,
     ) -> Result<Store, StartError> {
         let Self { dir, cold, log, from, retained_bytes } = self;
         let system = |error| StartError::System { what: "the journal", error };
@@ -148,7 +151,9 @@ impl Idle {
         let reader = cold.reader();
         let marks = Marks::new(journal.watch(), Arc::clone(shared), retained_bytes);
         let follower = Follower::start(handle, cold, from, journal.shrinker(), marks, orders).map_err(system)?;
-        Ok(Store { journal, follower, watch, cold: reader, _dir: dir })
+        let control = Control::start(dir.path(), dir.identity().id, Arc::clone(shared));
+        let control = control.inspect_err(|error| tracing::warn!(%error, "no control socket: no backup while the broker runs"));
+        Ok(Store { journal, follower, watch, control: control.ok(), cold: reader, _dir: dir })
     }
 }
 
@@ -165,6 +170,9 @@ impl Store {
     /// Writes what is to be written, takes a last checkpoint, and gives the directory free.
     pub(crate) fn stop(self) {
         self.watch.stop();
+        if let Some(control) = self.control {
+            control.stop();
+        }
         if let Err(error) = self.journal.stop() {
             tracing::error!(%error, "the journal had failed; the next start recovers from it");
         }

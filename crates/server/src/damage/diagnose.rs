@@ -6,7 +6,7 @@ use std::{
 };
 
 use columba_broker::{
-    durable::{Loss, Mender, Record, State, recover},
+    durable::{Loss, Mender, Record, State, recover_within},
     id::{MessageId, SessionNo},
 };
 use columba_store::{Cold as _, FjallCold, RealDisk, StoreDir, Survey, Surveyed, log::Harm};
@@ -24,7 +24,7 @@ type Names = BTreeMap<SessionNo, Box<str>>;
 pub(crate) fn diagnose(dir: &StoreDir, cold: &FjallCold, cause: String) -> Result<Damage, RecoverError> {
     let survey = dir.survey_journal(cold.position())?;
     let keys = ColdKeys(cold);
-    let mut mender = Mender::new(recover(&keys)?);
+    let mut mender = Mender::new(recover_within(&keys, 0)?);
     let mut names: Names = mender.state().sessions.values().map(|it| (it.no, it.client_id.clone())).collect();
     survey.replay(&mut |found| {
         match found {

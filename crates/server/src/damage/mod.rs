@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf};
 use columba_store::{Gap, log::Wound};
 
 pub(crate) use diagnose::diagnose;
+pub(crate) use named::of_record;
 pub(crate) use repair::set_aside;
 
 /// Sessions that are named on the terminal; the report has them all.

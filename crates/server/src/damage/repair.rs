@@ -2,7 +2,7 @@
 //!
 //! Until the one write of the cold store everything is as it was, and after it everything is done: a crash in between changes nothing.
 
-use columba_broker::durable::{Fold, Mender, Record, recover};
+use columba_broker::durable::{Fold, Mender, Record, recover_within};
 use columba_store::{Cold as _, ColdRead as _, FjallCold, StoreDir, Surveyed};
 
 use super::Damage;
@@ -24,7 +24,7 @@ pub(crate) fn set_aside(dir: &StoreDir, cold: &mut FjallCold, damage: &Damage) -
 
     let before = cold.snapshot().map_err(RecoverError::from)?;
     let keys = ColdKeys(&*before);
-    let mut mender = Mender::new(recover(&keys).map_err(RecoverError::from)?);
+    let mut mender = Mender::new(recover_within(&keys, 0).map_err(RecoverError::from)?);
     let mut fold = Fold::new(&keys).map_err(RecoverError::from)?;
     survey.replay(&mut |found| {
         match found {
