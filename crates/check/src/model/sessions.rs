@@ -111,7 +111,8 @@ impl Timeline {
             }
         }
         self.promised = self.expiry > 0;
-        self.detached = None;
+        // An answer can be read long after the connection ended that it came on.
+        self.detached = self.detached.filter(|(ended, _)| *ended > sent);
         self.told = None;
     }
 
