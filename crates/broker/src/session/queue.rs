@@ -245,7 +245,11 @@ impl Queue {
         if cold.read_to >= cold.up_to {
             self.cold = None;
         }
-        for delivery in fresh.into_iter().chain(arrivals.into_values().map(|arrival| arrival.delivery)) {
+        for delivery in fresh {
+            let _is_new = self.insert(delivery);
+        }
+        for Arrival { delivery, recorded } in arrivals.into_values() {
+            self.late.insert(delivery.id, recorded);
             let _is_new = self.insert(delivery);
         }
     }
@@ -502,6 +506,22 @@ mod tests {
         queue.evict(MessageId(36), HotWindow::default());
         assert_eq!(queue.len(), 0);
         assert_eq!(drain(&mut queue, &[10, 15, 20, 30], 2), [10, 15, 20, 30]);
+    }
+
+    #[test]
+    fn a_late_message_for_the_cold_part_stays_until_its_own_record_is_in_the_store_too() {
+        let mut queue = filled([10, 20, 30]);
+        queue.evict(MessageId(30), HotWindow::default());
+        queue.push_late(delivery(15), MessageId(35));
+        queue.push_late(delivery(20), MessageId(35));
+        queue.push_late(delivery(40), MessageId(45));
+        assert_eq!(queue.front(), Front::Load(MessageId(0)));
+
+        queue.loaded([10, 20, 30].map(delivery).into(), true);
+        queue.evict(MessageId(34), HotWindow::default());
+
+        assert_eq!(queue.iter().map(|delivery| delivery.id.0).collect::<Vec<_>>(), [15, 20, 40]);
+        assert_eq!(drain(&mut queue, &[10, 15, 20, 30, 40], 2), [10, 15, 20, 30, 40]);
     }
 
     #[test]
