@@ -4,7 +4,7 @@ use alloc::{boxed::Box, vec::Vec};
 
 use columba_proto::{AliasesIn, KeepAlive, PacketId, ReasonCode, Time, connection, qos::ReceiveQuota};
 
-use crate::{hold::Ring, id::ConnectionId, out_buffer::OutBuffer, seam::Origin};
+use crate::{hold::Ring, id::ConnectionId, limits::Durable, out_buffer::OutBuffer, seam::Origin};
 
 /// A connection of this shard.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub(crate) struct Open {
     pub(crate) receiving: ReceiveQuota,
     /// What waits for the disk.
     pub(crate) ring: Ring,
+    /// How far a record must have come before that leaves.
+    pub(crate) waits_for: Durable,
     /// Bytes of the answers that joined it, and of the messages whose acknowledgements are withheld for full readers, since it was last empty.
     pub(crate) held_bytes: usize,
     /// What it published went into queues on disk.

@@ -7,6 +7,7 @@ use columba_proto::{AckKind, PacketId, ReasonCode};
 use crate::{
     durable::Record,
     id::{ChangeSeq, ConnectionId},
+    limits::Durable,
 };
 
 /// Something that must not leave the shard before change `until` is on disk, nor before `left` readers have room.
@@ -163,12 +164,13 @@ pub(crate) struct Batch {
     bytes: Vec<u8>,
     open: ChangeSeq,
     last_append: ChangeSeq,
+    written: ChangeSeq,
     synced: ChangeSeq,
 }
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { bytes: Vec::new(), open: ChangeSeq(1), last_append: ChangeSeq(0), synced: ChangeSeq(0) }
+        Self { bytes: Vec::new(), open: ChangeSeq(1), last_append: ChangeSeq(0), written: ChangeSeq(0), synced: ChangeSeq(0) }
     }
 }
 
@@ -210,17 +212,47 @@ impl Batch {
         self.synced
     }
 
+    /// How far the records have come in this sense.
+    pub(crate) fn reached(&self, durable: Durable) -> ChangeSeq {
+        match durable {
+            Durable::Synced => self.synced,
+            Durable::Written => self.written,
+        }
+    }
+
     pub(crate) fn set_synced(&mut self, up_to: ChangeSeq) {
         debug_assert!(up_to < self.open, "only what was cut can be synced");
         self.synced = self.synced.max(up_to);
+        self.written = self.written.max(up_to);
+    }
+
+    pub(crate) fn set_written(&mut self, up_to: ChangeSeq) {
+        debug_assert!(up_to < self.open, "only what was cut can be written");
+        self.written = self.written.max(up_to);
     }
 }
 
-/// Which connections to look at when a change is synced. Grows at the back only, for changes only grow.
+/// Who waits for changes to come so far.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting(VecDeque<(ChangeSeq, ConnectionId)>);
+pub(crate) struct Waiting {
+    synced: Waiters,
+    written: Waiters,
+}
 
 impl Waiting {
+    pub(crate) fn of(&mut self, durable: Durable) -> &mut Waiters {
+        match durable {
+            Durable::Synced => &mut self.synced,
+            Durable::Written => &mut self.written,
+        }
+    }
+}
+
+/// Which connections to look at when a change has come so far. Grows at the back only, for changes only grow.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters(VecDeque<(ChangeSeq, ConnectionId)>);
+
+impl Waiters {
     pub(crate) fn push(&mut self, until: ChangeSeq, connection: ConnectionId) {
         if self.0.back() != Some(&(until, connection)) {
             debug_assert!(self.0.back().is_none_or(|(last, _)| *last <= until), "changes only grow");

@@ -1,6 +1,17 @@
 //! Every bound of a shard, with its unit and the reason for its default.
 
+use alloc::vec::Vec;
+
 use columba_proto::{QoS, wire::VARINT_MAX};
+
+/// How far a record must have come before an acknowledgement may speak of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Durable {
+    /// On disk.
+    Synced,
+    /// Written to the file: it outlives the process, not the machine.
+    Written,
+}
 
 /// What a shard may be told, and all its bounds. The server fills it from `columba.toml`.
 #[derive(Clone, Debug)]
@@ -74,6 +85,8 @@ pub struct Config {
     pub cached_topics_max: usize,
     /// Connections of one shard.
     pub connections_max: usize,
+    /// Listeners, by their index in the configuration, whose acknowledgements wait for [`Durable::Written`] only.
+    pub written_listeners: Vec<u16>,
 }
 
 /// Retained messages looked up at a time for one subscription: small, so that others get their turn.
@@ -173,6 +186,7 @@ impl Default for Config {
             subscriptions_max: 10_000,
             cached_topics_max: 65_536,
             connections_max: 1_000_000,
+            written_listeners: Vec::new(),
         }
     }
 }

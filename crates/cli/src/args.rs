@@ -13,7 +13,7 @@ use columba_proto::{QoS, Version};
 use crate::bench::BenchArgs;
 use crate::property::PropertyFlag;
 use crate::store::StoreArgs;
-use crate::{serve, values};
+use crate::{guarantees, serve, values};
 
 /// columba: an MQTT broker and its clients.
 #[derive(Debug, Parser)]
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     /// Run the broker
     #[command(disable_help_flag = true)]
     Serve(Box<serve::Args>),
+    /// Say what QoS 0, 1 and 2 mean with a configuration on this disk
+    Guarantees(guarantees::Args),
     /// Publish messages
     Pub(Box<PubArgs>),
     /// Subscribe and print what arrives

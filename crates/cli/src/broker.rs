@@ -33,7 +33,7 @@ impl Broker {
         let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Other, format!("the broker does not start: {error}"));
         let mut config = Config { data: Data::Ephemeral, ..Config::default() };
         let address = "127.0.0.1:0".parse().map_err(|error| failed(&error))?;
-        config.listeners = vec![Listener { address, max_connections: None }];
+        config.listeners = vec![Listener { address, ..Listener::local() }];
         let running = Server::start(config).map_err(|error| failed(&error))?;
         let address = running.local_addrs().first().copied().ok_or_else(|| failed(&"it listens nowhere"))?;
         Ok(Self { host: address.ip().to_string(), port: address.port(), own: Some(running) })

@@ -10,6 +10,7 @@ mod connect;
 mod demo;
 mod exit;
 mod explain;
+mod guarantees;
 mod interrupt;
 mod output;
 mod prompt;
@@ -74,7 +75,15 @@ fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
     let asks_for_help = match &cli.command {
         Some(Command::Pub(args)) => args.common.host.as_deref() == Some(""),
         Some(Command::Sub(args)) => args.common.host.as_deref() == Some(""),
-        Some(Command::Serve(_) | Command::Demo(_) | Command::Bench(_) | Command::Store(_) | Command::Version) | None => false,
+        Some(
+            Command::Serve(_)
+            | Command::Guarantees(_)
+            | Command::Demo(_)
+            | Command::Bench(_)
+            | Command::Store(_)
+            | Command::Version,
+        )
+        | None => false,
     };
     if asks_for_help {
         let name = matches.subcommand_name().unwrap_or_default();
@@ -123,6 +132,7 @@ fn run(cli: Cli) -> ExitCode {
             finish(block_on(subscribe::run(*args)), quiet)
         }
         Some(Command::Demo(args)) => finish(demo::run(&args), false),
+        Some(Command::Guarantees(args)) => finish(guarantees::run(args).map(print_and_end), false),
         Some(Command::Bench(args)) => finish(bench::run(args).map(print_and_end), false),
         Some(Command::Store(args)) => finish(store::run(args).map(print_and_end), false),
     }

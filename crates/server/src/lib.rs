@@ -17,6 +17,7 @@
 //! | `store`, `checkpoint`, `tidy`, `room`, `loader` | what survives: recovery, the journal's follower, space given back and kept free, windows of long queues |
 //! | `damage` | a journal that cannot be read everywhere: what is lost, and going on without it |
 //! | [`tools`], `control` | the same data without a broker, or beside it: check, dump, export, import, statistics, backup |
+//! | `durability`, `honesty`, [`guarantees`] | what acknowledgements wait for; what the disk is; all that said to people |
 //! | `listen`, `holder` | addresses, taken exclusively |
 //! | [`log`], `events` | what is told |
 
@@ -29,9 +30,12 @@ pub mod config;
 mod control;
 mod core;
 mod damage;
+mod durability;
 mod error;
 mod events;
+pub mod guarantees;
 mod holder;
+mod honesty;
 mod listen;
 mod loader;
 pub mod log;

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     fn listener(text: &str) -> Listener {
-        Listener { address: text.parse().unwrap(), max_connections: None }
+        Listener { address: text.parse().unwrap(), max_connections: None, sync: None }
     }
 
     fn taken(result: &Result<Vec<Reserved>, StartError>) -> bool {

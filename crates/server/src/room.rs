@@ -18,7 +18,7 @@ use columba_broker::Room;
 use columba_store::{RealDisk, dir::disk_usage, log::LogHandle};
 
 use crate::{
-    config::DiskLimits,
+    config::{DiskLimits, Quota},
     core::{Mail, Shared},
 };
 
@@ -56,7 +56,7 @@ struct Seen {
     /// What the file system has, and what of it is free.
     total: u64,
     free: u64,
-    /// What the data directory takes; not counted where it has no limit.
+    /// What the data directory takes, or everyone on the file system, as the quota has it; not counted without one.
     used: u64,
     /// The journal cannot have another spare segment.
     lacks_spares: bool,
@@ -99,7 +99,11 @@ impl Watching {
             self.log.prepare().unwrap_or_default();
         }
         let space = rustix::fs::statvfs(&*self.dir)?;
-        let used = if self.limits.quota.is_some() { disk_usage(&self.dir)? } else { 0 };
+        let used = match self.limits.quota {
+            Quota::None => 0,
+            Quota::Percent(_) => space.f_blocks.saturating_sub(space.f_bavail).saturating_mul(space.f_frsize),
+            Quota::Bytes(_) => disk_usage(&self.dir)?,
+        };
         Ok(Seen {
             total: space.f_blocks.saturating_mul(space.f_frsize),
             free: space.f_bavail.saturating_mul(space.f_frsize),
@@ -129,7 +133,11 @@ impl Watching {
 
 fn judge(before: Room, limits: DiskLimits, seen: Seen) -> Room {
     let reserve = limits.reserve.unwrap_or_else(|| (seen.total / RESERVE_PART).clamp(RESERVE_MIN, RESERVE_MAX));
-    let quota = limits.quota.unwrap_or(u64::MAX);
+    let quota = match limits.quota {
+        Quota::None => u64::MAX,
+        Quota::Percent(percent) => seen.total / 100 * u64::from(percent),
+        Quota::Bytes(bytes) => bytes,
+    };
     let (wanted_free, allowed) = match before {
         Room::Ample => (reserve, quota),
         Room::Scarce => (reserve + reserve / SLACK_PART, quota - quota / SLACK_PART),
@@ -143,7 +151,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
     const SEEN: Seen = Seen { total: 100 * MIB, free: 50 * MIB, used: 0, lacks_spares: false };
-    const UNSET: DiskLimits = DiskLimits { reserve: None, quota: None };
+    const UNSET: DiskLimits = DiskLimits { reserve: None, quota: Quota::None };
 
     #[test]
     fn a_reserve_is_kept_free_and_ends_with_some_slack() {
@@ -158,12 +166,17 @@ mod tests {
 
     #[test]
     fn a_quota_and_a_journal_without_spares_count_too() {
-        let limits = DiskLimits { quota: Some(80 * MIB), ..UNSET };
+        for quota in [Quota::Bytes(80 * MIB), Quota::Percent(80)] {
+            judged_by(DiskLimits { quota, ..UNSET });
+        }
+        assert_eq!(judge(Room::Ample, UNSET, Seen { lacks_spares: true, ..SEEN }), Room::Scarce);
+    }
+
+    fn judged_by(limits: DiskLimits) {
         let seen = |used| Seen { used: used * MIB, ..SEEN };
         assert_eq!(judge(Room::Ample, limits, seen(80)), Room::Ample);
         assert_eq!(judge(Room::Ample, limits, seen(81)), Room::Scarce);
         assert_eq!(judge(Room::Scarce, limits, seen(71)), Room::Scarce);
         assert_eq!(judge(Room::Scarce, limits, seen(70)), Room::Ample);
-        assert_eq!(judge(Room::Ample, UNSET, Seen { lacks_spares: true, ..SEEN }), Room::Scarce);
     }
 }

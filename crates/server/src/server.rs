@@ -17,6 +17,7 @@ use columba_broker::{
     Shard,
     durable::State,
     id::{Clock, ShardId},
+    limits,
     placement::Placement,
     retained::RetainedStore,
     seam::{Commons, Cx},
@@ -31,6 +32,7 @@ use crate::{
     commons::Common,
     config::{Config, Data, OnFailure},
     core::{Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls},
+    durability::{self, Plan},
     error::StartError,
     listen, loader, process, signals,
     store::{Opened, Store},
@@ -107,8 +109,11 @@ impl Server {
             checkpoints,
             words: speaker.clone(),
         });
-        let store =
-            store.map(|store| store.start(&shared, config.durability.release, config.disk, checkpoint_orders)).transpose()?;
+        let plan = Plan::of(&config);
+        if store.is_some() {
+            durability::warn(&config);
+        }
+        let store = store.map(|store| store.start(&shared, &config, &plan, checkpoint_orders)).transpose()?;
         let loader = match &store {
             Some(store) => {
                 Some(loader::Thread::start(load_orders, store.cold(), Arc::clone(&shared)).map_err(system("a thread"))?)
@@ -116,12 +121,13 @@ impl Server {
             None => None,
         };
 
-        let brain_config = Arc::new(config.limits.clone());
+        let brain_config =
+            Arc::new(limits::Config { written_listeners: plan.written_listeners.clone(), ..config.limits.clone() });
         let mut shells = Vec::new();
         for (index, poll) in polls.into_iter().enumerate() {
             let id = ShardId(u16::try_from(index).unwrap_or(u16::MAX));
             let brain = Shard::new(id, Arc::clone(&brain_config), random());
-            let ledger = store.as_ref().map_or(Ledger::Ephemeral, |store| Ledger::Journal(store.appender(id.0)));
+            let ledger = store.as_ref().map_or(Ledger::Ephemeral, |store| Ledger::Journal(store.appender(id.0), plan.waits));
             shells.push(Shell::new(Arc::clone(&shared), poll, brain, index, ledger));
         }
         restore(&mut shells, &shared, state);

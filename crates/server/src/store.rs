@@ -6,8 +6,8 @@ use std::{
 };
 
 use columba_broker::{
-    Config,
     durable::{State, recover_within},
+    limits,
 };
 use columba_store::{
     Appender, Cold, ColdRead, DirError, FjallCold, Journal, JournalOptions, Log, LogError, Position, RealDisk, Recovered,
@@ -17,11 +17,13 @@ use columba_store::{
 use crate::{
     checkpoint::{Follower, Marks, Order},
     cold::ColdKeys,
-    config::{DiskLimits, OnDamage},
+    config::{Config, OnDamage},
     control::Control,
     core::Shared,
     damage,
+    durability::{Plan, Waits},
     error::{RecoverError, StartError},
+    honesty,
     replay::records,
     room::Watch,
 };
@@ -67,7 +69,7 @@ impl Opened {
     }
 
     /// Locks the directory, loads the cold store and replays the journal behind it.
-    pub(crate) fn directory(path: &Path, on_damage: OnDamage, limits: &Config) -> Result<Self, StartError> {
+    pub(crate) fn directory(path: &Path, on_damage: OnDamage, limits: &limits::Config) -> Result<Self, StartError> {
         let dir = lock(path, on_damage)?;
         let (placement_key, lanes) = (dir.identity().hash_key, dir.identity().lanes);
         let mut cold = dir.open_cold().map_err(RecoverError::from)?;
@@ -130,16 +132,22 @@ impl Idle {
     pub(crate) fn start(
         self,
         shared: &Arc<Shared>,
-        release: Release,
-        limits: DiskLimits,
+        config: &Config,
+        plan: &Plan,
         orders: Receiver<Order>,
     ) -> Result<Store, StartError> {
+        let release = config.durability.release;
         let Self { dir, cold, log, from, retained_bytes } = self;
         let system = |error| StartError::System { what: "the journal", error };
         if release != Release::AfterSync {
             tracing::warn!("acknowledgements leave before they are true: this broker loses messages in a crash");
         }
-        let options = JournalOptions { release, ..JournalOptions::default() };
+        let options = JournalOptions {
+            sync: plan.schedule,
+            wake_when_written: plan.waits == Waits::Both,
+            release,
+            ..JournalOptions::default()
+        };
         let wake = |shard| -> Box<dyn Fn() + Send> {
             let shared = Arc::clone(shared);
             Box::new(move || shared.mesh.wake(shard))
@@ -147,10 +155,11 @@ impl Idle {
         let wakes = (0..shared.mesh.len()).map(wake).collect();
         let handle = log.handle();
         let journal = Journal::start(log, &options, wakes).map_err(system)?;
-        let watch = Watch::start(dir.path(), limits, handle.clone(), shared).map_err(system)?;
+        let watch = Watch::start(dir.path(), config.disk, handle.clone(), shared).map_err(system)?;
         let reader = cold.reader();
         let marks = Marks::new(journal.watch(), Arc::clone(shared), retained_bytes);
         let follower = Follower::start(handle, cold, from, journal.shrinker(), marks, orders).map_err(system)?;
+        honesty::probe(dir.path().to_owned());
         let control = Control::start(dir.path(), dir.identity().id, Arc::clone(shared));
         let control = control.inspect_err(|error| tracing::warn!(%error, "no control socket: no backup while the broker runs"));
         Ok(Store { journal, follower, watch, control: control.ok(), cold: reader, _dir: dir })

@@ -12,6 +12,8 @@
 //! | [`cold`] | ordered keys and values with a journal position: [`FjallCold`], [`MemCold`] |
 //! | [`dir`] | the data directory: lock, format, identity |
 //! | [`export`] | commits in one portable file |
+//! | [`place`] | what it stands on: file system, room, how long a sync takes |
+
 //!
 //! ```
 //! use columba_store::{Journal, JournalOptions, StoreDir};
@@ -42,6 +44,7 @@ pub mod export;
 pub mod file;
 pub mod journal;
 pub mod log;
+pub mod place;
 pub mod sim;
 
 pub use cold::{Batch, Cold, ColdError, ColdRead, FjallCold, MemCold, Space};

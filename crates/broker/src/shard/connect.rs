@@ -17,7 +17,7 @@ use crate::{
     event::Event,
     hold::{Frame, Ring},
     id::{ChangeSeq, ConnectionId, ShardId},
-    limits::FRAME_MAX,
+    limits::{Durable, FRAME_MAX},
     seam::Cx,
     session::{Link, Session},
     timers::Timer,
@@ -102,6 +102,9 @@ impl Shard {
         let mut until = self.forget_lone_will(&client_id);
         let (slot, resumed, taken_up) = self.take_up(cx, &client_id, connect.clean_start, expiry_s > 0);
         until = until.max(taken_up);
+        let listener = self.connections.get(id).map(|connection| connection.origin.listener);
+        let is_written_enough = listener.is_some_and(|listener| self.config.written_listeners.contains(&listener));
+        let waits_for = if is_written_enough { Durable::Written } else { Durable::Synced };
         let open = Open {
             protocol: connecting.accept(),
             session: slot,
@@ -111,6 +114,7 @@ impl Shard {
             max_packet_size,
             receiving: ReceiveQuota::new(if version.has_properties() { self.config.receive_maximum } else { u16::MAX }),
             ring: Ring::default(),
+            waits_for,
             held_bytes: 0,
             fills_queues: false,
             aliases: (version.has_topic_aliases() && self.config.max_topic_alias > 0)

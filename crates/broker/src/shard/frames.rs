@@ -21,9 +21,9 @@ impl Shard {
 
     /// Sends a frame once `until` is on disk and everything before it has left. The answer is its number where it has to wait.
     pub(super) fn send(&mut self, cx: &Cx<'_>, id: ConnectionId, until: ChangeSeq, frame: Frame) -> Option<u64> {
-        let synced = self.batch.synced();
         let open = self.connections.get_mut(id)?.open()?;
-        if open.ring.is_empty() && until <= synced {
+        let reached = self.batch.reached(open.waits_for);
+        if open.ring.is_empty() && until <= reached {
             self.emit(cx, id, frame);
             return None;
         }
@@ -31,8 +31,8 @@ impl Shard {
             open.held_bytes += bytes.len();
         }
         let number = open.ring.push(Held::new(until, 0, frame));
-        if until > synced {
-            self.waiting.push(until, id);
+        if until > reached {
+            self.waiting.of(open.waits_for).push(until, id);
         }
         Some(number)
     }
@@ -49,38 +49,36 @@ impl Shard {
         if readers == 0 {
             return self.send(cx, id, until, frame);
         }
-        let synced = self.batch.synced();
         let open = self.connections.get_mut(id)?.open()?;
         let number = open.ring.push(Held::new(until, readers, frame));
-        if until > synced {
-            self.waiting.push(until, id);
+        if until > self.batch.reached(open.waits_for) {
+            self.waiting.of(open.waits_for).push(until, id);
         }
         Some(number)
     }
 
     /// Sends an encoded frame that has no place in the order of acknowledgements, but for CONNACK, which nothing passes.
     pub(super) fn send_bytes(&mut self, id: ConnectionId, until: ChangeSeq, bytes: &[u8]) {
-        let synced = self.batch.synced();
         let Some(connection) = self.connections.get_mut(id) else { return };
         let Some(open) = connection.open() else { return };
-        if until <= synced && (open.greeted || open.ring.is_empty()) {
+        let reached = self.batch.reached(open.waits_for);
+        if until <= reached && (open.greeted || open.ring.is_empty()) {
             Self::append(connection, &mut self.pool, &mut self.dirty, id).extend_from_slice(bytes);
             return;
         }
-        if until <= synced && open.ring.join_first(bytes) {
+        if until <= reached && open.ring.join_first(bytes) {
             return;
         }
         let _ = open.ring.push(Held::new(until, 0, Frame::Bytes(bytes.into())));
-        if until > synced {
-            self.waiting.push(until, id);
+        if until > reached {
+            self.waiting.of(open.waits_for).push(until, id);
         }
     }
 
     /// Lets out what may leave, in order.
     pub(super) fn release(&mut self, cx: &Cx<'_>, id: ConnectionId) {
-        let synced = self.batch.synced();
         while let Some(open) = self.connections.get_mut(id).and_then(Connection::open) {
-            let Some(frame) = open.ring.pop(synced) else { break };
+            let Some(frame) = open.ring.pop(self.batch.reached(open.waits_for)) else { break };
             self.emit(cx, id, frame);
         }
         let slot = self.connections.get_mut(id).and_then(Connection::open).map(|open| open.session);

@@ -98,6 +98,11 @@ impl<'a> Publication<'a> {
         Arc::clone(self.shared.get_or_insert_with(make))
     }
 
+    /// It removes a retained message, which makes room.
+    pub(super) fn is_clearing(&self) -> bool {
+        self.retain && self.payload.is_empty()
+    }
+
     /// Bytes that it stands for.
     pub(super) fn size(&self) -> usize {
         self.topic.len() + self.properties.len() + self.payload.len()

@@ -44,7 +44,7 @@ use crate::{
     event::{DropReason, Event},
     hold::{Batch, Waiting},
     id::{ChangeSeq, ConnectionId, SessionNo, ShardId},
-    limits::{Config, DROPS_SUMMED_MS},
+    limits::{Config, DROPS_SUMMED_MS, Durable},
     out_buffer::{OutBuffer, Pool},
     route::TopicCache,
     seam::{Cx, Gone, Origin, Output, Parcel},
@@ -244,7 +244,19 @@ impl Shard {
     pub fn synced(&mut self, cx: &Cx<'_>, up_to: ChangeSeq) {
         self.batch.set_synced(up_to);
         self.hand_on_deferred(cx);
-        while let Some(id) = self.waiting.pop(self.batch.synced()) {
+        self.let_go(cx, Durable::Synced);
+        self.let_go(cx, Durable::Written);
+    }
+
+    /// All batches up to this one are written, though not synced: enough for some listeners ([`Config::written_listeners`]). The world need not say it where
+    /// there are none.
+    pub fn written(&mut self, cx: &Cx<'_>, up_to: ChangeSeq) {
+        self.batch.set_written(up_to);
+        self.let_go(cx, Durable::Written);
+    }
+
+    fn let_go(&mut self, cx: &Cx<'_>, durable: Durable) {
+        while let Some(id) = self.waiting.of(durable).pop(self.batch.reached(durable)) {
             self.release(cx, id);
         }
     }
@@ -255,11 +267,10 @@ impl Shard {
         self.journal = Journal::HasFailed;
         self.deferred.clear();
         self.waiting = Waiting::default();
-        let synced = self.batch.synced();
         let ids: Vec<_> = self.connections.ids().collect();
         for id in ids {
             let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { continue };
-            let waits = open.ring.waits_for() > synced;
+            let waits = open.ring.waits_for() > self.batch.reached(open.waits_for);
             if self.sessions[open.session as usize].recorded {
                 self.fail(cx, id, ReasonCode::SERVER_BUSY, "the journal failed; durable sessions are refused until a restart");
             } else if waits {

@@ -50,6 +50,7 @@ impl Shard {
         match (publish.qos, publish.packet_id) {
             (QoS::AtLeastOnce, Some(packet_id)) => self.publish_at_least_once(cx, id, packet_id, &route, &mut publication),
             (QoS::ExactlyOnce, Some(packet_id)) => self.store_exactly_once(cx, id, packet_id, &route, &mut publication),
+            (QoS::AtMostOnce, _) | (_, None) if self.has_no_room_to_retain(&publication) => self.count_unstorable(cx, id),
             (QoS::AtMostOnce, _) | (_, None) => {
                 if let Some(source) = self.source(id) {
                     let accepted = self.accept(cx, source, &route, &mut publication, None);
@@ -107,8 +108,9 @@ impl Shard {
         publication: &mut Publication<'_>,
     ) {
         let Some(source) = self.begin_receiving(cx, id) else { return };
-        let is_refused = (self.is_room_scarce() && needs_journal(source, route, publication))
-            || self.is_beyond_a_limit(source, route, publication);
+        let is_scarce = self.is_room_scarce() && !publication.is_clearing();
+        let is_refused =
+            (is_scarce && needs_journal(source, route, publication)) || self.is_beyond_a_limit(source, route, publication);
         if is_refused {
             self.refuse_publish(cx, id, AckKind::Puback, packet_id);
             return;
@@ -152,8 +154,9 @@ impl Shard {
         }
         let Some(source) = self.begin_receiving(cx, id) else { return };
         // A PUBREC is a promise that PUBREL cannot take back, so it is judged here.
+        let is_scarce = self.is_room_scarce() && !publication.is_clearing();
         let is_refused = (self.journal_has_failed() && needs_journal(source, route, publication))
-            || (self.is_room_scarce() && (recorded || needs_journal(source, route, publication)))
+            || (is_scarce && (recorded || needs_journal(source, route, publication)))
             || self.is_beyond_a_limit(source, route, publication);
         if is_refused {
             self.refuse_publish(cx, id, AckKind::Pubrec, packet_id);
@@ -243,6 +246,11 @@ impl Shard {
 
     pub(super) fn refused_long_enough(&mut self, cx: &Cx<'_>, id: ConnectionId) {
         self.fail(cx, id, ReasonCode::QUOTA_EXCEEDED, "its publications cannot be stored");
+    }
+
+    /// A retained message at QoS 0 may be lost like any other of QoS 0, and while the disk is nearly full it is: it would take from the reserve.
+    fn has_no_room_to_retain(&self, publication: &Publication<'_>) -> bool {
+        publication.retain && !publication.is_clearing() && self.is_room_scarce()
     }
 
     fn publications_of(&mut self, id: ConnectionId) -> Publications {

@@ -1,11 +1,13 @@
 //! Every key there is: its name and what it sets.
 
+use std::time::Duration;
+
 use columba_broker::QueueFull;
 use columba_proto::{QoS, wire::FRAME_LEN_MAX as FRAME_MAX};
 use tracing_subscriber::filter::Targets;
 
 use super::{
-    Access, Config, Data, Listener, LogFormat, OnFailure, Release, suggest,
+    Access, Config, Data, Listener, LogFormat, OnFailure, Quota, Release, Sync, suggest,
     value::{Value, Wrong},
 };
 
@@ -138,7 +140,11 @@ static KEYS: &[Key<Config>] = &[
         Ok(())
     }),
     key("durability.sync", |config, value| {
-        config.durability.release = value.one_of(&[("group", Release::AfterSync)])?;
+        config.durability.sync = value.one_of(SYNCS)?;
+        Ok(())
+    }),
+    key("durability.sync_interval", |config, value| {
+        config.durability.sync_interval = Duration::from_millis(value.duration_ms()?.clamp(1, SYNC_INTERVAL_MAX_MS));
         Ok(())
     }),
     key("durability.on_failure", |config, value| {
@@ -150,7 +156,7 @@ static KEYS: &[Key<Config>] = &[
         Ok(())
     }),
     key("durability.disk_quota", |config, value| {
-        config.disk.quota = value.or_none(Value::size)?;
+        config.disk.quota = quota(value)?;
         Ok(())
     }),
     // The promise broken on purpose, so that tests can show that they notice.
@@ -202,7 +208,35 @@ static LISTENER_KEYS: &[Key<Listener>] = &[
         listener.max_connections = value.or_none(|value| count(value, 1))?;
         Ok(())
     }),
+    key("sync", |listener, value| {
+        listener.sync = Some(value.one_of(SYNCS)?);
+        Ok(())
+    }),
 ];
+
+const SYNCS: &[(&str, Sync)] =
+    &[("group", Sync::Group), ("always", Sync::Always), ("interval", Sync::Interval), ("none", Sync::None)];
+
+/// A longer one would be `none` in all but name.
+const SYNC_INTERVAL_MAX_MS: u64 = 30_000;
+
+/// A part of the file system, or a size, or nothing.
+fn quota(value: &Value) -> Result<Quota, Wrong> {
+    let percent = value.text().ok().and_then(|text| text.strip_suffix('%')).map(str::parse::<u8>);
+    match percent {
+        Some(Ok(percent @ 1..=100)) => Ok(Quota::Percent(percent)),
+        Some(_) => Err(Wrong("a part of the file system from \"1%\" to \"100%\"".into())),
+        None if value.text() == Ok("none") => Ok(Quota::None),
+        None => match value.size() {
+            Ok(bytes) if bytes >= QUOTA_BYTES_MIN => Ok(Quota::Bytes(bytes)),
+            Ok(_) => Err(Wrong("a size of 16 MiB or more".into())),
+            Err(Wrong(expected)) => Err(Wrong(format!("{expected}, a part of the file system like \"90%\", or \"none\""))),
+        },
+    }
+}
+
+/// What an empty data directory takes, and a little.
+const QUOTA_BYTES_MIN: u64 = 16 << 20;
 
 fn count(value: &Value, least: u64) -> Result<u32, Wrong> {
     let number = value.number(least..=u64::from(u32::MAX))?;
@@ -301,5 +335,17 @@ mod tests {
         assert_eq!(config.data, Data::Directory("/var/lib/columba".into()));
         assert_eq!(config.access, Access::Anyone);
         assert_eq!(config.limits.max_packet_size, 2 << 20);
+    }
+
+    #[test]
+    fn a_quota_is_a_part_of_the_file_system_or_a_size() {
+        let quota = |text: &str| quota(&Value::Text(text.into()));
+
+        assert_eq!(quota("90%"), Ok(Quota::Percent(90)));
+        assert_eq!(quota("2GiB"), Ok(Quota::Bytes(2 << 30)));
+        assert_eq!(quota("none"), Ok(Quota::None));
+        for wrong in ["0%", "101%", "1MiB", "much", "%"] {
+            assert!(quota(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -8,6 +8,8 @@ use std::{
 
 use thiserror::Error;
 
+use super::Sync;
+
 /// The port of MQTT without TLS.
 const MQTT_PORT: u16 = 1883;
 
@@ -18,6 +20,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// How many connections it carries at once, where bounded.
     pub max_connections: Option<u32>,
+    /// What acknowledgements on its connections wait for, where that is not what `durability.sync` says.
+    pub sync: Option<Sync>,
 }
 
 /// A host and a port to listen on. Port 0 takes a free one.
@@ -59,7 +63,7 @@ pub enum ListenAddressError {
 impl Listener {
     /// This machine only, the standard's port.
     pub fn local() -> Self {
-        Self { address: ListenAddress { host: Host::Local, port: MQTT_PORT }, max_connections: None }
+        Self { address: ListenAddress { host: Host::Local, port: MQTT_PORT }, max_connections: None, sync: None }
     }
 }
 

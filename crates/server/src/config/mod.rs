@@ -10,6 +10,7 @@ use std::{
     env,
     path::{Path, PathBuf},
     thread,
+    time::Duration,
 };
 
 use columba_broker::limits;
@@ -75,6 +76,10 @@ pub enum Access {
 /// How acknowledgements and the disk go together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Durability {
+    /// What acknowledgements wait for, on listeners that say nothing else.
+    pub sync: Sync,
+    /// How long what is written may stay unsynced, with [`Sync::Interval`].
+    pub sync_interval: Duration,
     /// What an acknowledgement waits for.
     pub release: Release,
     /// What happens when the journal cannot be written any more.
@@ -86,8 +91,45 @@ pub struct Durability {
 pub struct DiskLimits {
     /// Bytes of the file system that stay free; `None`: a twentieth of it, at least 16 MiB and at most 1 GiB.
     pub reserve: Option<u64>,
-    /// Bytes that the data directory may take, where bounded.
-    pub quota: Option<u64>,
+    /// How much may be used, where bounded.
+    pub quota: Quota,
+}
+
+/// What an acknowledgement of durable traffic waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sync {
+    /// One sync of the journal for all that came while the last one ran. Nothing acknowledged is lost.
+    Group,
+    /// The same promise under the name that people look for (docs/adr/0022).
+    Always,
+    /// The write only; synced every so often. A power failure loses what was acknowledged since.
+    Interval,
+    /// The write only; synced when a checkpoint needs it. A power failure loses what was acknowledged since.
+    None,
+}
+
+impl Sync {
+    /// As it is written in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Group => "group",
+            Self::Always => "always",
+            Self::Interval => "interval",
+            Self::None => "none",
+        }
+    }
+}
+
+/// How much of the disk may be used.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Quota {
+    /// As much as there is, but for the reserve.
+    #[default]
+    None,
+    /// So many percent of the file system may be in use, by whomever.
+    Percent(u8),
+    /// The data directory may have so many bytes.
+    Bytes(u64),
 }
 
 /// What the process does when its journal failed.
@@ -126,6 +168,13 @@ pub struct Runtime {
     pub shards: u16,
 }
 
+impl Config {
+    /// What acknowledgements on this listener wait for.
+    pub fn sync_of(&self, listener: &Listener) -> Sync {
+        listener.sync.unwrap_or(self.durability.sync)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -135,7 +184,12 @@ impl Default for Config {
             access: Access::ThisMachine,
             max_connections: None,
             limits: limits::Config::default(),
-            durability: Durability { release: Release::AfterSync, on_failure: OnFailure::Stay },
+            durability: Durability {
+                sync: Sync::Group,
+                sync_interval: Duration::from_millis(200),
+                release: Release::AfterSync,
+                on_failure: OnFailure::Stay,
+            },
             disk: DiskLimits::default(),
             log: Log { format: LogFormat::Text, filter: Targets::new().with_default(tracing::Level::INFO) },
             runtime: Runtime::default(),

@@ -279,7 +279,7 @@ impl fmt::Display for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Durability, OnFailure, Release};
+    use crate::config::{Durability, OnFailure};
 
     fn read(text: &str) -> Result<Config, String> {
         Config::parse("columba.toml", text).map_err(|error| error.to_string())
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(config.listeners.len(), 1);
         assert_eq!(config.listeners[0].address.to_string(), "*:1884");
         assert_eq!(config.listeners[0].max_connections, Some(50_000));
-        assert_eq!(config.durability, Durability { release: Release::AfterSync, on_failure: OnFailure::Exit });
+        assert_eq!(config.durability, Durability { on_failure: OnFailure::Exit, ..Config::default().durability });
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use columba_broker::{
     Shard,
-    id::ConnectionId,
+    id::{ChangeSeq, ConnectionId},
     seam::{Cx, Gone, Output},
 };
 use mio::{Events, Interest, Poll};
@@ -43,6 +43,9 @@ const EVENTS_MAX: usize = 1024;
 /// Bytes on their way to disk, of all shards, from which on those who wait for the disk are not read.
 pub(super) const JOURNAL_BYTES_MAX: u64 = 4 << 20;
 
+/// How long an acknowledgement may wait for the disk until those who wait for it are not read any more.
+const HELD_MAX: Duration = Duration::from_secs(1);
+
 /// How soon a shard looks again whether the journal, or memory, has room.
 const JOURNAL_PAUSE: Duration = Duration::from_millis(10);
 
@@ -70,6 +73,8 @@ pub(crate) struct Shell {
     pub(super) brain: Shard,
     pub(super) ledger: Ledger,
     pub(super) commits: Commits,
+    /// The same for those who wait for less, where there are such.
+    pub(super) unwritten_commits: Commits,
     pub(super) records: Vec<u8>,
     pub(super) poll: Poll,
     pub(super) events: Events,
@@ -143,6 +148,7 @@ impl Shell {
             brain,
             ledger,
             commits: Commits::default(),
+            unwritten_commits: Commits::default(),
             records: Vec::new(),
             poll,
             events: Events::with_capacity(EVENTS_MAX),
@@ -195,6 +201,7 @@ impl Shell {
         let durable = if self.commits.is_empty() { self.ledger.durable() } else { self.ledger.wake_me() };
         if self.shared.mesh.has_mail(self.index)
             || self.commits.has_reached(durable)
+            || self.ledger.written().is_some_and(|written| self.unwritten_commits.has_reached(written))
             || (self.ledger.has_failed() && self.journal != Health::Failed)
             || (self.is_congested && !self.is_a_mailbox_full())
         {
@@ -299,6 +306,7 @@ impl Shell {
             }
             self.journal = Health::Failed;
             self.commits.clear();
+            self.unwritten_commits.clear();
             self.brain.journal_failed(cx);
             // Nobody waits for the end of a server that is being dropped.
             self.shared.words.send(Word::JournalFailed).unwrap_or_default();
@@ -306,6 +314,15 @@ impl Shell {
         if let Some(batch) = self.commits.reached(self.ledger.durable()) {
             self.brain.synced(cx, batch);
         }
+        if let Some(batch) = self.newly_written() {
+            self.brain.written(cx, batch);
+        }
+    }
+
+    /// What those may know now who do not wait for the disk.
+    fn newly_written(&mut self) -> Option<ChangeSeq> {
+        let written = self.ledger.written()?;
+        self.unwritten_commits.reached(written)
     }
 
     fn open_mail(&mut self, cx: &Cx<'_>, now: Instant) {
@@ -344,7 +361,11 @@ impl Shell {
         loop {
             self.records.clear();
             if let Some(batch) = self.brain.cut(&mut self.records) {
-                self.commits.push(batch, self.ledger.append(&self.records));
+                let commit = self.ledger.append(&self.records);
+                self.commits.push(batch, commit);
+                if self.ledger.written().is_some() {
+                    self.unwritten_commits.push(batch, commit);
+                }
                 if self.records.capacity() > RECORDS_KEPT_MAX {
                     self.records = Vec::new();
                 }
@@ -353,8 +374,13 @@ impl Shell {
                 self.put_out(cx, output);
             }
             self.look_at_changed();
+            let written = self.newly_written();
+            if let Some(batch) = written {
+                self.brain.written(cx, batch);
+            }
             match self.commits.reached(self.ledger.durable()) {
                 Some(batch) => self.brain.synced(cx, batch),
+                None if written.is_some() => {}
                 None => break,
             }
         }
@@ -429,9 +455,10 @@ impl Shell {
             self.look_at_changed();
         }
         let pending = self.ledger.pending_bytes();
+        let is_late = self.commits.waits_since().is_some_and(|since| since.elapsed() > HELD_MAX);
         let health = match self.journal {
-            Health::Well if pending > JOURNAL_BYTES_MAX => Health::Full,
-            Health::Full if pending <= JOURNAL_BYTES_MAX / 2 => Health::Well,
+            Health::Well if is_late || pending > JOURNAL_BYTES_MAX => Health::Full,
+            Health::Full if !is_late && pending <= JOURNAL_BYTES_MAX / 2 => Health::Well,
             Health::Well | Health::Full | Health::Failed => return,
         };
         self.journal = health;

@@ -22,7 +22,7 @@ use super::{
     Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls,
     shell::{JOURNAL_BYTES_MAX, Turn},
 };
-use crate::{checkpoint, clock::ProcessClock, commons::Common, loader, server::Word};
+use crate::{checkpoint, clock::ProcessClock, commons::Common, durability::Waits, loader, server::Word};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -116,7 +116,7 @@ fn a_failed_journal_is_told_and_only_durable_sessions_are_sent_away() {
     let disk = SimDisk::new(1);
     let House { shared, words, mut polls } = house(1);
     let journal = journal(&disk, &shared);
-    let (shell, address) = shell(&shared, polls.remove(0), 0, Ledger::Journal(journal.appender(0)));
+    let (shell, address) = shell(&shared, polls.remove(0), 0, Ledger::Journal(journal.appender(0), Waits::Synced));
     let worker = Worker::start(0, vec![shell], shared.words.clone()).unwrap();
     let mut durable = client(address);
     durable.write_all(&connect('d', true)).unwrap();
@@ -142,7 +142,7 @@ fn while_the_disk_is_full_only_those_who_wait_for_it_are_not_read() {
     let disk = SimDisk::new(2);
     let House { shared, polls: mut all, .. } = house(1);
     let journal = journal(&disk, &shared);
-    let (shell, address) = shell(&shared, all.remove(0), 0, Ledger::Journal(journal.appender(0)));
+    let (shell, address) = shell(&shared, all.remove(0), 0, Ledger::Journal(journal.appender(0), Waits::Synced));
     let worker = Worker::start(0, vec![shell], shared.words.clone()).unwrap();
     let mut reader = client(address);
     reader.write_all(&connect('r', true)).unwrap();

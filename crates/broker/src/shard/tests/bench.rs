@@ -25,6 +25,8 @@ pub(super) struct Bench {
     pub(super) commons: LocalCommons,
     pub(super) now: Time,
     /// Whether every record is on disk as soon as it is written.
+    /// Where the next connections come from.
+    pub(super) listener: u16,
     pub(super) syncs: bool,
     pub(super) cut: Option<ChangeSeq>,
     pub(super) events: Vec<String>,
@@ -105,6 +107,7 @@ impl Bench {
             now: Time(1_000_000),
             syncs: true,
             cut: None,
+            listener: 0,
             events: Vec::new(),
             config,
             written: Vec::new(),
@@ -139,6 +142,14 @@ impl Bench {
         self.shard.synced(&cx, cut);
         self.write();
         true
+    }
+
+    /// The journal has written what was cut, and not synced it.
+    pub(super) fn write_through(&mut self) {
+        let Some(cut) = self.cut else { return };
+        let cx = Cx { now: self.now, commons: &self.commons };
+        self.shard.written(&cx, cut);
+        self.write();
     }
 
     fn write(&mut self) {
@@ -232,7 +243,8 @@ impl Bench {
     }
 
     pub(super) fn open(&mut self, client_id: &str, setup: &Setup<'_>) -> Client {
-        let id = self.act(|shard, cx| shard.opened(cx, Origin { peer: "table".into(), listener: 0 }));
+        let listener = self.listener;
+        let id = self.act(|shard, cx| shard.opened(cx, Origin { peer: "table".into(), listener }));
         let connect = Connect {
             version: setup.version,
             bridge: false,

@@ -11,3 +11,4 @@ mod requests;
 mod restarts;
 mod scarce_room;
 mod sessions;
+mod written;

@@ -2,9 +2,12 @@
 
 use alloc::vec::Vec;
 
-use columba_proto::{AckKind, QoS, Version};
+use columba_proto::{
+    AckKind, QoS, Version,
+    packet::{Packet, Publish},
+};
 
-use super::bench::{Bench, Setup, persistent, v5};
+use super::bench::{Bench, Setup, message, persistent, v5};
 use crate::Room;
 
 const NOTHING: Vec<&str> = Vec::new();
@@ -107,4 +110,24 @@ fn a_new_durable_session_or_subscription_is_refused_and_an_old_one_is_not() {
     bench.subscribe(away, "kept/#", QoS::AtLeastOnce);
     bench.ask(away, "more/#", QoS::AtLeastOnce);
     assert_eq!(bench.told(away), ["suback 151"]);
+}
+
+#[test]
+fn clearing_a_retained_message_makes_room_and_a_new_one_at_qos_0_is_lost() {
+    let mut bench = scarce(|_| {});
+    let (hearer, _) = bench.connect("hearer", &v5(0));
+    bench.subscribe(hearer, "live", QoS::AtLeastOnce);
+    let (publisher, _) = bench.connect("p", &v5(0));
+    let retained = |qos, id, payload| Publish { retain: true, ..message("live", qos, id, payload) };
+
+    bench.say(publisher, &Packet::Publish(retained(QoS::AtLeastOnce, 1, "kept")));
+    bench.say(publisher, &Packet::Publish(retained(QoS::AtMostOnce, 0, "kept")));
+    assert_eq!((bench.told(publisher), bench.told(hearer)), (["puback 1 0x97".into()].to_vec(), Vec::new()));
+
+    bench.say(publisher, &Packet::Publish(retained(QoS::AtLeastOnce, 2, "")));
+    assert_eq!(bench.told(publisher), ["puback 2"]);
+    assert_eq!(bench.told(hearer), ["publish q1 id1 live "]);
+    bench.pass(2_000);
+    assert_eq!(bench.told(publisher), NOTHING);
+    assert!(bench.events.iter().any(|event| event.contains("reason: Unstorable, count: 2")), "{:?}", bench.events);
 }
