@@ -50,7 +50,9 @@ fn house(shards: u16) -> House {
 }
 
 fn journal(disk: &SimDisk, shared: &Arc<Shared>) -> Journal<SimDisk> {
-    let (log, _) = Log::open(disk.clone(), LogOptions::new(StoreId([1; 16]), 1), None).unwrap();
+    // Only commits sync: a fault hits the next one.
+    let options = LogOptions { spares: 0, ..LogOptions::new(StoreId([1; 16]), 1) };
+    let (log, _) = Log::open(disk.clone(), options, None).unwrap();
     let shared = Arc::clone(shared);
     let wake: Box<dyn Fn() + Send> = Box::new(move || shared.mesh.wake(0));
     Journal::start(log, &JournalOptions::default(), vec![wake]).unwrap()
