@@ -48,6 +48,10 @@ fuzz-corpus target:
 bench:
     cargo run --release -p columba-cli -- bench compare
 
+# QoS 1 and 2 to persistent sessions beside mosquitto with persistence, and beside one bare sync of the same disk
+bench-durable:
+    cargo run --release -p columba-cli -- bench durable
+
 # ten-second sanity of the load generator and the broker
 bench-smoke:
     cargo run --release -p columba-cli -- bench compare --runs 1 --duration 1s --require 1

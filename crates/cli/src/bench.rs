@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use columba_check::load::{
-    self, ComparePlan, Durability, IdlePlan, LoadError, Pace, Peer, Plan, Process, Report, RestartPlan, SessionKind, Stop, Topics,
+    self, ComparePlan, Durability, DurablePlan, IdlePlan, LoadError, Pace, Peer, Plan, Process, Report, RestartPlan, SessionKind,
+    Stop, Topics,
 };
 use columba_proto::{QoS, Version};
 
@@ -29,6 +30,8 @@ enum What {
     Pubsub(Box<PubsubArgs>),
     /// Processor time for each delivered message: columba and mosquitto under the same load
     Compare(CompareArgs),
+    /// QoS 1 and 2 to persistent sessions: columba, which syncs, beside a mosquitto that does not, and beside one bare sync
+    Durable(DurableArgs),
     /// Memory of an idle connection
     Idle(IdleArgs),
     /// Store messages, kill the broker, and see how soon it serves them again
@@ -98,6 +101,23 @@ struct CompareArgs {
 }
 
 #[derive(Args, Debug)]
+struct DurableArgs {
+    /// Runs of which the median counts
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    runs: usize,
+    /// Measured time of each run
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "3s")]
+    duration: Duration,
+    /// Where the brokers keep their data; it says nothing on a file system in memory [default: the system's folder for scratch files]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Fail unless columba needs half of mosquitto's processor time at 64 publishers, at a higher rate, and answers one publisher with window 1 within 0.1 ms
+    /// of a bare sync
+    #[arg(long)]
+    require: bool,
+}
+
+#[derive(Args, Debug)]
 struct IdleArgs {
     /// Connections at the first look
     #[arg(long, value_name = "N", default_value_t = 1_000)]
@@ -149,6 +169,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<(String, Exit), Failure> {
     match args.what {
         What::Pubsub(args) => pubsub(&args),
         What::Compare(args) => compare(&args),
+        What::Durable(args) => durable(&args),
         What::Idle(args) => idle(&args),
         What::Restart(args) => restart(&args),
     }
@@ -210,6 +231,25 @@ fn compare(args: &CompareArgs) -> Result<(String, Exit), Failure> {
     let kept = args.require.is_none_or(|least| peers.len() > 1 && worst >= least);
     let exit = if kept { Exit::Done } else { Exit::Other };
     Ok((comparison.to_string().trim_end().to_owned(), exit))
+}
+
+fn durable(args: &DurableArgs) -> Result<(String, Exit), Failure> {
+    let mosquitto = Peer::mosquitto(Durability::NowAndThen);
+    if mosquitto.is_none() {
+        say("mosquitto is not installed: columba is measured alone (apt-get install mosquitto)");
+    }
+    let peers: Vec<Peer> = mosquitto.into_iter().chain([columba()?]).collect();
+    let plan = DurablePlan { measured: args.duration, runs: args.runs };
+    let disk = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let found = load::durable(&peers, &plan, &disk, say)?;
+    let missed = found.missed();
+    let mut text = found.to_string().trim_end().to_owned();
+    for line in &missed {
+        // Writing to a string cannot fail.
+        write!(text, "\nmissed: {line}").ok();
+    }
+    let kept = !args.require || (missed.is_empty() && peers.len() > 1);
+    Ok((text, if kept { Exit::Done } else { Exit::Other }))
 }
 
 fn idle(args: &IdleArgs) -> Result<(String, Exit), Failure> {

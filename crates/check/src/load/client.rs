@@ -1,11 +1,12 @@
 //! One connection of the generator: a publisher or a subscriber.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 use columba_proto::packet::{Packet, Publish};
 use columba_proto::qos::{Acked, Receiver, Seen, Sender};
-use columba_proto::{AckKind, QoS, Version};
+use columba_proto::{AckKind, PacketId, QoS, Version};
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 
@@ -34,6 +35,8 @@ pub(crate) struct Board {
     /// Deliveries by publisher, for the bound on QoS 0.
     pub(crate) of_publisher: Vec<u64>,
     pub(crate) latency: Histogram<u64>,
+    /// From the moment a message was due to the end of its exchange.
+    pub(crate) answers: Histogram<u64>,
 }
 
 /// Where a connection is on its way to work.
@@ -53,6 +56,8 @@ pub(crate) struct Publisher {
     pub(crate) number: u32,
     template: Template,
     sender: Sender<()>,
+    /// When the messages in flight were due; nearly always answered from the front.
+    unanswered: VecDeque<(PacketId, u64)>,
     pub(crate) sent: u64,
     pub(crate) limit: u64,
     /// Deliveries that the bound on QoS 0 no longer waits for.
@@ -82,7 +87,7 @@ impl Publisher {
     pub(crate) fn new(plan: &Plan, number: u32, limit: u64) -> Self {
         let template = Template::new(plan.version, plan.qos, &super::plan::topic(number), plan.payload);
         let sender = Sender::new(plan.window);
-        Self { number, template, sender, sent: 0, limit, forgiven: 0 }
+        Self { number, template, sender, unanswered: VecDeque::new(), sent: 0, limit, forgiven: 0 }
     }
 
     /// How many messages are not acknowledged.
@@ -99,8 +104,19 @@ impl Publisher {
             }
             let id = (plan.qos != QoS::AtMostOnce).then(|| self.sender.begin(plan.qos, ()));
             let stamp = Stamp { publisher: self.number, sequence: self.sent, due };
+            self.unanswered.extend(id.map(|id| (id, due)));
             self.template.append(id, out, |payload| stamp.write(payload));
             self.sent += 1;
+        }
+    }
+
+    /// The exchange of this identifier is over.
+    fn answered(&mut self, id: PacketId, board: &mut Board) {
+        let at = self.unanswered.iter().position(|(begun, _)| *begun == id);
+        if let Some((_, due)) = at.and_then(|at| self.unanswered.remove(at))
+            && board.measuring
+        {
+            board.answers.saturating_record(board.now.saturating_sub(due).max(1));
         }
     }
 
@@ -260,7 +276,7 @@ impl Connection {
                 Ok(Acked::Released(()) | Acked::ReleasedAgain) => {
                     frames::acknowledge(self.version, AckKind::Pubrel, ack.id, &mut self.out);
                 }
-                Ok(Acked::Finished { .. }) => {}
+                Ok(Acked::Finished { .. }) => publisher.answered(ack.id, board),
                 Err(_) => return Err(self.lost("an acknowledgement of nothing that was sent")),
             },
             (_, _) => return Err(self.lost("the broker sent a packet that does not belong here")),
@@ -307,7 +323,6 @@ impl Connection {
 impl Board {
     pub(crate) fn new(plan: &Plan) -> Self {
         let row = || (0..plan.publishers).map(|_| Tally::default()).collect();
-        let longest = u64::try_from(LATENCY_MAX.as_nanos()).expect("an hour has few nanoseconds");
         Self {
             now: 0,
             measuring: false,
@@ -316,7 +331,14 @@ impl Board {
             corrupt: 0,
             tallies: (0..plan.subscribers).map(|_| row()).collect(),
             of_publisher: vec![0; plan.publishers as usize],
-            latency: Histogram::new_with_bounds(1_000, longest, 3).expect("the bounds are in order and three digits are allowed"),
+            latency: histogram(),
+            answers: histogram(),
         }
     }
+}
+
+/// Nanoseconds, from a microsecond on, with three digits.
+pub(crate) fn histogram() -> Histogram<u64> {
+    let longest = u64::try_from(LATENCY_MAX.as_nanos()).expect("an hour has few nanoseconds");
+    Histogram::new_with_bounds(1_000, longest, 3).expect("the bounds are in order and three digits are allowed")
 }

@@ -243,6 +243,7 @@ impl<'p> World<'p> {
             measured,
             cpu,
             latency: self.board.latency,
+            answers: self.board.answers,
         };
         for (subscriber, row) in self.board.tallies.iter().enumerate() {
             for (publisher, tally) in row.iter().enumerate() {

@@ -5,6 +5,7 @@
 
 mod client;
 mod compare;
+mod durable;
 mod error;
 pub(crate) mod frames;
 mod generator;
@@ -19,6 +20,7 @@ mod restart;
 mod tally;
 
 pub use compare::{ComparePlan, Comparison, Row, compare};
+pub use durable::{BareSync, Durable, DurablePlan, DurableRow, durable};
 pub use error::LoadError;
 pub use generator::run;
 pub use idle::{Idle, IdlePlan, idle};

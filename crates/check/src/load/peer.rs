@@ -43,6 +43,8 @@ enum Kind {
 pub enum Durability {
     /// Nothing: what it does without configuration.
     Memory,
+    /// Its database is written now and then, and at the end; what came since is lost with a crash.
+    NowAndThen,
     /// Its database is written at every change.
     EveryChange,
 }
@@ -108,14 +110,14 @@ fn mosquitto_conf(port: u16, durability: Durability, dir: &Path) -> String {
     let listener = format!("listener {port} 127.0.0.1\nallow_anonymous true\n");
     match durability {
         Durability::Memory => listener,
-        // As the user who starts it: it would give up root and could not write into `dir`.
-        Durability::EveryChange => {
-            format!(
-                "{listener}user root\npersistence true\npersistence_location {}/\nautosave_interval 1\nautosave_on_changes true\n",
-                dir.display()
-            )
-        }
+        Durability::NowAndThen => listener + &persistence(dir) + "max_queued_messages 0\n",
+        Durability::EveryChange => listener + &persistence(dir) + "autosave_interval 1\nautosave_on_changes true\n",
     }
+}
+
+fn persistence(dir: &Path) -> String {
+    // As the user who starts it: it would give up root and could not write into `dir`.
+    format!("user root\npersistence true\npersistence_location {}/\n", dir.display())
 }
 
 /// A broker that runs, and is killed when this is dropped.

@@ -27,6 +27,8 @@ pub struct Report {
     pub cpu: Option<Duration>,
     /// Nanoseconds from the moment a message was due to its delivery, in the measured time.
     pub latency: Histogram<u64>,
+    /// Nanoseconds from the moment a QoS 1 or 2 message was due to the end of the publisher's exchange, in the measured time.
+    pub answers: Histogram<u64>,
 }
 
 impl Report {
