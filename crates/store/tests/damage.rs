@@ -275,3 +275,21 @@ fn a_frame_of_a_newer_version_is_not_taken_for_a_torn_one() {
 
     assert!(matches!(open(&disk, None), Err(LogError::NewerFormat { found: 3, known: 2, .. })));
 }
+
+#[test]
+fn a_segment_that_says_it_begins_with_no_commit_is_damaged() {
+    let disk = SimDisk::new(13);
+    drop(open(&disk, None).unwrap());
+    let file = disk.open(&name(1)).unwrap();
+    let mut header = [0; 72];
+    let mut read = 0;
+    while read < header.len() {
+        read += file.read_at(&mut header[read..], read as u64).unwrap();
+    }
+    header[48..56].fill(0);
+    let check = crc32c::crc32c(&header[..68]).to_le_bytes();
+    header[68..72].copy_from_slice(&check);
+    file.write_at(&[std::io::IoSlice::new(&header)], 0).unwrap();
+
+    assert!(matches!(open(&disk, None), Err(LogError::Corrupt { damage: Damage::Header, .. })));
+}

@@ -87,11 +87,13 @@ pub(crate) fn read_header<F: DiskFile>(file: &F) -> io::Result<Result<Header, He
     let mut bytes = [0; HEADER_LEN];
     let read = read_full(file, &mut bytes, 0)?;
     let header = Header::decode(&bytes[..read]);
-    Ok(header.and_then(
-        |header| {
-            if header.size < FRAMES_START { Err(HeaderError::Damaged(super::Damage::Header)) } else { Ok(header) }
-        },
-    ))
+    Ok(header.and_then(|header| {
+        if header.size < FRAMES_START || header.first == super::Commit::NONE {
+            Err(HeaderError::Damaged(super::Damage::Header))
+        } else {
+            Ok(header)
+        }
+    }))
 }
 
 /// A segment's header, if it can be read.
