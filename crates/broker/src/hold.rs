@@ -240,6 +240,11 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    /// The latest change that a connection waits for.
+    pub(crate) fn last(&self) -> Option<ChangeSeq> {
+        self.synced.last().max(self.written.last())
+    }
+
     pub(crate) fn of(&mut self, durable: Durable) -> &mut Waiters {
         match durable {
             Durable::Synced => &mut self.synced,
@@ -258,6 +263,11 @@ impl Waiters {
             debug_assert!(self.0.back().is_none_or(|(last, _)| *last <= until), "changes only grow");
             self.0.push_back((until, connection));
         }
+    }
+
+    /// The latest change that a connection waits for.
+    pub(crate) fn last(&self) -> Option<ChangeSeq> {
+        self.0.back().map(|(until, _)| *until)
     }
 
     pub(crate) fn pop(&mut self, synced: ChangeSeq) -> Option<ConnectionId> {

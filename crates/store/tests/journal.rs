@@ -480,3 +480,39 @@ fn a_sync_that_fails_later_is_the_last_word_too() {
     assert!(journal.failed().is_some());
     assert!(journal.stop().is_err());
 }
+
+#[test]
+fn what_nobody_waits_for_is_committed_all_the_same_and_at_once_when_somebody_does() {
+    let disk = SimDisk::new(9);
+    let (committed, commits) = mpsc::channel();
+    let wake: Wake = Box::new(move || committed.send(()).unwrap());
+    let journal = Journal::start(open(&disk), &JournalOptions::default(), vec![wake]).unwrap();
+    let appender = journal.appender(0);
+
+    let alone = appender.append_idly(b"alone");
+    commits.recv().unwrap();
+    assert!(appender.durable() >= alone);
+
+    let idle = appender.append_idly(b"idle");
+    let urgent = appender.append(b"urgent");
+    while appender.durable() < urgent {
+        commits.recv().unwrap();
+    }
+    assert!(idle <= urgent);
+
+    let late = appender.append_idly(b"late");
+    appender.hurry();
+    while appender.durable() < late {
+        commits.recv().unwrap();
+    }
+
+    // Much of it does not wait for company.
+    let much = appender.append_idly(&vec![1; 1 << 20]);
+    while appender.durable() < much {
+        commits.recv().unwrap();
+    }
+    appender.append_idly(b"at the end");
+    journal.stop().unwrap();
+    let all: Vec<usize> = read_all(&open(&disk)).into_iter().map(|(_, _, bytes)| bytes.len()).collect();
+    assert_eq!(all.iter().sum::<usize>(), b"aloneidleurgentlateat the end".len() + (1 << 20));
+}

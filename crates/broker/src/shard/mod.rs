@@ -403,9 +403,15 @@ impl Shard {
         self.sessions.len()
     }
 
-    /// Whether frames or publications wait for the disk.
+    /// Whether records of this shard are not on disk yet.
     pub fn is_waiting(&self) -> bool {
         self.batch.synced() < self.batch.last_append()
+    }
+
+    /// The latest batch of records that a frame or a publication waits for; `None` where nothing waits for the disk. What subscribers acknowledge is recorded
+    /// and promises nothing to anybody.
+    pub fn awaits(&self) -> Option<ChangeSeq> {
+        self.waiting.last().max(self.deferred.back().map(|deferred| deferred.until))
     }
 }
 

@@ -75,6 +75,8 @@ pub(crate) struct Shell {
     pub(super) commits: Commits,
     /// The same for those who wait for less, where there are such.
     pub(super) unwritten_commits: Commits,
+    /// The first batch that was given to the journal without hurry, and nobody has waited for since.
+    pub(super) idle_from: Option<ChangeSeq>,
     pub(super) records: Vec<u8>,
     pub(super) poll: Poll,
     pub(super) events: Events,
@@ -149,6 +151,7 @@ impl Shell {
             ledger,
             commits: Commits::default(),
             unwritten_commits: Commits::default(),
+            idle_from: None,
             records: Vec::new(),
             poll,
             events: Events::with_capacity(EVENTS_MAX),
@@ -198,7 +201,7 @@ impl Shell {
             return Some(Duration::ZERO);
         }
         self.shared.mesh.falls_asleep(self.index);
-        let durable = if self.commits.is_empty() { self.ledger.durable() } else { self.ledger.wake_me() };
+        let durable = if self.brain.awaits().is_none() { self.ledger.durable() } else { self.ledger.wake_me() };
         if self.shared.mesh.has_mail(self.index)
             || self.commits.has_reached(durable)
             || self.ledger.written().is_some_and(|written| self.unwritten_commits.has_reached(written))
@@ -361,7 +364,13 @@ impl Shell {
         loop {
             self.records.clear();
             if let Some(batch) = self.brain.cut(&mut self.records) {
-                let commit = self.ledger.append(&self.records);
+                let commit = if self.brain.awaits() >= Some(batch) {
+                    self.idle_from = None;
+                    self.ledger.append(&self.records)
+                } else {
+                    self.idle_from.get_or_insert(batch);
+                    self.ledger.append_idly(&self.records)
+                };
                 self.commits.push(batch, commit);
                 if self.ledger.written().is_some() {
                     self.unwritten_commits.push(batch, commit);
@@ -369,6 +378,10 @@ impl Shell {
                 if self.records.capacity() > RECORDS_KEPT_MAX {
                     self.records = Vec::new();
                 }
+            }
+            if self.idle_from.is_some() && self.brain.awaits() >= self.idle_from {
+                self.idle_from = None;
+                self.ledger.hurry();
             }
             while let Some(output) = self.brain.pop_output() {
                 self.put_out(cx, output);

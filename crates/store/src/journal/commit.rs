@@ -16,6 +16,8 @@ const SPACE_RETRY: Duration = Duration::from_millis(250);
 const LIE_SHOWS: Duration = Duration::from_millis(10);
 /// A buffer longer than this is given back when commits have become much smaller.
 const BUFFER_KEPT_MAX: usize = 256 << 10;
+/// How long what nobody waits for may wait for company: a commit of its own costs as much as one that somebody waits for, and delays the next one of those.
+const IDLE_MAX: Duration = Duration::from_millis(50);
 
 /// The shards' bytes of one commit.
 struct Cut {
@@ -36,6 +38,7 @@ pub(super) fn run<D: Disk>(shared: &Shared, log: Log<D>, wakes: &[Wake], options
         keeper,
         segment: log.end().segment,
         cut_bytes: 0,
+        idle_until: None,
         cut: Cut { commit: log.durable(), bytes: wakes.iter().map(|_| Vec::new()).collect(), total: 0 },
         log,
     }
@@ -79,6 +82,8 @@ struct Committer<'a, D: Disk> {
     cut: Cut,
     /// Bytes ever cut.
     cut_bytes: u64,
+    /// When what is appended and nobody waits for is committed all the same.
+    idle_until: Option<Instant>,
 }
 
 impl<D: Disk> Committer<'_, D> {
@@ -86,7 +91,7 @@ impl<D: Disk> Committer<'_, D> {
         loop {
             // Before the cut: what was appended before the stop is in it.
             let last = self.shared.stopping.load(SeqCst);
-            if self.cut() {
+            if (last || self.is_due()) && self.cut() {
                 if let Err(error) = self.commit() {
                     return self.fail(error);
                 }
@@ -124,11 +129,26 @@ impl<D: Disk> Committer<'_, D> {
         self.wakes.iter().for_each(|wake| wake());
     }
 
+    /// Whether what is appended, if anything is, should be committed now.
+    fn is_due(&mut self) -> bool {
+        if self.shared.urgent.swap(false, SeqCst) {
+            return true;
+        }
+        if self.shared.appended.load(SeqCst) == self.cut_bytes {
+            return false;
+        }
+        let now = Instant::now();
+        *self.idle_until.get_or_insert(now + IDLE_MAX) <= now
+    }
+
     /// Takes what all shards have appended, at one point in time. False if that is nothing.
     fn cut(&mut self) -> bool {
         if self.shared.appended.load(SeqCst) == self.cut_bytes {
             return false;
         }
+        self.idle_until = None;
+        // Before the locks: who appends after the cut finds it cleared.
+        self.shared.idle_noticed.store(false, SeqCst);
         let mut open: Vec<_> = self.shared.lanes.iter().map(super::shared::Lane::lock).collect();
         let next = self.cut.commit.next();
         self.cut.total = 0;
@@ -246,9 +266,11 @@ impl<D: Disk> Committer<'_, D> {
 
     fn sleep(&self) {
         self.shared.sleeping.store(true, SeqCst);
-        let nothing_new = self.shared.appended.load(SeqCst) == self.cut_bytes;
-        if nothing_new && !self.shared.stopping.load(SeqCst) && !self.shared.shrink.load(SeqCst) {
-            match self.sync_at {
+        let is_new = self.idle_until.is_none() && self.shared.appended.load(SeqCst) != self.cut_bytes;
+        let is_asked =
+            [&self.shared.urgent, &self.shared.stopping, &self.shared.shrink].into_iter().any(|flag| flag.load(SeqCst));
+        if !is_new && !is_asked {
+            match self.sync_at.into_iter().chain(self.idle_until).min() {
                 None => thread::park(),
                 Some(at) => thread::park_timeout(at.saturating_duration_since(Instant::now())),
             }

@@ -242,6 +242,16 @@ impl Appender {
         self.shared.append(self.shard, bytes)
     }
 
+    /// The same for bytes that nobody waits for: they go with the next commit that somebody waits for, or after 50 milliseconds.
+    pub fn append_idly(&self, bytes: &[u8]) -> Commit {
+        self.shared.append_idly(self.shard, bytes)
+    }
+
+    /// Somebody waits now for what was [appended idly](Appender::append_idly).
+    pub fn hurry(&self) {
+        self.shared.hurry();
+    }
+
     /// The last commit that is on disk.
     pub fn durable(&self) -> Commit {
         self.shared.durable()

@@ -7,6 +7,9 @@ use std::thread::Thread;
 
 use crate::log::{Commit, LogError};
 
+/// Bytes of one shard that wait for company, before they are committed all the same.
+const IDLE_BYTES_MAX: usize = 64 << 10;
+
 pub(super) struct Shared {
     pub(super) lanes: Box<[Lane]>,
     durable: AtomicU64,
@@ -16,6 +19,10 @@ pub(super) struct Shared {
     pub(super) appended: AtomicU64,
     /// Bytes ever made durable.
     written: AtomicU64,
+    /// Someone waits for what is appended: the next commit begins when the last has ended.
+    pub(super) urgent: AtomicBool,
+    /// The commit thread knows that something is appended that nobody waits for.
+    pub(super) idle_noticed: AtomicBool,
     /// Set by the commit thread before it parks. Whoever appends and sees it wakes the thread.
     pub(super) sleeping: AtomicBool,
     pub(super) stopping: AtomicBool,
@@ -64,6 +71,8 @@ impl Shared {
             in_file: AtomicU64::new(durable.0),
             appended: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            urgent: AtomicBool::new(false),
+            idle_noticed: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             waits_for_space: AtomicBool::new(false),
@@ -88,21 +97,43 @@ impl Shared {
     }
 
     pub(super) fn append(&self, shard: usize, bytes: &[u8]) -> Commit {
-        let commit = {
-            let mut open = self.lanes[shard].lock();
-            // After a failure nobody takes the bytes any more: do not gather them.
-            if self.failed.get().is_none() {
-                open.bytes.extend_from_slice(bytes);
-                self.appended.fetch_add(bytes.len() as u64, SeqCst);
-            }
-            open.last = open.commit;
-            open.commit
-        };
-        // The thread sets `sleeping`, then looks at `appended` once more; we do it the other way round. One of us sees.
+        let (commit, _) = self.add(shard, bytes);
+        self.hurry();
+        commit
+    }
+
+    pub(super) fn append_idly(&self, shard: usize, bytes: &[u8]) -> Commit {
+        let (commit, open) = self.add(shard, bytes);
+        if open >= IDLE_BYTES_MAX {
+            self.hurry();
+        } else if !self.idle_noticed.swap(true, SeqCst) {
+            self.wake_thread();
+        }
+        commit
+    }
+
+    pub(super) fn hurry(&self) {
+        self.urgent.store(true, SeqCst);
+        self.wake_thread();
+    }
+
+    /// The commit that will carry the bytes, and how many the shard has in it.
+    fn add(&self, shard: usize, bytes: &[u8]) -> (Commit, usize) {
+        let mut open = self.lanes[shard].lock();
+        // After a failure nobody takes the bytes any more: do not gather them.
+        if self.failed.get().is_none() {
+            open.bytes.extend_from_slice(bytes);
+            self.appended.fetch_add(bytes.len() as u64, SeqCst);
+        }
+        open.last = open.commit;
+        (open.commit, open.bytes.len())
+    }
+
+    /// The thread sets `sleeping`, then looks for work once more; callers made the work and look here now. One of us sees.
+    fn wake_thread(&self) {
         if self.sleeping.load(SeqCst) && self.sleeping.swap(false, SeqCst) {
             self.unpark();
         }
-        commit
     }
 
     pub(super) fn durable(&self) -> Commit {
@@ -150,6 +181,7 @@ impl Shared {
     }
 
     pub(super) fn wait_durable(&self, commit: Commit) -> Result<(), Arc<LogError>> {
+        self.hurry();
         let mut guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiters.fetch_add(1, SeqCst);
         let result = loop {

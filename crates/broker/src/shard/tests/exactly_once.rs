@@ -72,3 +72,25 @@ fn connack_and_suback_of_a_durable_session_wait_for_the_disk() {
 
     assert_eq!(bench.told(client), ["connack new", "pingresp"]);
 }
+
+#[test]
+fn what_a_subscriber_acknowledges_is_recorded_and_nobody_waits_for_it() {
+    let mut bench = Bench::new();
+    let (subscriber, _) = bench.connect("s", &persistent());
+    bench.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    let (publisher, _) = bench.connect("p", &persistent());
+    bench.syncs = false;
+
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 1, "x");
+    let publication = bench.shard.awaits();
+    assert!(publication.is_some(), "PUBACK waits");
+    bench.sync();
+    assert_eq!(bench.shard.awaits(), None);
+
+    bench.ack(subscriber, AckKind::Puback, 1);
+    assert!(bench.shard.is_waiting(), "it is recorded");
+    assert_eq!(bench.shard.awaits(), None);
+
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 2, "y");
+    assert!(bench.shard.awaits() > publication);
+}
