@@ -27,6 +27,10 @@ outside:
 sim seed="":
     cargo run --release -p columba-check --example sim -- {{ if seed == "" { "--count 1000 --from " + `date +%s` } else { seed + " --verbose" } }}
 
+# a hundred thousand simulated lives; goes on where it was stopped (target/sim-long says how far it is; remove it to begin anew)
+sim-long count="100000":
+    cargo run --release -p columba-check --example sim -- --count {{count}} --state target/sim-long --statistics
+
 # kill -9 storms against the real program: so many kills each at QoS 1 and 2, with one shard and with four; COLUMBA_SEED repeats one
 crash rounds="10":
     COLUMBA_CRASH_ROUNDS={{ rounds }} cargo test -p columba-cli --test kill -- --nocapture

@@ -8,7 +8,7 @@ use std::panic::catch_unwind;
 
 use columba_check::{
     model::{Breach, Wrong},
-    sim::{self, PlantedFault},
+    sim::{self, Happening, PlantedFault},
 };
 
 /// How many seeds a planted fault may take to be found.
@@ -19,7 +19,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 fn assert_good(seeds: &[u64]) {
-    let bad = sim::live_all(seeds, None);
+    let bad = sim::live_all(seeds, None).bad;
     let report: Vec<&str> = bad.iter().take(3).map(|(_, complaint)| complaint.as_str()).collect();
     assert!(
         bad.is_empty(),
@@ -46,8 +46,18 @@ fn what_once_went_wrong_does_not_come_back() {
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/seeds")).expect("the folder is there") {
         let path = entry.expect("it can be listed").path();
         let text = std::fs::read_to_string(&path).expect("it can be read");
-        let seed = text.split_whitespace().next().and_then(|word| word.parse().ok());
-        seeds.push(seed.unwrap_or_else(|| panic!("{} does not begin with a seed", path.display())));
+        let mut words = text.split_whitespace();
+        let seed = words.next().and_then(|word| word.parse().ok());
+        let seed = seed.unwrap_or_else(|| panic!("{} does not begin with a seed", path.display()));
+        match words.next() {
+            Some("into") => {
+                let name = words.next().unwrap_or_default().trim_end_matches(':');
+                let moment = Happening::ALL.iter().find(|moment| format!("{moment:?}") == name);
+                let moment = moment.unwrap_or_else(|| panic!("{} leads into no known moment", path.display()));
+                assert_eq!(sim::run_into(seed, *moment).complaint(), None, "{}", path.display());
+            }
+            _ => seeds.push(seed),
+        }
     }
     seeds.sort_unstable();
 
@@ -118,4 +128,44 @@ fn a_skipped_queue_entry_is_found() {
 #[test]
 fn a_disk_that_does_not_sync_is_found() {
     find(PlantedFault::LostSync, is_broken_by_forgetting);
+}
+
+/// What a broker breaks that loses a part of its state: it may also notice.
+fn is_broken_by_a_part_missing(wrong: Wrong) -> bool {
+    is_broken_by_forgetting(wrong) || matches!(wrong, Wrong::Differs(_))
+}
+
+#[test]
+fn a_lost_letter_between_shards_is_found() {
+    find(PlantedFault::LetterLost, |wrong| wrong == Wrong::Lost);
+}
+
+#[test]
+fn a_torn_window_of_a_queue_is_found() {
+    find(PlantedFault::WindowTorn, |wrong| wrong == Wrong::Lost);
+}
+
+#[test]
+fn a_commit_without_one_shard_is_found() {
+    find(PlantedFault::LaneLost, is_broken_by_a_part_missing);
+}
+
+#[test]
+fn a_torn_checkpoint_is_found() {
+    find(PlantedFault::CheckpointTorn, is_broken_by_a_part_missing);
+}
+
+#[test]
+fn a_claim_of_a_group_forgotten_by_a_recovery_is_found() {
+    find(PlantedFault::ClaimForgotten, is_broken_by_a_part_missing);
+}
+
+#[test]
+fn a_retained_message_forgotten_by_a_recovery_is_found() {
+    find(PlantedFault::RetainedForgotten, |wrong| matches!(wrong, Wrong::RetainedLost));
+}
+
+#[test]
+fn wills_forgotten_by_a_recovery_are_found() {
+    find(PlantedFault::WillForgotten, |wrong| wrong == Wrong::Lost);
 }

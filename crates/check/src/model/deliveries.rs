@@ -4,6 +4,7 @@ use super::{
     history::{ClientNo, Fact, History, MessageInfo, MessageNo, Retained, Step},
     publications::Publication,
     sessions::{Segment, Timeline},
+    topics::FilterNo,
     verdict::{Violation, Wrong},
 };
 
@@ -130,15 +131,21 @@ pub(crate) fn judge(
     }
 }
 
-/// Whether a client has both shared and plain subscriptions among these.
-pub(crate) fn is_mixed<'a>(history: &History, segments: impl Iterator<Item = &'a Segment>) -> bool {
-    let (mut shared, mut plain) = (false, false);
+/// In how many more ways than one a message can come to a client with these subscriptions: each shared one brings its own, the plain ones together one.
+pub(crate) fn further_ways<'a>(history: &History, segments: impl Iterator<Item = &'a Segment>) -> u16 {
+    let mut ways: Vec<Option<FilterNo>> = Vec::new();
     for segment in segments {
-        let is_shared = history.vocabulary.is_shared(segment.filter);
-        shared |= is_shared;
-        plain |= !is_shared;
+        let way = Some(segment.filter).filter(|&filter| history.vocabulary.is_shared(filter));
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
     }
-    shared && plain
+    u16::try_from(ways.len().saturating_sub(1)).unwrap_or(u16::MAX)
+}
+
+/// Whether there is more than one.
+pub(crate) fn is_mixed<'a>(history: &History, segments: impl Iterator<Item = &'a Segment>) -> bool {
+    further_ways(history, segments) > 0
 }
 
 /// Whether the publication was certainly accepted while the subscription was certainly in force.
@@ -160,7 +167,7 @@ fn too_much<'a, I: Iterator<Item = &'a Segment>>(
 ) -> Option<Wrong> {
     let live = got.live_total();
     // Two subscriptions: the member may inherit what it had by its own one.
-    let extra = u16::from(is_mixed(history, matching()));
+    let extra = further_ways(history, matching());
     if publication.taken_back {
         return Some(Wrong::WillAfterDisconnect);
     }
@@ -178,12 +185,18 @@ fn too_much<'a, I: Iterator<Item = &'a Segment>>(
     // A will at QoS 0 does not wait for its record, so a crash can repeat it.
     let again = if info.will.is_some() && info.qos == 0 { copies.crashes } else { 0 };
     let repeats = again + extra;
-    // Copies at QoS 1 may be repeated, each by itself.
-    let counted = if extra > 0 { live - got.live[1] } else { live };
+    // Copies at QoS 1 may be repeated, each by itself; one that a member had can also come back to it through its group, at another QoS.
+    let is_shared = matching().any(|segment| history.vocabulary.is_shared(segment.filter));
+    let counted = if extra > 0 || is_shared { live - got.live[1] } else { live };
     if info.qos != 1 && counted > 1 + repeats && live != got.live[1] {
         return Some(Wrong::Twice);
     }
-    if u32::from(got.fresh) > publication.sends * u32::from(1 + extra) * u32::from(1 + copies.crashes) + u32::from(extra) {
+    // A member whose session ends with the message can be chosen again in its next one.
+    let sessions = matching().map(|segment| segment.incarnation + 1).max().filter(|_| is_shared).unwrap_or(0);
+    let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
+    if u32::from(got.fresh).saturating_sub(sessions)
+        > publication.sends * u32::from(1 + extra) * u32::from(1 + copies.crashes) + u32::from(extra)
+    {
         return Some(Wrong::TooOften);
     }
     if got.retained > 0 && !info.retain {

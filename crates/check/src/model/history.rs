@@ -448,7 +448,8 @@ impl fmt::Display for Told<'_> {
         let id = |client: ClientNo| history.client(client).id.as_str();
         match *fact {
             Fact::ConnectSent { client, link, clean, will } => {
-                write!(f, "{} connects (link {}, clean {clean}", id(client), link.0)?;
+                let expiry = history.client(client).expiry;
+                write!(f, "{} connects (link {}, clean {clean}, expiry {expiry} s", id(client), link.0)?;
                 if let Some(will) = will {
                     write!(f, ", will {}", Message(history, will))?;
                 }

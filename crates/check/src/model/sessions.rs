@@ -92,7 +92,7 @@ impl Timeline {
         self.told = None;
     }
 
-    fn connected(&mut self, step: Step, at: Micros, present: Option<bool>, wrong: &mut Vec<Violation>) {
+    fn connected(&mut self, step: Step, at: Micros, link: LinkNo, present: Option<bool>, wrong: &mut Vec<Violation>) {
         let (sent, clean) = self.connect;
         let present = present.unwrap_or(!clean);
         if present && clean {
@@ -111,8 +111,10 @@ impl Timeline {
             }
         }
         self.promised = self.expiry > 0;
-        // An answer can be read long after the connection ended that it came on.
-        self.detached = self.detached.filter(|(ended, _)| *ended > sent);
+        // A CONNACK can come when its connection is long gone at the other end.
+        if self.open.contains(&link) {
+            self.detached = None;
+        }
         self.told = None;
     }
 
@@ -215,11 +217,11 @@ fn follow(all: &mut [Timeline], history: &History, step: Step, at: Micros, fact:
     let of = |client: ClientNo| usize::from(client.0);
     match fact {
         Fact::ConnectSent { client, link, clean, .. } => all[of(client)].connect_sent(step, link, clean),
-        Fact::Connected { client, present, .. } => {
+        Fact::Connected { client, link, present } => {
             if present == Some(true) && !all[of(client)].known {
                 wrong.push(Violation::of_client(Wrong::SessionInvented, client));
             }
-            all[of(client)].connected(step, at, present, wrong);
+            all[of(client)].connected(step, at, link, present, wrong);
         }
         Fact::DisconnectSent { client, link, ends_session, .. } => {
             let timeline = &mut all[of(client)];

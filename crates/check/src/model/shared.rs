@@ -9,7 +9,7 @@ use super::{
     verdict::{Violation, Wrong},
 };
 
-/// Judges every group. A client is a member of at most one group.
+/// Judges every group.
 pub(crate) fn judge(
     history: &History,
     timelines: &[Timeline],
@@ -37,7 +37,9 @@ pub(crate) fn judge(
             if info.qos != 1 && other_than_1 > 1 && !group.is_mixed(info.topic) {
                 say(Wrong::Twice);
             }
-            if holder.is_none() && group.must(info.qos, info.expires || (info.large && group.takes_small_only()), publication) {
+            if holder.is_none()
+                && group.must(info.qos, info.topic, info.expires || (info.large && group.takes_small_only()), publication)
+            {
                 say(Wrong::Lost);
             }
         }
@@ -78,8 +80,14 @@ impl Group<'_> {
         self.members().any(|(client, _)| self.history.client(client).small_only)
     }
 
+    /// At which QoS a member may be sent a message: one copy serves all its subscriptions.
+    fn highest_qos(&self, timeline: &Timeline, topic: TopicNo) -> u8 {
+        let matching = timeline.segments.iter().filter(|segment| self.history.vocabulary.matches(segment.filter, topic));
+        matching.map(|segment| self.history.subscription(segment.subscription).qos).max().unwrap_or(0)
+    }
+
     /// Whether some member had to get it, whoever was chosen.
-    fn must(&self, qos: u8, expires: bool, publication: &Publication) -> bool {
+    fn must(&self, qos: u8, topic: TopicNo, expires: bool, publication: &Publication) -> bool {
         let (Some(by), Some(from)) = (publication.by, publication.from) else { return false };
         if qos == 0 || expires {
             return false;
@@ -92,7 +100,7 @@ impl Group<'_> {
         let safe =
             self.segments().filter(|(_, segment)| segment.maybe_to >= from && segment.asked <= by).all(|(timeline, segment)| {
                 let asked_qos = self.history.subscription(segment.subscription).qos;
-                asked_qos > 0 && (timeline.lives(segment) || qos.min(asked_qos) < 2)
+                asked_qos > 0 && (timeline.lives(segment) || qos.min(self.highest_qos(timeline, topic)) < 2)
             });
         served && safe
     }

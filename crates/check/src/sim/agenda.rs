@@ -48,6 +48,14 @@ pub(crate) enum Due {
     Stop,
     /// From now on the disk fails.
     DiskFault,
+    /// The disk is full ...
+    DiskFull,
+    /// ... and has room again.
+    DiskRoom,
+    /// A client connects again over its old connection, or sends again what has no answer.
+    Haste(ClientNo),
+    /// A hostile client sends the next of what it has to send.
+    Hostile(LinkNo),
     /// It starts again.
     Start,
     /// Clients look whether they are done.
@@ -58,7 +66,7 @@ impl Due {
     /// Whether the world cannot be called quiet while this is due.
     pub(crate) fn is_work(self) -> bool {
         match self {
-            Self::Operation(_) | Self::Tick(_) | Self::Checkpoint | Self::Drain => false,
+            Self::Operation(_) | Self::Tick(_) | Self::Checkpoint | Self::Drain | Self::Hostile(_) | Self::Haste(_) => false,
             Self::Answer(..)
             | Self::Up(_)
             | Self::Down(_)
@@ -74,6 +82,8 @@ impl Due {
             | Self::Crash
             | Self::Stop
             | Self::DiskFault
+            | Self::DiskFull
+            | Self::DiskRoom
             | Self::Start => true,
         }
     }
@@ -99,6 +109,10 @@ impl Due {
             | Self::Crash
             | Self::Stop
             | Self::DiskFault
+            | Self::DiskFull
+            | Self::DiskRoom
+            | Self::Hostile(_)
+            | Self::Haste(_)
             | Self::Start
             | Self::Drain => false,
         }

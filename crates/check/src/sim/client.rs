@@ -13,7 +13,7 @@ use columba_proto::{
         Subscribe, SubscribeEntry, SubscriptionOptions, Unsubscribe, Will,
     },
     property::UserProperties,
-    qos::{Acked, Receiver, Sender},
+    qos::{Acked, Receiver, Sender, Sending},
     wire::{Split, split},
 };
 
@@ -41,8 +41,8 @@ pub(crate) struct Habits {
     pub(crate) slow: Option<Micros>,
     /// Seconds; 0 is off.
     pub(crate) keep_alive: u16,
-    /// Member of this shared group, and of no other.
-    pub(crate) worker: Option<FilterNo>,
+    /// Member of these shared groups, often the same twice.
+    pub(crate) worker: Option<[FilterNo; 2]>,
 }
 
 /// A message that is to be a will.
@@ -100,6 +100,8 @@ pub(crate) struct Client {
     requests: Vec<(PacketId, Request)>,
     disconnecting: bool,
     pings_open: u32,
+    /// QoS 2 messages sent again on the same connection: their second PUBREC says nothing new.
+    repeated: Vec<PacketId>,
     /// Topics that the broker knows by number on this connection, from 1, and how many it would learn.
     aliases: Vec<TopicNo>,
     aliases_max: u16,
@@ -149,6 +151,7 @@ impl Client {
             requests: Vec::new(),
             disconnecting: false,
             pings_open: 0,
+            repeated: Vec::new(),
             aliases: Vec::new(),
             aliases_max: 0,
         }
@@ -274,6 +277,7 @@ impl Client {
         self.sender.forget_requests();
         self.disconnecting = false;
         self.pings_open = 0;
+        self.repeated.clear();
         self.aliases.clear();
         self.aliases_max = 0;
     }
@@ -441,6 +445,22 @@ impl Client {
         }
     }
 
+    /// Loses patience, as MQTT 3 clients may, and sends the QoS 2 messages again that have no PUBREC.
+    pub(crate) fn repeat(&mut self, scene: &mut Scene<'_>) {
+        if !self.is_open() || !self.habits.version.may_resend() {
+            return;
+        }
+        let unanswered = |(id, sending): (PacketId, &Sending<MessageNo>)| match sending {
+            Sending::AwaitPubrec(message) => Some((id, *message)),
+            Sending::AwaitPuback(_) | Sending::AwaitPubcomp => None,
+        };
+        let open: Vec<_> = self.sender.on_the_wire().filter_map(unanswered).collect();
+        for (id, message) in open {
+            self.repeated.push(id);
+            self.send_publish(scene, message, Some(id), true);
+        }
+    }
+
     /// Says PINGREQ.
     pub(crate) fn ping(&mut self) {
         self.pings_open += 1;
@@ -582,6 +602,12 @@ impl Client {
             // A PUBREC for what is unknown is answered all the same, or the broker would wait for ever.
             return self.broke(scene, Breach::UnknownAck(ack.id.get()));
         };
+        let is_released = matches!(self.sender.get(ack.id), Some(Sending::AwaitPubcomp));
+        if let Some(at) = self.repeated.iter().position(|id| *id == ack.id).filter(|_| is_released && ack.kind == AckKind::Pubrec)
+        {
+            self.repeated.swap_remove(at);
+            return;
+        }
         match self.sender.on_ack(ack.kind, ack.id, ack.reason) {
             Ok(Acked::Released(_) | Acked::ReleasedAgain) => {
                 scene.add(Fact::Received { message });
@@ -730,7 +756,7 @@ impl Client {
 const EXPIRY_MARGIN: Micros = 1_000_000;
 
 /// Message expiry interval in seconds, for messages that have one.
-const MESSAGE_EXPIRY: u32 = 20;
+const MESSAGE_EXPIRY: u32 = 2;
 
 /// Reasons that a broker may have to end a connection, with clients that are correct.
 fn may_say(reason: ReasonCode) -> bool {

@@ -19,17 +19,38 @@ pub enum PlantedFault {
     QueueEntrySkipped,
     /// The disk says that it has synced, and has not.
     LostSync,
+    /// A letter from one shard to another is lost.
+    LetterLost,
+    /// A window read from the cold store lacks its first message.
+    WindowTorn,
+    /// A commit is written without the records of one shard.
+    LaneLost,
+    /// A checkpoint is written without one of its changes.
+    CheckpointTorn,
+    /// Recovery forgets what shared subscriptions still have to pass on.
+    ClaimForgotten,
+    /// Recovery forgets a retained message.
+    RetainedForgotten,
+    /// Recovery forgets all wills.
+    WillForgotten,
 }
 
 impl PlantedFault {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 13] = [
         Self::AckBeforeSync,
         Self::PubrelForgotten,
         Self::IdentifierReused,
         Self::OrderSwapped,
         Self::QueueEntrySkipped,
         Self::LostSync,
+        Self::LetterLost,
+        Self::WindowTorn,
+        Self::LaneLost,
+        Self::CheckpointTorn,
+        Self::ClaimForgotten,
+        Self::RetainedForgotten,
+        Self::WillForgotten,
     ];
 }
 
@@ -56,7 +77,16 @@ impl Tamper {
             PlantedFault::PubrelForgotten => frames.retain(|frame| !is_forgotten_pubrel(frame)),
             PlantedFault::IdentifierReused => frames.iter_mut().for_each(|frame| self.reuse(frame, rng)),
             PlantedFault::OrderSwapped => swap(&mut frames, rng),
-            PlantedFault::AckBeforeSync | PlantedFault::QueueEntrySkipped | PlantedFault::LostSync => {}
+            PlantedFault::AckBeforeSync
+            | PlantedFault::QueueEntrySkipped
+            | PlantedFault::LostSync
+            | PlantedFault::LetterLost
+            | PlantedFault::WindowTorn
+            | PlantedFault::LaneLost
+            | PlantedFault::CheckpointTorn
+            | PlantedFault::ClaimForgotten
+            | PlantedFault::RetainedForgotten
+            | PlantedFault::WillForgotten => {}
         }
         frames.concat()
     }

@@ -11,6 +11,7 @@ use columba_broker::{
     Config, SessionSnapshot, Shard,
     commons::LocalCommons,
     durable::{InFlight, State},
+    event::{DropReason, Event},
     id::{ChangeSeq, ConnectionId, MessageId, SessionNo, ShardId},
     seam::{Commons as _, Cx, Gone, Loaded, Origin, Output, Parcel},
 };
@@ -20,6 +21,7 @@ use super::{
     faults::{PlantedFault, Tamper},
     journal::Journal,
     rng::Rng,
+    tally::{Happening, Tally},
 };
 use crate::model::LinkNo;
 
@@ -83,6 +85,7 @@ pub(crate) struct Host {
     doors: BTreeMap<LinkNo, Door>,
     pub(crate) journal: Journal,
     pub(crate) wishes: VecDeque<Wish>,
+    pub(crate) tally: Tally,
     fault: Option<PlantedFault>,
     rng: Rng,
     now: Time,
@@ -110,7 +113,17 @@ impl Host {
                 turn_from: None,
             })
             .collect();
-        Self { shared, brains, doors: BTreeMap::new(), journal, wishes: VecDeque::new(), fault, rng: rng.fork(), now }
+        Self {
+            shared,
+            brains,
+            doors: BTreeMap::new(),
+            journal,
+            wishes: VecDeque::new(),
+            tally: Tally::default(),
+            fault,
+            rng: rng.fork(),
+            now,
+        }
     }
 
     pub(crate) fn shards(&self) -> usize {
@@ -120,8 +133,8 @@ impl Host {
     /// Gives the shards what recovery found, as a starting server does.
     pub(crate) fn restore(&mut self, mut state: State) {
         self.shared.clock().seen(state.highest);
-        if self.fault == Some(PlantedFault::QueueEntrySkipped) {
-            skip_an_entry(&mut state);
+        if let Some(fault) = self.fault {
+            forget(fault, &mut state);
         }
         for (topic, (id, kept)) in state.retained {
             self.shared.write_retained(&mut |store| store.restore(Arc::clone(&topic), id, kept.clone()));
@@ -145,8 +158,8 @@ impl Host {
         usize::from(placement.shard(placement.lane(client_id)).0)
     }
 
-    /// Whether the shards hold anything else than this state.
-    pub(crate) fn differs(&self, state: &State) -> bool {
+    /// What the shards hold that is not this state, for people; empty where nothing is.
+    pub(crate) fn differences(&self, state: &State) -> Vec<String> {
         let mut live: BTreeMap<_, SessionSnapshot> =
             self.brains.iter().flat_map(|brain| brain.shard.snapshot().sessions).collect();
         let mut stored: BTreeMap<_, SessionSnapshot> = state.sessions.iter().map(|(no, session)| (*no, session.into())).collect();
@@ -167,8 +180,23 @@ impl Host {
             });
             retained_differ = !agree || stored.next().is_some();
         });
+        let mut all = Vec::new();
+        for (no, session) in &live {
+            match stored.get(no) {
+                Some(stored) if stored == session => {}
+                Some(stored) => all.push(format!("lives as {session:?}\nstored as {stored:?}")),
+                None => all.push(format!("lives only: {session:?}")),
+            }
+        }
+        all.extend(
+            stored.iter().filter(|(no, _)| !live.contains_key(no)).map(|(_, session)| format!("stored only: {session:?}")),
+        );
         // What groups have to pass on waits for nobody, once everything is at rest.
-        live != stored || !state.ended.is_empty() || retained_differ
+        all.extend(state.ended.iter().map(|(no, ended)| format!("not passed on by {no:?}: {:?}", ended.queue.keys())));
+        if retained_differ {
+            all.push("the retained messages are others".into());
+        }
+        all
     }
 
     /// Time goes on; never back.
@@ -259,7 +287,7 @@ impl Host {
         let brain = &mut self.brains[shard];
         brain.scratch.clear();
         let Some(seq) = brain.shard.cut(&mut brain.scratch) else { return false };
-        self.journal.append(shard, seq, &brain.scratch);
+        self.journal.append(shard, seq, &brain.scratch, &mut self.tally);
         if self.fault == Some(PlantedFault::AckBeforeSync) {
             self.with(shard, |shard, cx| shard.synced(cx, seq));
         }
@@ -279,6 +307,7 @@ impl Host {
         match output {
             Output::ToShard { to, parcel } => self.post(usize::from(to.0), Mail::Parcel(parcel)),
             Output::HandOver { connection, to, bytes } => {
+                self.tally.count(Happening::HandOver);
                 let Some(link) = self.brains[shard].links.remove(&connection) else { return };
                 if let Some(door) = self.doors.get_mut(&link) {
                     (door.shard, door.connection) = (usize::from(to.0), None);
@@ -299,16 +328,45 @@ impl Host {
                     self.wishes.push_back(Wish::Closed { link });
                 }
             }
-            Output::Load { session, after, count } => self.wishes.push_back(Wish::Load { shard, session, after, count }),
+            Output::Load { session, after, count } => {
+                self.tally.count(Happening::ColdWindow);
+                self.wishes.push_back(Wish::Load { shard, session, after, count });
+            }
             Output::LoadRetained { session, topics } => {
                 self.brains[shard].retained_loads.push_back((session, topics));
                 self.wishes.push_back(Wish::LoadRetained { shard });
             }
-            Output::Event(_) => {}
+            Output::Event(event) => self.count(&event),
         }
     }
 
+    fn count(&mut self, event: &Event) {
+        let what = match event {
+            Event::Expired { .. } => Happening::SessionExpired,
+            Event::Dropped { reason: DropReason::Expired, .. } => Happening::MessageExpired,
+            Event::Dropped { reason: DropReason::TooLarge, .. } => Happening::TooLarge,
+            Event::Dropped { reason: DropReason::SlowConsumer, .. } => Happening::SlowReader,
+            Event::Connected { .. } | Event::Refused { .. } | Event::Disconnected { .. } | Event::Dropped { .. } => return,
+        };
+        self.tally.count(what);
+    }
+
+    /// Whether a letter to another shard waits that a synced record speaks of.
+    pub(crate) fn has_letters(&self) -> bool {
+        let letters = self.brains.iter().flat_map(|brain| &brain.mail);
+        letters.into_iter().any(|mail| matches!(mail, Mail::Parcel(_)))
+    }
+
+    /// Whether a publication up to this one waits in a mailbox.
+    pub(crate) fn awaits_taking(&self, up_to: MessageId) -> bool {
+        let mut letters = self.brains.iter().flat_map(|brain| &brain.mail);
+        letters.any(|mail| matches!(mail, Mail::Parcel(Parcel::Deliver { id, .. }) if *id <= up_to && id.0 > 0))
+    }
+
     fn post(&mut self, to: usize, mail: Mail) {
+        if self.fault == Some(PlantedFault::LetterLost) && matches!(mail, Mail::Parcel(_)) && self.rng.chance(1, 16) {
+            return;
+        }
         self.brains[to].mail.push_back(mail);
         self.wishes.push_back(Wish::Mail { shard: to });
     }
@@ -395,7 +453,10 @@ impl Host {
     }
 
     /// A window of a queue was read.
-    pub(crate) fn loaded(&mut self, shard: usize, loaded: Loaded) {
+    pub(crate) fn loaded(&mut self, shard: usize, mut loaded: Loaded) {
+        if self.fault == Some(PlantedFault::WindowTorn) && loaded.entries.len() > 1 {
+            loaded.entries.remove(0);
+        }
         self.with(shard, |shard, cx| shard.loaded(cx, loaded));
     }
 
@@ -414,7 +475,29 @@ impl Host {
     }
 }
 
-/// The planted fault: one message that waits to be sent is gone.
+/// The planted faults of a recovery.
+fn forget(fault: PlantedFault, state: &mut State) {
+    match fault {
+        PlantedFault::QueueEntrySkipped => skip_an_entry(state),
+        PlantedFault::ClaimForgotten => state.ended.clear(),
+        PlantedFault::RetainedForgotten => drop(state.retained.pop_first()),
+        PlantedFault::WillForgotten => {
+            state.wills.clear();
+            state.sessions.values_mut().for_each(|session| session.will = None);
+        }
+        PlantedFault::AckBeforeSync
+        | PlantedFault::PubrelForgotten
+        | PlantedFault::IdentifierReused
+        | PlantedFault::OrderSwapped
+        | PlantedFault::LostSync
+        | PlantedFault::LetterLost
+        | PlantedFault::WindowTorn
+        | PlantedFault::LaneLost
+        | PlantedFault::CheckpointTorn => {}
+    }
+}
+
+/// One message that waits to be sent is gone.
 fn skip_an_entry(state: &mut State) {
     for session in state.sessions.values_mut() {
         let in_flight: Vec<_> = session.in_flight.iter().map(|(_, exchange)| exchange).collect();

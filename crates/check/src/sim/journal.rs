@@ -13,7 +13,12 @@ use columba_store::{
     log::WhenEmpty,
 };
 
-use super::rng::Rng;
+use super::{
+    air::{Air, awaiting_pubrel},
+    faults::PlantedFault,
+    rng::Rng,
+    tally::Tally,
+};
 
 /// What outlives a crash.
 #[derive(Clone)]
@@ -67,10 +72,27 @@ pub(crate) struct Journal {
     marks: VecDeque<(Commit, MessageId)>,
     /// What the cold store has since it was asked last.
     stored: Option<MessageId>,
+    fault: Option<PlantedFault>,
     /// The world has planned the next commit.
     pub(crate) commit_is_planned: bool,
+    /// What was handed over and is not written, and what is written and not synced.
+    pub(crate) waiting: Air,
+    pub(crate) on_its_way: Air,
+    /// QoS 2 messages that await their PUBREL in what was folded since the start, and publications that the fold has.
+    received: i64,
+    pub(crate) folded_to: MessageId,
     /// A sync or write failed: what is acknowledged from here on would be a lie.
     pub(crate) failed: Option<String>,
+}
+
+/// What came of writing a commit.
+pub(crate) enum Wrote {
+    /// It is on its way to the disk.
+    Commit(Commit),
+    /// The disk is full: it is as if nothing had been tried.
+    NoSpace,
+    /// The journal is lost.
+    Failed,
 }
 
 /// The cold store as durable state reads it.
@@ -88,7 +110,7 @@ impl ColdRead for Reading<'_> {
 
 impl Journal {
     /// Opens what is on the disk, as a starting server does.
-    pub(crate) fn start(medium: Medium, shards: usize) -> Result<(Self, State), StartError> {
+    pub(crate) fn start(medium: Medium, shards: usize, fault: Option<PlantedFault>) -> Result<(Self, State), StartError> {
         let from = medium.cold.position();
         let (log, recovered) =
             Log::open(medium.disk.clone(), medium.options.clone(), from).map_err(|error| unreadable(&error))?;
@@ -105,14 +127,20 @@ impl Journal {
             marks: VecDeque::new(),
             stored: None,
             medium,
+            fault,
             commit_is_planned: false,
+            waiting: Air::default(),
+            on_its_way: Air::default(),
+            received: 0,
+            folded_to: MessageId(0),
             failed: None,
         };
         Ok((journal, state))
     }
 
     /// A shard's records of one turn; the answer is whether the commit thread has to be woken.
-    pub(crate) fn append(&mut self, shard: usize, seq: ChangeSeq, bytes: &[u8]) {
+    pub(crate) fn append(&mut self, shard: usize, seq: ChangeSeq, bytes: &[u8], tally: &mut Tally) {
+        self.waiting.take_in(bytes, tally);
         self.open[shard].bytes.extend_from_slice(bytes);
         self.open[shard].last = Some(seq);
     }
@@ -123,29 +151,32 @@ impl Journal {
     }
 
     /// Cuts all shards at this point and writes one frame. They have recorded and handed on every publication up to `mark`.
-    pub(crate) fn write(&mut self, mark: MessageId) -> Option<Commit> {
-        let parts: Vec<(u16, &[u8])> = (0_u16..)
+    pub(crate) fn write(&mut self, mark: MessageId) -> Wrote {
+        let mut parts: Vec<(u16, &[u8])> = (0_u16..)
             .zip(&self.open)
             .filter(|(_, part)| part.last.is_some())
             .map(|(shard, part)| (shard, part.bytes.as_slice()))
             .collect();
-        let commit = self.log.write(&parts);
+        if self.fault == Some(PlantedFault::LaneLost) && parts.len() > 1 {
+            parts.pop();
+        }
+        let commit = match self.log.write(&parts) {
+            Ok(commit) => commit,
+            Err(LogError::NoSpace { .. }) => return Wrote::NoSpace,
+            Err(error) => {
+                self.failed = Some(error.to_string());
+                return Wrote::Failed;
+            }
+        };
+        self.on_its_way = core::mem::take(&mut self.waiting);
         let lasts = self.open.iter_mut().map(|part| {
             part.bytes.clear();
             part.last.take()
         });
         let lasts: Vec<_> = lasts.collect();
-        match commit {
-            Ok(commit) => {
-                self.written = Some((commit, lasts));
-                self.marks.push_back((commit, mark));
-                Some(commit)
-            }
-            Err(error) => {
-                self.failed = Some(error.to_string());
-                None
-            }
-        }
+        self.written = Some((commit, lasts));
+        self.marks.push_back((commit, mark));
+        Wrote::Commit(commit)
     }
 
     /// Syncs what was written; it may be told from now on.
@@ -155,6 +186,7 @@ impl Journal {
             self.failed = Some(error.to_string());
             return None;
         }
+        self.on_its_way = Air::default();
         for (synced, last) in self.synced.iter_mut().zip(lasts) {
             *synced = last.or(*synced);
         }
@@ -164,7 +196,7 @@ impl Journal {
     /// Writes and syncs all there is, as a stopping server does.
     pub(crate) fn finish(&mut self) {
         let _under_way = self.sync();
-        if self.can_commit() && self.write(MessageId(0)).is_some() {
+        if self.can_commit() && matches!(self.write(MessageId(0)), Wrote::Commit(_)) {
             let _last = self.sync();
         }
         if self.failed.is_none()
@@ -189,14 +221,33 @@ impl Journal {
         self.synced[shard].is_some()
     }
 
-    /// Takes up to `most` commits into the fold, then perhaps writes the checkpoint and recycles.
-    pub(crate) fn checkpoint(&mut self, most: usize, at_once: bool, rng: &mut Rng) -> Result<Commit, String> {
+    /// Takes up to `most` commits into the fold; then the checkpoint may be written, or wait.
+    pub(crate) fn fold(&mut self, most: usize) -> Result<Commit, String> {
         self.follow(most).map_err(|error| format!("{error:?}"))?;
-        if !at_once && rng.chance(1, 2) {
-            return Ok(self.folded_commit);
-        }
+        Ok(self.folded_commit)
+    }
+
+    /// Whether a QoS 2 message stands in the fold without its PUBREL.
+    pub(crate) fn awaits_pubrel(&self) -> bool {
+        self.received > 0
+    }
+
+    /// A checkpoint has failed: what it would have written is folded again.
+    pub(crate) fn begin_anew(&mut self) -> Result<(), String> {
+        self.fold = Fold::new(&Reading(&self.medium.cold)).map_err(|error| error.to_string())?;
+        self.folded = self.medium.cold.position().unwrap_or(Position::START);
+        self.received = 0;
+        Ok(())
+    }
+
+    /// Writes the checkpoint, and perhaps recycles.
+    pub(crate) fn checkpoint(&mut self, rng: &mut Rng) -> Result<Commit, String> {
         let mut batch = Batch::new();
-        for change in self.fold.take_changes() {
+        let mut changes = self.fold.take_changes();
+        if self.fault == Some(PlantedFault::CheckpointTorn) && changes.len() > 1 {
+            changes.remove(rng.index(changes.len()));
+        }
+        for change in changes {
             match change.value {
                 Some(value) => batch.put(Space(change.space), change.key, value),
                 None => batch.remove(Space(change.space), change.key),
@@ -225,6 +276,10 @@ impl Journal {
                 while !rest.is_empty() {
                     let record = Record::decode(&mut rest).map_err(|error| refused(&error))?;
                     self.fold.record(&record, &cold).map_err(|error| refused(&error))?;
+                    self.received += awaiting_pubrel(&record);
+                    if let Record::Published { id, .. } | Record::Released { id, .. } = record {
+                        self.folded_to = self.folded_to.max(id);
+                    }
                 }
             }
             self.fold.end_of_commit();

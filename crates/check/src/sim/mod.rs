@@ -8,23 +8,29 @@
 //! | `network` | connections as pipes of small fault nodes |
 //! | `client` | a correct client, written on `proto`'s sender and receiver, and witness to all it sees |
 //! | `plan` | what clients do, drawn from the seed |
+//! | `hostile` | clients that break the protocol, never read, never answer |
 //! | `faults` | faults planted around the broker, to show that the judge finds them |
+//! | `air`, `tally` | what is on its way to the disk, so that crashes come at the worst moments; what happened, counted |
 //!
 //! Same seed, same history. The judge is [`crate::model`].
 
 mod agenda;
+mod air;
 mod client;
 mod faults;
 mod host;
+mod hostile;
 mod journal;
 mod network;
 mod payload;
 mod plan;
 mod rng;
+mod tally;
 mod world;
 
 pub use faults::PlantedFault;
 pub use rng::Rng;
+pub use tally::{Happening, Tally};
 
 use std::{
     panic::catch_unwind,
@@ -41,6 +47,8 @@ pub struct Outcome {
     pub history: History,
     /// How often clients did something.
     pub operations: usize,
+    /// What happened, counted.
+    pub tally: Tally,
     /// All promises that were broken.
     pub violations: Vec<Violation>,
 }
@@ -61,34 +69,70 @@ impl Outcome {
 
 /// Lives one life. With a planted fault the verdict should be bad.
 pub fn run(seed: u64, fault: Option<PlantedFault>) -> Outcome {
-    let mut world = world::World::new(seed, fault);
+    live(seed, world::World::new(seed, fault))
+}
+
+/// Lives one life that is led into a moment, and dies there some times.
+pub fn run_into(seed: u64, moment: Happening) -> Outcome {
+    let mut world = world::World::new(seed, None);
+    world.lead_into(moment);
+    live(seed, world)
+}
+
+fn live(seed: u64, mut world: world::World) -> Outcome {
     world.run();
     let history = std::mem::take(&mut world.history);
     let violations = judge(&history);
-    Outcome { seed, operations: world.operations(), history, violations }
+    Outcome { seed, operations: world.operations(), history, tally: world.tally(), violations }
 }
 
-/// Lives all these lives, on all processors, with what was wrong in each bad one, in the order of the seeds.
-pub fn live_all(seeds: &[u64], fault: Option<PlantedFault>) -> Vec<(u64, String)> {
+/// What came of a series of lives.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    /// What was wrong in each bad one, in the order of the seeds.
+    pub bad: Vec<(u64, String)>,
+    /// What happened in all of them, counted.
+    pub tally: Tally,
+}
+
+/// Lives all these lives, on all processors.
+pub fn live_all(seeds: &[u64], fault: Option<PlantedFault>) -> Series {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    live_on(threads, seeds, fault)
+}
+
+/// The same on so many threads.
+///
+/// # Panics
+/// Where a thread dies of something else than the life that it lives.
+pub fn live_on(threads: usize, seeds: &[u64], fault: Option<PlantedFault>) -> Series {
     let next = AtomicUsize::new(0);
     let work = || {
-        let mut bad = Vec::new();
+        let (mut bad, mut tally) = (Vec::new(), Tally::default());
         while let Some((index, &seed)) =
             Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|index| Some((index, seeds.get(index)?)))
         {
-            let complaint =
-                catch_unwind(|| run(seed, fault).complaint()).unwrap_or_else(|_| Some(format!("seed {seed}\nit panicked")));
-            bad.extend(complaint.map(|complaint| (index, complaint)));
+            match catch_unwind(|| run(seed, fault)) {
+                Ok(outcome) => {
+                    tally.take_in(&outcome.tally);
+                    bad.extend(outcome.complaint().map(|complaint| (index, complaint)));
+                }
+                Err(_) => bad.push((index, format!("seed {seed}\nit panicked"))),
+            }
         }
-        bad
+        (bad, tally)
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut bad = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect::<Vec<_>>()
+    let parts = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().map(|worker| worker.join().expect("a life's panic is caught")).collect::<Vec<_>>()
     });
+    let (mut bad, mut tally) = (Vec::new(), Tally::default());
+    for (some, counted) in parts {
+        bad.extend(some);
+        tally.merge(&counted);
+    }
     bad.sort_unstable();
-    bad.into_iter().map(|(index, complaint)| (seeds[index], complaint)).collect()
+    Series { bad: bad.into_iter().map(|(index, complaint)| (seeds[index], complaint)).collect(), tally }
 }
 
 /// The seeds of a series: `count` of them, drawn from `base`.

@@ -1,9 +1,16 @@
 //! The simulated world: picks the next due thing, lets it happen, drains what follows.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use columba_broker::{Config, Shard, commons::LocalCommons, durable::State, placement::Placement, seam::Gone};
-use columba_proto::Time;
+use columba_proto::{
+    PacketType, Peer, Time, decode,
+    packet::Packet,
+    wire::{Split, split},
+};
 use columba_store::sim::Fault;
 
 use super::{
@@ -11,15 +18,21 @@ use super::{
     client::{Client, PublishPlan, Scene, WillPlan},
     faults::PlantedFault,
     host::{Host, Wish},
-    journal::{Journal, Medium, StartError, interrupt_checkpoint},
+    hostile,
+    journal::{Journal, Medium, StartError, Wrote, interrupt_checkpoint},
     network::{Pipe, random_pipe},
+    payload,
     plan::{Odds, Operation, vocabulary},
     rng::Rng,
+    tally::{Happening, Tally},
 };
 use crate::model::{ClientInfo, ClientNo, Difference, Fact, FilterNo, History, LinkNo, Micros, Retained, SubscriptionInfo};
 
 /// Simulated clocks begin here: a Tuesday in November 2026.
 const EPOCH_MS: u64 = 1_795_000_000_000;
+
+/// A hostile client that has not come yet.
+const NOBODY: LinkNo = LinkNo(u32::MAX);
 
 /// The longest a drained run may take.
 const DRAIN_MOST: Micros = 300_000_000;
@@ -37,6 +50,8 @@ struct Link {
     after: After,
     /// A DISCONNECT is among what the client has written.
     said_goodbye: bool,
+    /// The beginning of a frame that the broker has been given.
+    partial: Vec<u8>,
 }
 
 /// What the broker's end sees behind the last byte of the client.
@@ -51,6 +66,7 @@ enum After {
 }
 
 /// A world from its birth to its verdict.
+#[expect(clippy::struct_excessive_bools, reason = "independent conditions of one world, each asked for by itself")]
 pub(crate) struct World {
     pub(crate) history: History,
     rng: Rng,
@@ -74,6 +90,13 @@ pub(crate) struct World {
     fault: Option<PlantedFault>,
     key: [u8; 16],
     refused: bool,
+    disk_is_full: bool,
+    /// Hostile clients that are here, and what they still have to send.
+    hostile: BTreeMap<LinkNo, VecDeque<Vec<u8>>>,
+    hostiles: usize,
+    tally: Tally,
+    /// Where the process dies, how often it still may, and how often that moment had come when it was looked at last.
+    led_into: Option<(Happening, usize, u64)>,
 }
 
 impl World {
@@ -120,14 +143,56 @@ impl World {
             fault,
             key,
             refused: false,
+            disk_is_full: false,
+            hostile: BTreeMap::new(),
+            hostiles: 0,
+            tally: Tally::default(),
+            led_into: None,
             rng,
         };
+        for _ in 0..world.odds.hostiles {
+            let at = world.rng.below(world.odds.pace * 100);
+            world.agenda.add(at, Due::Hostile(NOBODY));
+        }
         for number in 0..world.odds.clients + world.odds.workers {
-            let is_worker = number >= world.odds.clients;
-            let habits = Odds::habits(&mut world.rng, is_worker);
-            world.add_client(if is_worker { format!("worker-{number}") } else { format!("client-{number}") }, habits);
+            world.add_one(number >= world.odds.clients);
         }
         world
+    }
+
+    fn add_one(&mut self, is_worker: bool) {
+        let habits = Odds::habits(&mut self.rng, is_worker);
+        let number = self.clients.len();
+        self.add_client(if is_worker { format!("worker-{number}") } else { format!("client-{number}") }, habits);
+    }
+
+    /// Makes this life one that comes to a moment, and dies there.
+    pub(crate) fn lead_into(&mut self, moment: Happening) {
+        self.odds.lead_into(moment);
+        let shards = usize::from(self.odds.shards);
+        (self.ticks, self.turns) = (vec![None; shards], vec![false; shards]);
+        for _ in self.clients.len()..self.odds.clients + self.odds.workers {
+            self.add_one(true);
+        }
+        self.led_into = Some((moment, 6, 0));
+    }
+
+    /// Dies in the moment that this life is led into.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "two moments last, the others are counted")]
+    fn strike(&mut self) {
+        let (Some((moment, left, seen)), Some(host)) = (self.led_into, &self.host) else { return };
+        let times = self.tally.of(moment) + host.tally.of(moment);
+        let is_now = match moment {
+            Happening::CrashBeforeHandOnSync => host.journal.on_its_way.released > 0,
+            Happening::CutBetweenLanes => host.has_letters(),
+            _ => times > seen,
+        };
+        if is_now && left > 0 && self.draining.is_none() && self.rng.chance(1, 2) {
+            self.crash();
+            self.led_into = Some((moment, left - 1, self.tally.of(moment)));
+        } else {
+            self.led_into = Some((moment, left, times));
+        }
     }
 
     fn add_client(&mut self, id: String, habits: super::client::Habits) -> ClientNo {
@@ -159,6 +224,18 @@ impl World {
         self.last_look();
     }
 
+    /// What happened, counted.
+    pub(crate) fn tally(&mut self) -> Tally {
+        self.take_tally();
+        std::mem::take(&mut self.tally)
+    }
+
+    fn take_tally(&mut self) {
+        if let Some(host) = &mut self.host {
+            self.tally.merge(&std::mem::take(&mut host.tally));
+        }
+    }
+
     /// How often clients did something.
     pub(crate) fn operations(&self) -> usize {
         self.operations
@@ -182,6 +259,7 @@ impl World {
             } else {
                 self.happen(due);
             }
+            self.strike();
             self.grant();
             if self.draining.is_some_and(|since| self.now > since + DRAIN_MOST) {
                 self.fact(Fact::Differs { what: Difference::NeverQuiet });
@@ -245,8 +323,11 @@ impl World {
             Due::SyncEnd => self.sync_end(),
             Due::TellSynced(shard) => {
                 let news = self.host.as_mut().and_then(|host| host.journal.take_synced(shard));
-                if let Some(seq) = news {
+                if let Some(seq) = news
+                    && !self.dies(Happening::CrashBeforeNews)
+                {
                     self.on_shard(shard, |host| host.synced(shard, seq));
+                    self.dies(Happening::CrashAfterNews);
                 }
             }
             Due::Checkpoint => self.checkpoint(),
@@ -257,6 +338,25 @@ impl World {
                 self.medium.disk.fail(fault, 0);
                 self.disk_fault = true;
             }
+            Due::DiskFull => {
+                self.disk_is_full = true;
+                self.medium.disk.limit_space(Some(0));
+                let at = self.now + self.rng.pick(&[5_000, 100_000, 3_000_000]);
+                self.agenda.add(at, Due::DiskRoom);
+            }
+            Due::DiskRoom => self.make_room(),
+            Due::Haste(client) => {
+                if self.draining.is_none() && self.host.is_some() && self.clients[usize::from(client.0)].is_open() {
+                    let is_patient = self.clients[usize::from(client.0)].habits.version.has_properties();
+                    if is_patient || self.rng.chance(1, 4) {
+                        self.act(client, Operation::TakeOver);
+                    } else {
+                        self.with_client(client, Client::repeat);
+                    }
+                }
+            }
+            Due::Hostile(NOBODY) => self.hostile_comes(),
+            Due::Hostile(link) => self.hostile_sends(link),
             Due::Start => self.start(),
             Due::Drain => {}
         }
@@ -323,7 +423,29 @@ impl World {
         }
     }
 
+    /// Whether the process dies at this point of a commit; more often where more is at stake.
+    fn dies(&mut self, here: Happening) -> bool {
+        let Some(host) = self.host.as_ref().filter(|_| self.odds.moments > 0 && self.draining.is_none()) else { return false };
+        let journal = &host.journal;
+        let stakes = journal.waiting.released + journal.on_its_way.released + journal.waiting.moved + journal.on_its_way.moved;
+        let of = if stakes > 0 || host.has_letters() { self.odds.moments } else { 10 * self.odds.moments };
+        let dies = self.rng.chance(1, of);
+        if dies {
+            self.tally.count(here);
+            self.crash();
+        }
+        dies
+    }
+
+    fn make_room(&mut self) {
+        self.disk_is_full = false;
+        self.medium.disk.limit_space(None);
+    }
+
     fn commit(&mut self) {
+        if self.dies(Happening::CrashBeforeWrite) {
+            return;
+        }
         let Some(host) = &mut self.host else { return };
         host.journal.commit_is_planned = false;
         if !host.journal.can_commit() {
@@ -331,12 +453,19 @@ impl World {
         }
         let mark = host.mark();
         match host.journal.write(mark) {
-            Some(commit) => {
+            Wrote::Commit(commit) => {
                 self.fact(Fact::Written { commit: commit.0 });
-                let at = self.now + 30 + self.rng.below(self.odds.sync);
-                self.agenda.add(at, Due::SyncEnd);
+                if !self.dies(Happening::CrashBeforeSync) {
+                    let at = self.now + 30 + self.rng.below(self.odds.sync);
+                    self.agenda.add(at, Due::SyncEnd);
+                }
             }
-            None => self.journal_failed(),
+            Wrote::NoSpace => {
+                self.tally.count(Happening::DiskFull);
+                host.journal.commit_is_planned = true;
+                self.agenda.add(self.now + 5_000, Due::Commit);
+            }
+            Wrote::Failed => self.journal_failed(),
         }
     }
 
@@ -381,29 +510,52 @@ impl World {
         self.checkpoint_is_planned = false;
         let Some(host) = &mut self.host else { return };
         let dies = self.draining.is_none() && self.rng.chance(1, 40);
-        if dies {
-            interrupt_checkpoint(&self.medium, &mut self.rng);
-        }
+        let fails = !dies && self.draining.is_none() && self.rng.chance(1, 30);
         let most = self.rng.pick(&[1, 5, 1_000]);
-        match host.journal.checkpoint(most, dies, &mut self.rng) {
+        let mut result = host.journal.fold(most);
+        if result.is_ok() && (dies || fails || self.rng.chance(1, 2)) {
+            if dies || fails {
+                interrupt_checkpoint(&self.medium, &mut self.rng);
+            }
+            if host.journal.awaits_pubrel() {
+                self.tally.count(Happening::CheckpointBeforePubrel);
+            }
+            if host.awaits_taking(host.journal.folded_to) {
+                self.tally.count(Happening::CheckpointBeforeTaking);
+            }
+            result = host.journal.checkpoint(&mut self.rng);
+        } else if result.is_ok() {
+            return;
+        }
+        match result {
             Ok(commit) => {
                 host.tell_stored(self.config.retained_bytes);
+                self.tally.count(Happening::Checkpoint);
                 self.fact(Fact::Checkpoint { commit: commit.0 });
             }
-            Err(_) if dies => {}
+            Err(_) if dies => {
+                self.tally.count(Happening::CrashInCheckpoint);
+                self.crash();
+            }
+            Err(_) if fails => {
+                self.tally.count(Happening::CheckpointFailed);
+                if let Err(why) = host.journal.begin_anew() {
+                    self.history.notes.push(why);
+                    self.journal_failed();
+                }
+                self.plan_checkpoint();
+            }
             Err(why) => {
                 self.history.notes.push(why);
                 self.journal_failed();
             }
-        }
-        if dies {
-            self.crash();
         }
     }
 
     /// The shards are told; what promises nothing durable goes on until somebody restarts the process.
     fn lose_journal(&mut self) {
         self.fact(Fact::JournalLost);
+        self.tally.count(Happening::JournalLost);
         for shard in 0..self.turns.len() {
             if let Some(host) = &mut self.host {
                 host.with(shard, Shard::journal_failed);
@@ -419,6 +571,8 @@ impl World {
         if self.disk_fault {
             return self.crash();
         }
+        self.tally.count(Happening::Stop);
+        self.make_room();
         for shard in 0..self.turns.len() {
             if let Some(host) = &mut self.host {
                 host.with(shard, Shard::shutdown);
@@ -441,15 +595,24 @@ impl World {
 
     /// The process ends at once. Whether the power goes too is drawn: then unsynced bytes are kept, lost or torn.
     fn crash(&mut self) {
-        if self.host.take().is_none() {
-            return;
+        self.take_tally();
+        let Some(host) = self.host.take() else { return };
+        if host.journal.waiting.released + host.journal.on_its_way.released > 0 {
+            self.tally.count(Happening::CrashBeforeHandOnSync);
         }
+        if host.has_letters() {
+            self.tally.count(Happening::CutBetweenLanes);
+        }
+        self.hostile.clear();
+        self.make_room();
         self.fact(Fact::Crashed);
         self.agenda.end_process();
         let is_faulty = std::mem::take(&mut self.disk_fault);
         if !is_faulty && self.rng.chance(1, 4) && self.fault != Some(PlantedFault::LostSync) {
+            self.tally.count(Happening::Kill);
             self.medium.disk.kill();
         } else {
+            self.tally.count(Happening::PowerCut);
             self.medium.disk.crash(self.rng.next_u64());
         }
         self.ticks.fill(None);
@@ -480,12 +643,22 @@ impl World {
         if self.host.is_some() {
             return;
         }
+        if self.odds.reshards && !self.history.facts.is_empty() {
+            let shards = self.rng.pick(&[1, 2, 3]);
+            if shards != self.odds.shards {
+                self.tally.count(Happening::OtherShardCount);
+            }
+            self.odds.shards = shards;
+            self.ticks = vec![None; usize::from(shards)];
+            self.turns = vec![false; usize::from(shards)];
+        }
         if self.history.facts.len() > 10 && self.rng.chance(1, 5) {
             self.medium.disk.cut_power_after(self.rng.below(6));
         }
-        let (journal, state) = match Journal::start(self.medium.clone(), self.turns.len()) {
+        let (journal, state) = match Journal::start(self.medium.clone(), self.turns.len(), self.fault) {
             Ok(started) => started,
             Err(StartError::Power) => {
+                self.tally.count(Happening::CrashInRecovery);
                 self.medium.disk.crash(self.rng.next_u64());
                 let at = self.now + 1_000;
                 self.agenda.add(at, Due::Start);
@@ -503,6 +676,9 @@ impl World {
         let shared = LocalCommons::new(Placement::new(self.key, self.odds.lanes, self.odds.shards), self.rng.next_u64());
         let now = Time(EPOCH_MS + self.now / 1_000);
         let mut host = Host::new(&self.config, shared, journal, self.fault, &mut self.rng, now);
+        if state.ended.values().any(|ended| !ended.queue.is_empty()) {
+            self.tally.count(Happening::AssignmentCutInHalf);
+        }
         host.restore(state);
         self.host = Some(host);
         if !self.history.facts.is_empty() {
@@ -550,9 +726,36 @@ impl World {
         if is_last && said_goodbye {
             self.fact(Fact::DisconnectRead { client, link: no });
         }
+        self.note_frames(no, client, &bytes);
         self.on_shard(shard, |host| {
             host.receive(no, &bytes);
         });
+    }
+
+    /// Looks for what marks a moment in what the broker is given.
+    fn note_frames(&mut self, no: LinkNo, client: ClientNo, bytes: &[u8]) {
+        let version = self.clients[usize::from(client.0)].habits.version;
+        let (Some(link), Some(host)) = (self.links.get_mut(&no), &self.host) else { return };
+        link.partial.extend_from_slice(bytes);
+        let mut used = 0;
+        while let Ok(Split::Frame { first, body, len }) = split(&link.partial[used..], u32::MAX) {
+            used += len;
+            let repeated = match PacketType::of(first) {
+                Ok(PacketType::Pubrel) if self.disk_is_full => {
+                    self.tally.count(Happening::PubrelOnFullDisk);
+                    None
+                }
+                Ok(PacketType::Publish) if first & 0b1000 != 0 => match decode(version, Peer::Client, first, body) {
+                    Ok(Packet::Publish(publish)) => payload::read(publish.payload),
+                    Ok(_) | Err(_) => None,
+                },
+                Ok(_) | Err(_) => None,
+            };
+            if repeated.is_some_and(|message| host.journal.waiting.has(message) || host.journal.on_its_way.has(message)) {
+                self.tally.count(Happening::RepeatBeforeSync);
+            }
+        }
+        link.partial.drain(..used);
     }
 
     fn down(&mut self, no: LinkNo) {
@@ -672,6 +875,7 @@ impl World {
             return;
         }
         let count = 1 + self.rng.index(4);
+        self.tally.count(Happening::LateAnswer);
         self.with_client(no, |client, _| client.answer(count));
         let client = &self.clients[usize::from(no.0)];
         if let Some(slow) = client.habits.slow.filter(|_| client.owes_answers()) {
@@ -696,7 +900,7 @@ impl World {
         let operation = match client.link() {
             None if self.host.is_none() => Operation::Rest,
             None => Operation::Connect,
-            Some(_) if client.is_open() => self.odds.operation(&mut self.rng),
+            Some(_) if client.is_open() => self.odds.operation(&mut self.rng, &client.habits, !client.filters.is_empty()),
             Some(_) if self.rng.chance(1, 20) => Operation::Cut,
             Some(_) => Operation::Rest,
         };
@@ -704,14 +908,32 @@ impl World {
         if !rests {
             self.operations += 1;
             self.act(no, operation);
+            if operation == Operation::Publish && self.rng.chance(self.odds.hasty, 16) {
+                let at = self.now + self.rng.pick(&[300, 3_000, 30_000]);
+                self.agenda.add(at, Due::Haste(no));
+            }
+            if self.odds.full_disks && !self.disk_is_full && self.rng.chance(1, 40) {
+                self.agenda.add(self.now, Due::DiskFull);
+            }
             if self.rng.chance(self.odds.crash, 1_000) {
                 let at = self.now + self.rng.below(2_000);
-                let end = self.rng.pick(&[Due::Crash, Due::Crash, Due::Crash, Due::Crash, Due::Stop, Due::DiskFault]);
+                let end = self.rng.pick(&[
+                    Due::Crash,
+                    Due::Crash,
+                    Due::Crash,
+                    Due::Crash,
+                    Due::Stop,
+                    Due::DiskFault,
+                    Due::DiskFull,
+                    Due::DiskFull,
+                ]);
                 self.agenda.add(at, end);
             }
         }
         let pause = if rests {
             10 * self.odds.pace
+        } else if matches!(operation, Operation::Disconnect | Operation::Vanish | Operation::Cut) && self.rng.chance(1, 4) {
+            self.rng.pick(&[4_000_000, 8_000_000])
         } else if self.rng.chance(1, 60) {
             self.rng.pick(&[1_000_000, 8_000_000, 40_000_000])
         } else {
@@ -762,6 +984,7 @@ impl World {
             }
             Operation::Vanish => self.let_go(no, After::Silence),
             Operation::TakeOver => {
+                self.tally.count(Happening::TakeOver);
                 self.let_go(no, After::Silence);
                 self.connect(no, false);
             }
@@ -786,6 +1009,7 @@ impl World {
                 broken: false,
                 after: After::More,
                 said_goodbye: false,
+                partial: Vec::new(),
             },
         );
         if let Some(link) = self.links.get_mut(&link).filter(|_| self.draining.is_some()) {
@@ -794,6 +1018,33 @@ impl World {
         }
         let will = if self.draining.is_none() && self.rng.chance(1, 3) { Some(self.plan_will(no)) } else { None };
         self.with_client(no, |client, scene| client.connect(scene, link, clean, will));
+    }
+
+    fn hostile_comes(&mut self) {
+        let Some(host) = self.host.as_mut().filter(|_| self.draining.is_none()) else { return };
+        self.tally.count(Happening::Hostile);
+        self.hostiles += 1;
+        let link = LinkNo(u32::try_from(self.owners.len()).expect("few connections"));
+        // Over from the beginning, to the judge.
+        self.owners.push((ClientNo(u16::MAX), true));
+        host.open(link, 200);
+        self.hostile.insert(link, hostile::script(&mut self.rng, self.hostiles).into());
+        self.agenda.add(self.now + 50, Due::Hostile(link));
+    }
+
+    fn hostile_sends(&mut self, link: LinkNo) {
+        let Some(shard) = self.host.as_ref().and_then(|host| host.shard_of(link)) else { return };
+        let Some(script) = self.hostile.get_mut(&link) else { return };
+        match script.pop_front() {
+            Some(piece) => self.on_shard(shard, |host| {
+                host.receive(link, &piece);
+            }),
+            // Many stay, and read nothing.
+            None if self.rng.chance(1, 4) => self.on_shard(shard, |host| host.closed(link, Gone::Failed)),
+            None => return,
+        }
+        let at = self.now + self.rng.below(20_000);
+        self.agenda.add(at, Due::Hostile(link));
     }
 
     fn plan_will(&mut self, no: ClientNo) -> WillPlan {
@@ -808,6 +1059,19 @@ impl World {
 impl World {
     fn begin_to_drain(&mut self) {
         self.fact(Fact::Draining);
+        self.make_room();
+        // Who has vanished without a word is given up in the end, as by any network.
+        let silent: Vec<LinkNo> =
+            self.links.iter().filter(|(_, link)| !link.in_use && link.after == After::Silence).map(|(no, _)| *no).collect();
+        for no in silent {
+            let at = self.now + self.rng.below(30_000);
+            self.agenda.add(at, Due::BrokerHears(no, Gone::Failed));
+        }
+        for link in std::mem::take(&mut self.hostile).into_keys() {
+            if let Some(shard) = self.host.as_ref().and_then(|host| host.shard_of(link)) {
+                self.on_shard(shard, |host| host.closed(link, Gone::Failed));
+            }
+        }
         for link in self.links.values_mut() {
             link.up.calm();
             link.down.calm();
@@ -878,9 +1142,10 @@ impl World {
             self.fact(Fact::Differs { what: Difference::RecoveryRefused });
             return;
         };
-        let differs = host.differs(&state);
+        let differences = host.differences(&state);
         let left_over = left_over(&state, &self.clients);
-        if differs {
+        if !differences.is_empty() {
+            self.history.notes.extend(differences);
             self.fact(Fact::Differs { what: Difference::StateIsNotItsFold });
         }
         for client in left_over {
