@@ -15,7 +15,7 @@ type Parts = Vec<(u16, Vec<u8>)>;
 
 /// Recovery refuses, or shows the beginning of what was written: never a record that nobody wrote, never a panic.
 ///
-/// The first byte tells which of two ways to go: a journal that was written well and then [`damaged`], or one that was [`forged`] with the right checksums.
+/// The first byte tells which of two ways to go: a journal that was written well and then damaged, or one that was forged with the right checksums.
 ///
 /// # Panics
 ///
