@@ -90,6 +90,31 @@ pub enum RecoverError {
     Apply(#[from] ApplyError),
 }
 
+impl RecoverError {
+    /// Whether the cold store holds what cannot be read, or lacks what it must have.
+    pub(crate) fn is_damaged_cold(&self) -> bool {
+        match self {
+            Self::Cold(error) => error.is_damage(),
+            Self::Keys(durable::ColdError::Store(error)) => error.downcast_ref::<ColdError>().is_some_and(ColdError::is_damage),
+            Self::Keys(
+                durable::ColdError::Value { .. }
+                | durable::ColdError::Key { .. }
+                | durable::ColdError::MessageMissing(_)
+                | durable::ColdError::SessionMissing(_),
+            ) => true,
+            Self::Journal(_) | Self::Record(_) | Self::Apply(_) => false,
+        }
+    }
+}
+
+/// What leads on from damage; `dir` is the data directory.
+fn ways_out(dir: &str) -> Vec<String> {
+    vec![
+        "columba store import FILE NEW-DIR   # restores a backup".to_owned(),
+        format!("columba serve --data-dir {dir} --accept-loss   # keeps the damaged files aside and starts without what is lost"),
+    ]
+}
+
 impl StartError {
     /// What stands behind it, line by line.
     pub fn notes(&self) -> Vec<String> {
@@ -117,13 +142,8 @@ impl StartError {
             Self::Taken { address, .. } => {
                 vec![format!("columba serve --listen {}   # a free port", SocketAddr::new(address.ip(), 0))]
             }
-            Self::Damaged(damage) => vec![
-                "restore a backup: columba store import FILE NEW-DIR".to_owned(),
-                format!(
-                    "columba serve --data-dir {} --accept-loss   # sets the damaged files aside and starts without what is lost",
-                    damage.dir.display()
-                ),
-            ],
+            Self::Damaged(damage) => ways_out(&damage.dir.display().to_string()),
+            Self::Recover(error) if error.is_damaged_cold() => ways_out("DIR"),
             Self::Directory(DirError::Damaged { path, .. }) => {
                 let dir = Path::new(path).parent().unwrap_or_else(|| Path::new(path));
                 vec![format!("columba serve --data-dir {} --accept-loss   # makes it anew from the journal", dir.display())]

@@ -72,8 +72,14 @@ impl Opened {
     pub(crate) fn directory(path: &Path, on_damage: OnDamage, limits: &limits::Config) -> Result<Self, StartError> {
         let dir = lock(path, on_damage)?;
         let (placement_key, lanes) = (dir.identity().hash_key, dir.identity().lanes);
-        let mut cold = dir.open_cold().map_err(RecoverError::from)?;
-        let (log, recovered) = open_journal(&dir, &mut cold, on_damage)?;
+        let retained_bytes = limits.retained_bytes;
+        let (cold, log, recovered, mut state) = match open(&dir, on_damage, retained_bytes) {
+            Err(StartError::Recover(cause)) if cause.is_damaged_cold() && on_damage == OnDamage::SetAside => {
+                damage::rescue(&dir, &cause)?;
+                open(&dir, on_damage, retained_bytes)?
+            }
+            opened => opened?,
+        };
         if let Some(torn) = &recovered.torn {
             tracing::info!(
                 file = torn.file,
@@ -81,8 +87,6 @@ impl Opened {
                 "the end of the journal was cut off by a crash; nothing acknowledged was in it"
             );
         }
-        let retained_bytes = limits.retained_bytes;
-        let mut state = replay(&cold, &log, recovered.from, retained_bytes)?;
         if limits.limits_queues() {
             state.measure_queues(&ColdKeys(&cold)).map_err(RecoverError::from)?;
         }
@@ -100,6 +104,16 @@ fn lock(path: &Path, on_damage: OnDamage) -> Result<StoreDir, StartError> {
         }
         opened => Ok(opened?),
     }
+}
+
+/// What a directory holds, and the state that it stands for.
+type Content = (FjallCold, Log<RealDisk>, Recovered, State);
+
+fn open(dir: &StoreDir, on_damage: OnDamage, retained_bytes: usize) -> Result<Content, StartError> {
+    let mut cold = dir.open_cold().map_err(RecoverError::from)?;
+    let (log, recovered) = open_journal(dir, &mut cold, on_damage)?;
+    let state = replay(&cold, &log, recovered.from, retained_bytes)?;
+    Ok((cold, log, recovered, state))
 }
 
 fn open_journal(dir: &StoreDir, cold: &mut FjallCold, on_damage: OnDamage) -> Result<(Log<RealDisk>, Recovered), StartError> {

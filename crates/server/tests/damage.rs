@@ -20,7 +20,7 @@ use columba_server::{
     Config, Running, Server, StartError,
     config::{Data, OnDamage},
 };
-use columba_store::{Position, StoreDir, sim::Rng};
+use columba_store::{Cold as _, Position, StoreDir, sim::Rng};
 use common::{Keep, Raw, address, config, connect, frame};
 
 const CLIENTS: [&str; 3] = ["alice", "bob", "carol"];
@@ -371,4 +371,76 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), to).unwrap();
         }
     }
+}
+
+/// The same content taken into the cold store by three checkpoints, and one message more in each.
+fn filled_cold(dir: &Path) -> BTreeSet<u64> {
+    filled(dir);
+    let mut expected = numbers(0);
+    for number in 300..303 {
+        start(dir, OnDamage::Refuse).unwrap().stop();
+        let store = StoreDir::open(dir).unwrap();
+        let position = store.open_cold().unwrap().position();
+        let (mut log, _) = store.open_journal(position).unwrap();
+        log.write(&[(0, &published(number, &[0]))]).unwrap();
+        log.sync().unwrap();
+        expected.insert(number);
+    }
+    start(dir, OnDamage::Refuse).unwrap().stop();
+    expected
+}
+
+fn files(dir: &Path) -> Vec<(PathBuf, u64)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path()));
+            continue;
+        }
+        let bytes = fs::read(entry.path()).unwrap();
+        let written = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1);
+        found.push((entry.path(), written));
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_flipped_bit_in_the_cold_store_is_refused_and_what_can_be_read_is_rescued() {
+    let temp = tempfile::tempdir().unwrap();
+    let original = temp.path().join("original");
+    let expected = filled_cold(&original);
+    let journal = files(&original.join("cold")).into_iter().find(|(file, _)| file.extension().is_some_and(|it| it == "jnl"));
+    let (journal, written) = journal.unwrap();
+    let journal = journal.strip_prefix(&original).unwrap();
+    let mut rng = Rng::new(11);
+    let (mut refusals, mut whole) = (0, 0);
+    for round in 0..12 {
+        let dir = temp.path().join(format!("round-{round}"));
+        copy(&original, &dir);
+        flip(&dir.join(journal), rng.below(written), 1 << rng.below(8));
+
+        let broker = match start(&dir, OnDamage::Refuse) {
+            Ok(broker) => broker,
+            Err(error) => {
+                refusals += 1;
+                assert!(error.tries().iter().any(|step| step.contains("--accept-loss")), "round {round}: {error}");
+                start(&dir, OnDamage::SetAside).unwrap_or_else(|error| panic!("round {round}: {error}"))
+            }
+        };
+
+        let said = dir.join("damaged/1/report.txt").exists();
+        match waiting(&broker, "alice") {
+            None => assert!(said, "round {round}: lost in silence"),
+            Some(found) => {
+                assert!(found.is_subset(&expected), "round {round}: {found:?}");
+                whole += u32::from(found == expected);
+                assert!(said || found == expected, "round {round}: lost in silence: {found:?}");
+            }
+        }
+        broker.stop();
+        start(&dir, OnDamage::Refuse).unwrap().stop();
+        fs::remove_dir_all(&dir).unwrap();
+    }
+    assert!(refusals >= 8, "{refusals} refused, {whole} with everything");
 }

@@ -34,6 +34,25 @@ impl RealDisk {
 #[derive(Debug)]
 pub struct RealFile(File);
 
+impl RealFile {
+    /// Where the last bytes end that were ever written; behind it is a hole. Where that cannot be told it is the end of the file.
+    pub(crate) fn written_end(&self) -> io::Result<u64> {
+        let len = self.0.metadata()?.len();
+        #[cfg(target_os = "linux")]
+        {
+            let (mut at, mut end) = (0, 0);
+            while at < len {
+                let Ok(data) = rustix::fs::seek(&self.0, rustix::fs::SeekFrom::Data(at)) else {
+                    return Ok(end);
+                };
+                end = rustix::fs::seek(&self.0, rustix::fs::SeekFrom::Hole(data))?;
+                at = end;
+            }
+        }
+        Ok(len)
+    }
+}
+
 impl Disk for RealDisk {
     type File = RealFile;
 

@@ -263,7 +263,7 @@ fn name(part: Part<'_>) -> String {
     }
 }
 
-fn read_part(part: Part<'_>, value: &[u8]) -> Result<(), RecordError> {
+pub(super) fn read_part(part: Part<'_>, value: &[u8]) -> Result<(), RecordError> {
     let mut reader = Reader::new(value);
     match part {
         Part::Link => {

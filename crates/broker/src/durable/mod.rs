@@ -18,6 +18,7 @@ mod mend;
 mod mend_tests;
 #[cfg(test)]
 mod model;
+mod reconcile;
 mod record;
 mod recover;
 mod state;
@@ -33,6 +34,7 @@ pub use fold::{Fold, FoldError};
 pub use inspect::{Inventory, Misfit, inspect, visit_queue};
 pub use keys::{ColdError, ColdRead, KeyChange, SPACES, Visit, space};
 pub use mend::{Loss, Mended, Mender};
+pub use reconcile::{Orphans, reconcile};
 pub use record::{GrantRecord, MessageRecord, Record, TargetRecord, WillRecord};
 pub use recover::{RecoverError, load_retained, load_window, recover, recover_within};
 pub use state::{

@@ -1,5 +1,6 @@
 //! A journal that cannot be read in all places: what is lost with them, for whom, and how to go on with the rest.
 
+mod cold;
 mod diagnose;
 mod named;
 mod repair;
@@ -8,6 +9,7 @@ use std::{collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf};
 
 use columba_store::{Gap, log::Wound};
 
+pub(crate) use cold::rescue;
 pub(crate) use diagnose::diagnose;
 pub(crate) use named::of_record;
 pub(crate) use repair::set_aside;

@@ -1,7 +1,10 @@
 //! The cold store on fjall, a log-structured merge tree.
 
 mod engine;
+mod journal;
 mod rebuild;
+mod rescue;
+mod versions;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use self::engine::{Engine, View};
 pub use self::rebuild::Rebuilt;
+pub use self::rescue::Rescued;
 use super::{Batch, Change, Cold, ColdError, ColdRead, KEY_LEN_MAX, MemCold, Space, Visit};
 use crate::file::sync_dir;
 use crate::log::Position;
@@ -60,6 +64,9 @@ fn open(path: &Path) -> Result<(Slot, Option<Position>), ColdError> {
     if !exists(path)? {
         return Ok((Slot::Absent, None));
     }
+    // Before the engine, which cuts off what it cannot read.
+    journal::check(path)?;
+    versions::check(path)?;
     let engine = Engine::open(path)?;
     let position = engine.position(path)?;
     Ok((Slot::Open(Arc::new(engine)), position))

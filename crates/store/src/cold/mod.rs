@@ -5,13 +5,15 @@
 
 mod fjall;
 mod mem;
+mod salvage;
 
 use std::ops::ControlFlow;
 
 use thiserror::Error;
 
-pub use self::fjall::{FjallCold, Rebuilt};
+pub use self::fjall::{FjallCold, Rebuilt, Rescued};
 pub use mem::{MemCold, MemFault};
+pub use salvage::{Give, Unreadable, salvage};
 
 use crate::log::Position;
 
@@ -125,11 +127,53 @@ pub trait Cold: ColdRead {
     fn reader(&self) -> std::sync::Arc<dyn ColdRead>;
 }
 
+impl ColdError {
+    /// Whether what is stored is at fault, and not the system or the caller.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Engine { source: ::fjall::Error::Io(error), .. } => {
+                use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+                matches!(error.kind(), InvalidData | NotFound | UnexpectedEof)
+            }
+            Self::Engine { source, .. } => !matches!(
+                source,
+                ::fjall::Error::Locked
+                    | ::fjall::Error::Poisoned
+                    | ::fjall::Error::InvalidVersion(Some(_))
+                    | ::fjall::Error::KeyspaceDeleted
+            ),
+            Self::Damaged { .. } | Self::Journal { .. } | Self::Position { .. } => true,
+            Self::CopyDiffers { .. } | Self::Io { .. } | Self::Closed { .. } | Self::KeyTooLong { .. } | Self::Injected => false,
+        }
+    }
+}
+
+/// The engine's errors for people.
+fn said(error: &::fjall::Error) -> String {
+    use ::fjall::Error;
+    let words = if let Error::Io(error) = error {
+        return error.to_string();
+    } else if matches!(error, Error::Locked) {
+        "another process has it open"
+    } else if matches!(error, Error::Poisoned) {
+        "an earlier write failed; it takes no more until it is opened again"
+    } else if matches!(error, Error::JournalRecovery(_)) {
+        "its own journal is damaged"
+    } else if matches!(error, Error::Storage(error) if error.to_string().contains("ChecksumMismatch")) {
+        "what was read is not what was written: a checksum does not hold"
+    } else if matches!(error, Error::InvalidVersion(Some(_))) {
+        "another version of the engine wrote it"
+    } else {
+        return format!("its files cannot be used ({error})");
+    };
+    words.to_owned()
+}
+
 /// Why the cold store cannot be opened, read or written.
 #[derive(Debug, Error)]
 pub enum ColdError {
     /// The engine refused.
-    #[error("cold store {path}: {source}")]
+    #[error("cold store {path}: {}", said(source))]
     Engine {
         /// The directory.
         path: String,
@@ -160,6 +204,15 @@ pub enum ColdError {
     CopyDiffers {
         /// The directory.
         path: String,
+    },
+
+    /// A checkpoint in the engine's own journal cannot be read, and later ones can.
+    #[error("cold store journal {file} is damaged at byte {offset}: later checkpoints stand behind it")]
+    Journal {
+        /// The file.
+        file: String,
+        /// Where in it.
+        offset: u64,
     },
 
     /// The engine could not make sense of its files.

@@ -13,6 +13,8 @@ use crate::log::format::{FRAMES_START, Header};
 use crate::log::{Commit, LogError, LogOptions, Position, segment_file_name, valid_header};
 
 const DAMAGED: &str = "damaged";
+/// Where the cold store waits while another takes its place (docs/format.md).
+const COLD_OLD: &str = "cold.old";
 const REPORT: &str = "report.txt";
 
 /// A place for what is damaged, in the directory itself: setting aside is renaming.
@@ -121,9 +123,36 @@ impl Aside {
         synced.map_err(io("sync", &to))
     }
 
-    /// Puts the cold store here.
-    pub fn cold(&self) -> Result<(), DirError> {
-        self.rename(&self.dir.join(COLD))
+    /// Keeps a copy of the cold store here under a name.
+    pub fn copy_cold(&self, name: &str) -> Result<PathBuf, DirError> {
+        let to = self.path.join(name);
+        copy_all(&self.dir.join(COLD), &to).map_err(io("copy the cold store to", &to))?;
+        sync_dir(&self.path).map_err(io("sync", &self.path))?;
+        Ok(to)
+    }
+
+    /// Removes a working copy.
+    pub fn remove(&self, copy: &Path) -> Result<(), DirError> {
+        fs::remove_dir_all(copy).map_err(io("remove", copy))
+    }
+
+    /// Where a new cold store is put together.
+    pub fn rescued_path(&self) -> PathBuf {
+        self.path.join("rescued")
+    }
+
+    /// Puts that one in the place of the old one. A crash leaves one of them there.
+    pub fn take_rescued(&self) -> Result<(), DirError> {
+        let (cold, old, rescued) = (self.dir.join(COLD), self.dir.join(COLD_OLD), self.rescued_path());
+        let both = || sync_dir(&self.dir).and_then(|()| sync_dir(&self.path));
+        fs::rename(&cold, &old).and_then(|()| both()).map_err(io("rename", &cold))?;
+        // Where nothing could be read there is none: the first checkpoint makes it.
+        match fs::rename(&rescued, &cold) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed.map_err(io("rename", &rescued))?,
+        }
+        both().map_err(io("sync", &self.dir))?;
+        fs::remove_dir_all(&old).map_err(io("remove", &old))
     }
 
     fn rename(&self, from: &Path) -> Result<(), DirError> {
@@ -135,4 +164,20 @@ impl Aside {
         let parent = from.parent().unwrap_or(&self.dir);
         sync_dir(&self.path).and_then(|()| sync_dir(parent)).map_err(io("sync", parent))
     }
+}
+
+/// Copies a directory; every file is synced.
+fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_all(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), &to)?;
+            fs::File::open(&to)?.sync_all()?;
+        }
+    }
+    sync_dir(to)
 }

@@ -9,7 +9,7 @@ mod reader;
 mod recover;
 mod segments;
 mod survey;
-mod window;
+pub(crate) mod window;
 mod writer;
 
 use core::fmt;

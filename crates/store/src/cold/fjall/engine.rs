@@ -189,6 +189,23 @@ fn add(sum: u32, key: &[u8], value: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c_append(sum, &lengths), key), value)
 }
 
+/// What a key in the engine's journal is.
+pub(super) enum Meaning<'a> {
+    /// Up to where the journal has been taken in.
+    Position,
+    /// A key of ours.
+    Data(Space, &'a [u8]),
+}
+
+/// `None`: a key of the engine's own, or one that stands in a keyspace for long keys.
+pub(super) fn meaning_of(key: &[u8]) -> Option<Meaning<'_>> {
+    match key {
+        POSITION => Some(Meaning::Position),
+        [DATA, space, key @ ..] => Some(Meaning::Data(Space(*space), key)),
+        _ => None,
+    }
+}
+
 /// A key with its prefix, `None` if there is no room for one.
 fn stored_key(space: Space, key: &[u8]) -> Option<Vec<u8>> {
     let len = PREFIX_LEN + key.len();
