@@ -16,6 +16,8 @@ use crate::args::{qos, version};
 use crate::exit::{Exit, Failure};
 use crate::values;
 
+const MIB: u64 = 1024 * 1024;
+
 /// What `columba bench` takes.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
@@ -281,18 +283,27 @@ fn restart(args: &RestartArgs) -> Result<(String, Exit), Failure> {
     };
     let dir = scratch()?;
     let found = load::restart(&columba()?, plan, dir.path(), say)?;
+    let disk = found.on_disk;
     let text = format!(
-        "{} messages of {} bytes in {} sessions, stored in {:.1} s\nkilled; listens after {:.3} s with {} MiB resident\n{} delivered in {:.1} s, {} lost or wrong, {} sessions forgotten",
+        "{} messages of {} bytes in {} sessions, stored in {:.1} s, memory grew by {} MiB at its peak
+killed; listens after {:.3} s with {} MiB resident
+{} delivered in {:.1} s, {} lost or wrong, {} sessions forgotten
+on disk: {} MiB before, {} MiB stored, {} MiB when idle for {:.0} s",
         args.messages,
         args.size,
         args.sessions,
         found.storing.as_secs_f64(),
+        found.grew_by / MIB,
         found.listens_after.as_secs_f64(),
-        found.resident / (1024 * 1024),
+        found.resident / MIB,
         found.delivered,
         found.delivering.as_secs_f64(),
         found.flaws,
-        found.forgotten
+        found.forgotten,
+        disk.fresh / MIB,
+        disk.stored / MIB,
+        disk.drained / MIB,
+        disk.drained_after.as_secs_f64()
     );
     let kept = found.flaws == 0 && found.forgotten == 0;
     let in_time = args.require.is_none_or(|limit| found.listens_after <= limit);

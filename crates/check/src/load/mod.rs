@@ -29,4 +29,4 @@ pub use peer::{Durability, Peer, Running, free_port};
 pub use plan::{Pace, Plan, SessionKind, Stop, Topics};
 pub use process::Process;
 pub use report::Report;
-pub use restart::{Restart, RestartPlan, restart};
+pub use restart::{OnDisk, Restart, RestartPlan, restart};

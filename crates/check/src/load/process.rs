@@ -40,6 +40,11 @@ impl Process {
         Ok(sum_of_kib(&self.read("smaps_rollup")?, &["Rss:"]))
     }
 
+    /// The most bytes that were ever resident in memory.
+    pub fn peak_memory(self) -> Result<u64, LoadError> {
+        Ok(sum_of_kib(&self.read("status")?, &["VmHWM:"]))
+    }
+
     fn read(self, file: &str) -> Result<String, LoadError> {
         fs::read_to_string(format!("/proc/{}/{file}", self.pid)).map_err(|_| LoadError::NoProcess { pid: self.pid })
     }
@@ -72,5 +77,6 @@ mod tests {
         assert!(me.cpu().is_ok());
         assert!(me.private_memory().unwrap() > 0);
         assert!(me.resident_memory().unwrap() >= me.private_memory().unwrap());
+        assert!(me.peak_memory().unwrap() >= me.private_memory().unwrap());
     }
 }

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use columba_proto::packet::Packet;
 use columba_proto::qos::{Acked, Outcome, Sender};
 use columba_proto::{AckKind, QoS, Version};
+use columba_store::dir::disk_usage;
 
 use super::frames::{self, Template};
 use super::idle::raise_descriptor_limit;
@@ -17,6 +19,10 @@ use super::{Line, LoadError, Peer, SessionKind, free_port};
 const BATCH: usize = 100;
 /// Acknowledgements that go out together: fewer than any broker's window, or both sides would wait.
 const ACK_BYTES: usize = 8 * 4;
+/// How long the broker may take to give its disk space back.
+const IDLE: Duration = Duration::from_mins(1);
+/// Between two looks at the broker's directory.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How much to store.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +56,23 @@ pub struct Restart {
     pub forgotten: usize,
     /// Resident memory of the broker when it listened again, in bytes.
     pub resident: u64,
+    /// The most resident memory that the storing broker had, less what it had before, in bytes.
+    pub grew_by: u64,
+    /// What the broker keeps on disk: made anew, when all was stored, and at its smallest in the idle minute after the drain.
+    pub on_disk: OnDisk,
+}
+
+/// Blocks of the broker's directory, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct OnDisk {
+    /// Before the first message.
+    pub fresh: u64,
+    /// After the last PUBACK.
+    pub stored: u64,
+    /// The smallest in the idle time after the last delivery.
+    pub drained: u64,
+    /// How long after the last delivery it was as small as that.
+    pub drained_after: Duration,
 }
 
 /// Stores, kills, starts again, and counts.
@@ -69,10 +92,14 @@ pub fn restart(peer: &Peer, plan: RestartPlan, dir: &Path, mut progress: impl Fn
         }
         lines.iter_mut().try_for_each(Line::subscribed)?;
     }
+    let fresh = used(dir)?;
+    let before = running.process().resident_memory()?;
     progress("storing messages");
     let begun = Instant::now();
     store(plan, running.address())?;
     let storing = begun.elapsed();
+    let grew_by = running.process().peak_memory()?.saturating_sub(before);
+    let stored = used(dir)?;
 
     progress("killing the broker and starting it again");
     running.kill()?;
@@ -90,8 +117,30 @@ pub fn restart(peer: &Peer, plan: RestartPlan, dir: &Path, mut progress: impl Fn
             found.empty_session(line, plan, session)?;
         }
     }
+    let delivering = begun.elapsed();
+    progress("waiting for the disk space to come back");
+    let (drained, drained_after) = smallest(dir, fresh)?;
+    let on_disk = OnDisk { fresh, stored, drained, drained_after };
     let Found { delivered, flaws, forgotten } = found;
-    Ok(Restart { storing, listens_after, delivering: begun.elapsed(), delivered, flaws, forgotten, resident })
+    Ok(Restart { storing, listens_after, delivering, delivered, flaws, forgotten, resident, grew_by, on_disk })
+}
+
+fn used(dir: &Path) -> Result<u64, LoadError> {
+    disk_usage(dir).map_err(|source| LoadError::Io { doing: "measuring the broker's directory", source })
+}
+
+/// Waits until the directory is as small as it was, for [`IDLE`] at most. The answer is the smallest that it was, and when.
+fn smallest(dir: &Path, fresh: u64) -> Result<(u64, Duration), LoadError> {
+    let begun = Instant::now();
+    let mut smallest = (used(dir)?, Duration::ZERO);
+    while smallest.0 > fresh && begun.elapsed() < IDLE {
+        thread::sleep(LOOK);
+        let now = used(dir)?;
+        if now < smallest.0 {
+            smallest = (now, begun.elapsed());
+        }
+    }
+    Ok(smallest)
 }
 
 fn open(plan: RestartPlan, address: SocketAddr, from: usize) -> Result<Vec<Line>, LoadError> {
