@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use columba_client::{Builder, Direction, Packet, PacketEvent, PacketType, name_of};
+use columba_client::{Builder, Direction, Packet, PacketEvent, PacketType};
 
 use crate::args::{CommonArgs, TraceLevel};
 use crate::connect::Role;
@@ -130,7 +130,7 @@ fn debug_line(event: &PacketEvent<'_>) -> String {
         Direction::Send => "sending",
         Direction::Receive => "received",
     };
-    let name = name_of(event.packet_type()).to_uppercase();
+    let name = event.packet_type().name().to_uppercase();
     let rest = match event.packet {
         Packet::Publish(publish) => format!(
             " (d{}, q{}, r{}, m{}, '{}', ... ({} bytes))",

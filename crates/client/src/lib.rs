@@ -38,4 +38,4 @@ pub use message::{Message, MessageProperties, Publication};
 pub use options::{Options, Overflow, Will};
 pub use reconnect::Backoff;
 pub use subscription::{Subscribe, Subscription};
-pub use tap::{Direction, PacketEvent, Verdict, name_of};
+pub use tap::{Direction, PacketEvent, Verdict};

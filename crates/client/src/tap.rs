@@ -36,28 +36,7 @@ impl fmt::Display for PacketEvent<'_> {
             Direction::Send => "send",
             Direction::Receive => "receive",
         };
-        write!(f, "{direction}: {}", name_of(self.packet_type()))
-    }
-}
-
-/// The name of a packet as the standard writes it, in small letters.
-pub fn name_of(packet: PacketType) -> &'static str {
-    match packet {
-        PacketType::Connect => "connect",
-        PacketType::Connack => "connack",
-        PacketType::Publish => "publish",
-        PacketType::Puback => "puback",
-        PacketType::Pubrec => "pubrec",
-        PacketType::Pubrel => "pubrel",
-        PacketType::Pubcomp => "pubcomp",
-        PacketType::Subscribe => "subscribe",
-        PacketType::Suback => "suback",
-        PacketType::Unsubscribe => "unsubscribe",
-        PacketType::Unsuback => "unsuback",
-        PacketType::Pingreq => "pingreq",
-        PacketType::Pingresp => "pingresp",
-        PacketType::Disconnect => "disconnect",
-        PacketType::Auth => "auth",
+        write!(f, "{direction}: {}", self.packet_type().name())
     }
 }
 

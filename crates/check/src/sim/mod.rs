@@ -29,6 +29,8 @@ mod tally;
 mod world;
 
 pub use faults::PlantedFault;
+pub(crate) use host::{Host, Wish};
+pub(crate) use journal::{Journal, Medium, Wrote};
 pub use rng::Rng;
 pub use tally::{Happening, Tally};
 

@@ -1,6 +1,6 @@
 //! The four failures of QoS 2: each packet of the exchange is lost once, on either hop, and the connection with it.
 
-use columba_client::{Client, Goodbye, PacketType, QoS, Subscription, name_of};
+use columba_client::{Client, Goodbye, PacketType, QoS, Subscription};
 
 use super::story::Story;
 use super::{Place, Score, connected, in_time, say, went_wrong};
@@ -47,7 +47,7 @@ async fn round(place: &Place, hop: Hop, lost: PacketType) -> Result<bool, Failur
         Hop::FromPublisher => "p",
         Hop::ToSubscriber => "s",
     };
-    let name = format!("lost-{}-{side}", name_of(lost));
+    let name = format!("lost-{}-{side}", lost.name());
     let topic = place.topic(&name);
     let story = Story::default();
     let mut subscriber = place.client(&format!("{name}-sub")).persistent(SESSION_SECONDS);
@@ -67,7 +67,7 @@ async fn round(place: &Place, hop: Hop, lost: PacketType) -> Result<bool, Failur
     let second = next(&mut inbox).await?;
     let held = story.has_loss() && first == MESSAGE && second == MARKER;
 
-    say(format!("  {:<9}{:<65}{}", name_of(lost), story.text(), if held { "once" } else { "NOT ONCE" }));
+    say(format!("  {:<9}{:<65}{}", lost.name(), story.text(), if held { "once" } else { "NOT ONCE" }));
     inbox.keep();
     end_session(&publisher).await?;
     end_session(&subscriber).await?;

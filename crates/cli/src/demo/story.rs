@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use columba_client::{Direction, Packet, PacketEvent, PacketType, Verdict, name_of};
+use columba_client::{Direction, Packet, PacketEvent, PacketType, Verdict};
 
 use crate::trace::carries_messages;
 
@@ -77,7 +77,7 @@ impl Story {
                 (_, true) => "✗",
             };
             // Writing to a String cannot fail.
-            write!(text, "{}{repeated} {arrow} ", name_of(step.packet)).unwrap_or_default();
+            write!(text, "{}{repeated} {arrow} ", step.packet.name()).unwrap_or_default();
         }
         text.trim_end().to_owned()
     }
@@ -98,6 +98,6 @@ impl Step {
             Direction::Send => "send",
             Direction::Receive => "receive",
         };
-        format!("{direction}: {}", name_of(self.packet))
+        format!("{direction}: {}", self.packet.name())
     }
 }

@@ -34,12 +34,12 @@ impl Outlet for Script {
                 publish.packet_id.map_or_else(String::new, |id| format!(" id={id}")),
                 if publish.dup { " dup" } else { "" }
             ),
-            Packet::Ack(ack) => format!("{} id={}", crate::name_of(packet.packet_type()), ack.id),
+            Packet::Ack(ack) => format!("{} id={}", packet.packet_type().name(), ack.id),
             Packet::Subscribe(subscribe) => {
                 let filters: Vec<&str> = subscribe.entries.iter().map(|entry| entry.filter).collect();
                 format!("subscribe {} id={}", filters.join(" "), subscribe.id)
             }
-            other => crate::name_of(other.packet_type()).to_owned(),
+            other => other.packet_type().name().to_owned(),
         });
     }
 

@@ -93,6 +93,27 @@ impl PacketType {
         Self::Auth,
     ];
 
+    /// As traces and people write it, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Connack => "connack",
+            Self::Publish => "publish",
+            Self::Puback => "puback",
+            Self::Pubrec => "pubrec",
+            Self::Pubrel => "pubrel",
+            Self::Pubcomp => "pubcomp",
+            Self::Subscribe => "subscribe",
+            Self::Suback => "suback",
+            Self::Unsubscribe => "unsubscribe",
+            Self::Unsuback => "unsuback",
+            Self::Pingreq => "pingreq",
+            Self::Pingresp => "pingresp",
+            Self::Disconnect => "disconnect",
+            Self::Auth => "auth",
+        }
+    }
+
     /// The type in the first byte of a frame.
     #[inline]
     pub const fn of(first: u8) -> Result<Self, Malformed> {
