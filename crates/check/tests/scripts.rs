@@ -1,7 +1,6 @@
 //! Every conversation, with a broker in this process.
 
 use columba_broker::Config;
-use columba_check::script::Features;
 use columba_check::script::memory::Memory;
 use columba_check::script::runner::{self, Case, Choice, Outcome, Played};
 use columba_check::script::world::World;
@@ -9,8 +8,9 @@ use columba_proto::QoS;
 
 fn play(config: &Config, cases: &[Case]) -> Vec<Played> {
     let new_world = || -> Box<dyn World> { Box::new(Memory::new(config.clone(), 1)) };
-    let features = Features { restart: true, ..runner::probe(new_world()).expect("a broker in this process") };
-    runner::play_all(cases, &new_world, &features, 4, "memory", |_| {})
+    let mut setting = runner::probe(new_world(), None).expect("a broker in this process");
+    setting.features.restart = true;
+    runner::play_all(cases, &new_world, &setting, 4, "memory", |_| {})
 }
 
 /// What a script says that did not go as the standard wants, word for word.

@@ -11,6 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use columba_proto::{QoS, Version};
 
 use crate::bench::BenchArgs;
+use crate::check::CheckArgs;
 use crate::property::PropertyFlag;
 use crate::store::StoreArgs;
 use crate::{guarantees, serve, values};
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Measure a broker, and columba beside mosquitto
     Bench(BenchArgs),
+    /// Judge any broker by the conversations of the standard
+    Check(Box<CheckArgs>),
     /// Look at a data directory, copy it, back it up, restore it
     Store(StoreArgs),
     /// Print the version

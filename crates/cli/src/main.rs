@@ -4,6 +4,7 @@ mod args;
 mod argv;
 mod bench;
 mod broker;
+mod check;
 #[cfg(test)]
 mod command_lines;
 mod connect;
@@ -80,6 +81,7 @@ fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
             | Command::Guarantees(_)
             | Command::Demo(_)
             | Command::Bench(_)
+            | Command::Check(_)
             | Command::Store(_)
             | Command::Version,
         )
@@ -134,6 +136,7 @@ fn run(cli: Cli) -> ExitCode {
         Some(Command::Demo(args)) => finish(demo::run(&args), false),
         Some(Command::Guarantees(args)) => finish(guarantees::run(args).map(print_and_end), false),
         Some(Command::Bench(args)) => finish(bench::run(args).map(print_and_end), false),
+        Some(Command::Check(args)) => finish(check::run(*args).map(print_and_end), false),
         Some(Command::Store(args)) => finish(store::run(args).map(print_and_end), false),
     }
 }

@@ -27,7 +27,7 @@ pub mod world;
 pub use client::Client;
 pub use heard::Heard;
 pub use plays::all;
-pub use stage::{Features, Said, Stage, Told};
+pub use stage::{Features, Login, Said, Setting, Stage, Told};
 pub use words::describe;
 
 use clause::Clause;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use columba_proto::Version;
 
-use super::stage::{Features, Stage, Told};
+use super::stage::{Features, Login, Setting, Stage, Told};
 use super::world::{Unable, World};
 use super::{Need, Script, Stop, Suite, plays};
 
@@ -47,6 +47,13 @@ pub struct Played {
     pub told: Told,
     /// By the world's own clock.
     pub took: Duration,
+}
+
+impl Played {
+    /// One that was not even begun.
+    pub fn skipped(case: Case, why: &str) -> Self {
+        Self { case, outcome: Outcome::Skipped(why.to_owned()), told: Told::default(), took: Duration::ZERO }
+    }
 }
 
 /// Which scripts are wanted.
@@ -97,10 +104,10 @@ fn is_like(pattern: &str, text: &str) -> bool {
 }
 
 /// Tells one story.
-pub fn play(case: Case, world: Box<dyn World>, features: &Features, prefix: &str) -> Played {
+pub fn play(case: Case, world: Box<dyn World>, setting: &Setting, prefix: &str) -> Played {
     let begun = world.now();
-    let lack = case.script.needs.iter().find_map(|need| features.lack(*need));
-    let stage = Stage::new(world, case.version, features.clone(), prefix.to_owned());
+    let lack = case.script.needs.iter().find_map(|need| setting.features.lack(*need));
+    let stage = Stage::new(world, case.version, setting.clone(), prefix.to_owned());
     let verdict = match lack {
         Some(why) => Err(Stop::Skipped(why.into())),
         None => (case.script.play)(&stage),
@@ -115,23 +122,23 @@ pub fn play(case: Case, world: Box<dyn World>, features: &Features, prefix: &str
 }
 
 /// Asks the broker what it has, in MQTT 5; a broker without that says nothing, and is taken to have all.
-pub fn probe(world: Box<dyn World>) -> Result<Features, Unable> {
-    let stage = Stage::new(world, Version::V5, Features::default(), "columba-check".into());
+pub fn probe(world: Box<dyn World>, login: Option<Login>) -> Result<Setting, Unable> {
+    let stage = Stage::new(world, Version::V5, Setting { login: login.clone(), ..Setting::default() }, "columba-check".into());
     let answer = stage.client("probe").map(|client| {
         let features = Features::of(client.connack());
         client.disconnect();
         features
     });
     match answer {
-        Ok(features) => Ok(features),
-        Err(Stop::Failed { expected, got }) if stage.is_empty() => Err(Unable(format!("{expected}: {got}"))),
-        Err(_) => Ok(Features::default()),
+        Ok(features) => Ok(Setting { features, login }),
+        Err(Stop::Failed { got, .. }) if stage.is_empty() => Err(Unable(got)),
+        Err(_) => Ok(Setting { features: Features::default(), login }),
     }
 }
 
 /// Which version the broker refuses, and how. Whoever takes no MQTT 3.1 is not judged by it.
-pub fn refuses(world: Box<dyn World>, version: Version) -> Option<String> {
-    let stage = Stage::new(world, version, Features::default(), "columba-check".into());
+pub fn refuses(world: Box<dyn World>, setting: &Setting, version: Version) -> Option<String> {
+    let stage = Stage::new(world, version, setting.clone(), "columba-check".into());
     match stage.client("probe") {
         Ok(client) => {
             client.disconnect();
@@ -147,7 +154,7 @@ pub fn refuses(world: Box<dyn World>, version: Version) -> Option<String> {
 pub fn play_all(
     cases: &[Case],
     new_world: &(dyn Fn() -> Box<dyn World> + Sync),
-    features: &Features,
+    setting: &Setting,
     abreast: usize,
     run: &str,
     mut each: impl FnMut(&Played),
@@ -155,7 +162,7 @@ pub fn play_all(
     let restarts = |case: &Case| case.script.needs.contains(&Need::Restart);
     let (last, first): (Vec<usize>, Vec<usize>) = (0..cases.len()).partition(|&at| restarts(&cases[at]));
     let mut played: Vec<Option<Played>> = cases.iter().map(|_| None).collect();
-    let tell = |at: usize| play(cases[at], new_world(), features, &format!("{run}-{at}-"));
+    let tell = |at: usize| play(cases[at], new_world(), setting, &format!("{run}-{at}-"));
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         let (done, ended) = mpsc::channel();

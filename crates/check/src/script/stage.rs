@@ -89,6 +89,24 @@ impl Features {
     }
 }
 
+/// Who the clients of a story are to a broker that lets not everybody in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Login {
+    /// User name.
+    pub username: String,
+    /// Password; MQTT 3.x has none without a user name.
+    pub password: Option<Vec<u8>>,
+}
+
+/// What is known of a broker before the story begins.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Setting {
+    /// What it has.
+    pub features: Features,
+    /// As whom clients come, where nobody else is wanted.
+    pub login: Option<Login>,
+}
+
 /// A line of the transcript.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Said {
@@ -114,7 +132,7 @@ pub struct Told {
 /// A world with a story in it.
 pub struct Stage {
     version: Version,
-    features: Features,
+    setting: Setting,
     /// Makes names that no other story has.
     prefix: String,
     pub(super) world: RefCell<Box<dyn World>>,
@@ -126,10 +144,10 @@ pub struct Stage {
 
 impl Stage {
     /// A stage for one story in one version. `prefix` makes its names its own.
-    pub fn new(world: Box<dyn World>, version: Version, features: Features, prefix: String) -> Self {
+    pub fn new(world: Box<dyn World>, version: Version, setting: Setting, prefix: String) -> Self {
         Self {
             version,
-            features,
+            setting,
             prefix,
             world: RefCell::new(world),
             transcript: RefCell::default(),
@@ -146,7 +164,7 @@ impl Stage {
 
     /// What the broker has.
     pub fn features(&self) -> &Features {
-        &self.features
+        &self.setting.features
     }
 
     /// A client identifier of this story alone.
@@ -159,8 +177,9 @@ impl Stage {
         format!("{}/{name}", self.prefix)
     }
 
-    /// A CONNECT with this story's identifier for `name`: a clean session that ends with its connection.
-    pub fn clean<'a>(&self, id: &'a str) -> Connect<'a> {
+    /// A CONNECT with this identifier: a clean session that ends with its connection.
+    pub fn clean<'a>(&'a self, id: &'a str) -> Connect<'a> {
+        let login = self.setting.login.as_ref();
         Connect {
             version: self.version,
             bridge: false,
@@ -168,14 +187,14 @@ impl Stage {
             keep_alive: KEEP_ALIVE,
             client_id: id,
             will: None,
-            username: None,
-            password: None,
+            username: login.map(|login| &*login.username),
+            password: login.and_then(|login| login.password.as_deref()),
             properties: ConnectProperties::default(),
         }
     }
 
     /// The same for a session that outlives its connection, and is taken up where it exists.
-    pub fn lasting<'a>(&self, id: &'a str) -> Connect<'a> {
+    pub fn lasting<'a>(&'a self, id: &'a str) -> Connect<'a> {
         let mut connect = Connect { clean_start: false, ..self.clean(id) };
         if self.version.has_properties() {
             connect.properties.session_expiry = Some(SESSION_EXPIRY);

@@ -1,0 +1,197 @@
+//! `columba check`: judges any broker by the conversations of the standard.
+
+mod report;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::time::Duration;
+
+use columba_check::script::runner::{self, Case, Choice, Outcome, Played};
+use columba_check::script::tcp::{Pace, RestartCommand, Tcp};
+use columba_check::script::world::{Unable, World};
+use columba_check::script::{Login, Suite};
+use columba_proto::Version;
+
+use crate::exit::{Exit, Failure};
+use crate::target::{self, MQTT_PORT, Url};
+use crate::{explain, values};
+
+/// Scripts that are played side by side: most of them wait most of the time.
+const ABREAST: usize = 16;
+
+/// What `columba check` takes.
+#[derive(clap::Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// Broker: HOST, HOST:PORT or mqtt://USER:PASSWORD@HOST:PORT [default: localhost:1883]
+    #[arg(value_name = "TARGET")]
+    target: Option<String>,
+    /// Only these: 3.1, 3.1.1, 5, packets, qos, session, limits, security (repeatable)
+    #[arg(long, value_name = "SUITE", value_parser = part)]
+    suite: Vec<Part>,
+    /// Only scripts of this clause or title; * stands for anything (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    only: Vec<String>,
+    /// Say which scripts there are and what they show, and talk to nobody
+    #[arg(long)]
+    list: bool,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// What the standard only recommends counts as well
+    #[arg(long)]
+    strict: bool,
+    /// Shell line that ends the broker and starts it again; `$COLUMBA_CHECK_ENDING` is `killed` or `stopped`
+    #[arg(long, value_name = "COMMAND")]
+    restart_cmd: Option<String>,
+    /// How long an answer may take
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = values::duration)]
+    patience: Duration,
+    /// How long nothing must come until it is said that nothing comes
+    #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = values::duration)]
+    silence: Duration,
+    /// Scripts played side by side
+    #[arg(long, value_name = "N", default_value_t = ABREAST)]
+    jobs: usize,
+    /// Print every packet of every script, not only of those that fail
+    #[arg(long, short = 'v')]
+    verbose: bool,
+}
+
+/// What `--suite` can name.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Version(Version),
+    Suite(Suite),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+enum Format {
+    /// Lines to read
+    Text,
+    /// Test Anything Protocol
+    Tap,
+    /// XML as build servers read it
+    Junit,
+    /// One JSON object
+    Json,
+}
+
+fn part(text: &str) -> Result<Part, String> {
+    if let Some(version) = Version::ALL.into_iter().find(|version| version.name() == text) {
+        return Ok(Part::Version(version));
+    }
+    let suite = match text {
+        "packets" => Suite::Packets,
+        "qos" => Suite::Qos,
+        "session" => Suite::Session,
+        "limits" => Suite::Limits,
+        "security" => Suite::Security,
+        _ => return Err("3.1, 3.1.1, 5, packets, qos, session, limits or security".into()),
+    };
+    Ok(Part::Suite(suite))
+}
+
+/// The verdict as text.
+pub(crate) fn run(args: CheckArgs) -> Result<(String, Exit), Failure> {
+    let cases = choice(&args).cases();
+    if cases.is_empty() {
+        return Err(Failure::usage("no script is like that").try_this("columba check --list"));
+    }
+    if args.list {
+        return Ok((report::list(&cases), Exit::Done));
+    }
+    let (address, login) = place(args.target.as_deref())?;
+    let pace = Pace { patience: args.patience, silence: args.silence };
+    let restart = args.restart_cmd.map(|line| RestartCommand { line });
+    let new_world = || -> Box<dyn World> { Box::new(Tcp::new(address, pace, restart.clone())) };
+    let mut setting = runner::probe(new_world(), login).map_err(|Unable(why)| Failure::new(Exit::NotConnected, why))?;
+    setting.features.restart = restart.is_some();
+
+    let refused: Vec<(Version, String)> = Version::ALL
+        .into_iter()
+        .filter_map(|version| Some((version, runner::refuses(new_world(), &setting, version)?)))
+        .collect();
+    let (wanted, left_out): (Vec<Case>, Vec<Case>) =
+        cases.into_iter().partition(|case| !refused.iter().any(|(version, _)| *version == case.version));
+    let mut progress = Progress::new(wanted.len());
+    let mut played = runner::play_all(&wanted, &new_world, &setting, args.jobs, &run_name(), |one| progress.ended(one));
+    progress.finish();
+    for (version, why) in &refused {
+        let cases = left_out.iter().filter(|case| case.version == *version);
+        played.extend(cases.map(|&case| Played::skipped(case, why)));
+    }
+    let text = match args.format {
+        Format::Text => report::text(&played, args.strict, args.verbose),
+        Format::Tap => report::tap(&played, args.strict),
+        Format::Junit => report::junit(&played, args.strict),
+        Format::Json => report::json(&played, args.strict),
+    };
+    let failed = played.iter().any(|one| report::has_failed(one, args.strict));
+    Ok((text, if failed { Exit::Other } else { Exit::Done }))
+}
+
+fn choice(args: &CheckArgs) -> Choice {
+    let mut choice = Choice { only: args.only.clone(), ..Choice::default() };
+    for part in &args.suite {
+        match part {
+            Part::Version(version) => choice.versions.push(*version),
+            Part::Suite(suite) => choice.suites.push(*suite),
+        }
+    }
+    choice
+}
+
+/// Names that no other run has used on this broker: what a story stores must not meet what an earlier one has left.
+fn run_name() -> String {
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    format!("c{:x}", nanos >> 16 & 0xffff_ffff)
+}
+
+fn place(target: Option<&str>) -> Result<(SocketAddr, Option<Login>), Failure> {
+    let url = match target {
+        None => Url { host: "localhost".into(), ..Url::default() },
+        Some(target) if target.contains("://") => Url::parse(target)?,
+        Some(target) => Url::parse(&format!("mqtt://{target}"))?,
+    };
+    target::check_host(&url.host)?;
+    let port = url.port.unwrap_or(MQTT_PORT);
+    let unknown = |why: &str| Failure::new(Exit::NotConnected, format!("cannot find {}: {why}", url.host));
+    let mut addresses = (&*url.host, port).to_socket_addrs().map_err(|error| unknown(&explain::io(&error)))?.collect::<Vec<_>>();
+    // A name may stand for addresses on which nobody listens.
+    let answers = |address: &SocketAddr| std::net::TcpStream::connect_timeout(address, Duration::from_secs(5)).is_ok();
+    let at = addresses.iter().position(answers).unwrap_or(0);
+    if addresses.is_empty() {
+        return Err(unknown("it has no address"));
+    }
+    let login = url.username.map(|username| Login { username, password: url.password.map(String::into_bytes) });
+    Ok((addresses.swap_remove(at), login))
+}
+
+/// One line on a terminal that says how far it is.
+struct Progress {
+    of: usize,
+    ended: usize,
+    failed: usize,
+    shown: bool,
+}
+
+impl Progress {
+    fn new(of: usize) -> Self {
+        Self { of, ended: 0, failed: 0, shown: io::stderr().is_terminal() }
+    }
+
+    fn ended(&mut self, played: &Played) {
+        self.ended += 1;
+        self.failed += usize::from(matches!(played.outcome, Outcome::Failed { .. }));
+        if self.shown {
+            // A terminal that takes no line does not matter here.
+            write!(io::stderr(), "\r{}/{} scripts, {} failed ", self.ended, self.of, self.failed).unwrap_or_default();
+        }
+    }
+
+    fn finish(&self) {
+        if self.shown {
+            write!(io::stderr(), "\r\x1b[K").unwrap_or_default();
+        }
+    }
+}
