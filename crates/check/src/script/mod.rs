@@ -12,9 +12,11 @@
 //! | `world`, `memory`, `tcp` | where the broker is |
 //! | `runner` | plays scripts side by side and says what came of each |
 //! | `plays` | the scripts themselves, by chapter |
+//! | `faulty` | brokers with one fault each, which the scripts must find |
 
 pub mod clause;
 mod client;
+pub mod faulty;
 mod heard;
 pub mod memory;
 mod plays;
