@@ -287,7 +287,7 @@ pub const FAULTS: &[Fault] = &[
     Fault {
         name: "delivers a QoS 2 message again that is repeated before PUBREL",
         breaks: &[v5("MQTT-4.3.3-10"), v3("MQTT-4.3.3-2")],
-        meddle: repeated_means_new,
+        meddle: |scene, frame| repeated_means_new(scene, &frame),
     },
     Fault {
         name: "answers no SUBSCRIBE",
@@ -348,28 +348,28 @@ pub const FAULTS: &[Fault] = &[
             if matches!(frame.packet(), Some(Packet::Subscribe(_))) {
                 scene.held.push(frame.clone());
             }
-            resubscribe(scene, frame, |entry| entry.options.qos = QoS::ExactlyOnce);
+            resubscribe(scene, &frame, |entry| entry.options.qos = QoS::ExactlyOnce);
         },
     },
     Fault {
         name: "sends clients their own messages whatever they want",
         breaks: &[v5("MQTT-3.8.3-3")],
-        meddle: |scene, frame| resubscribe(scene, frame, |entry| entry.options.no_local = false),
+        meddle: |scene, frame| resubscribe(scene, &frame, |entry| entry.options.no_local = false),
     },
     Fault {
         name: "forwards no RETAIN",
         breaks: &[v5("MQTT-3.3.1-13")],
-        meddle: |scene, frame| resubscribe(scene, frame, |entry| entry.options.retain_as_published = false),
+        meddle: |scene, frame| resubscribe(scene, &frame, |entry| entry.options.retain_as_published = false),
     },
     Fault {
         name: "forwards every RETAIN",
         breaks: &[v5("MQTT-3.3.1-12")],
-        meddle: |scene, frame| resubscribe(scene, frame, |entry| entry.options.retain_as_published = true),
+        meddle: |scene, frame| resubscribe(scene, &frame, |entry| entry.options.retain_as_published = true),
     },
     Fault {
         name: "sends retained messages at every SUBSCRIBE",
         breaks: &[v5("MQTT-3.3.1-10"), v5("MQTT-3.3.1-11")],
-        meddle: |scene, frame| resubscribe(scene, frame, |entry| entry.options.retain_handling = RetainHandling::Send),
+        meddle: |scene, frame| resubscribe(scene, &frame, |entry| entry.options.retain_handling = RetainHandling::Send),
     },
     Fault {
         name: "sends no retained messages",
@@ -581,8 +581,8 @@ fn drop_ack(scene: &mut Scene, frame: &Frame, kind: AckKind) {
 }
 
 /// Changes every entry of a SUBSCRIBE.
-fn resubscribe(scene: &mut Scene, frame: Frame, change: impl Fn(&mut SubscribeEntry<'_>)) {
-    let Some(Packet::Subscribe(subscribe)) = frame.packet() else { return scene.pass(&frame) };
+fn resubscribe(scene: &mut Scene, frame: &Frame, change: impl Fn(&mut SubscribeEntry<'_>)) {
+    let Some(Packet::Subscribe(subscribe)) = frame.packet() else { return scene.pass(frame) };
     let mut entries: Vec<_> = subscribe.entries.iter().collect();
     entries.iter_mut().for_each(change);
     let mut changed = subscribe;
@@ -597,12 +597,12 @@ fn asked_qos(frame: &Frame) -> Vec<ReasonCode> {
 }
 
 /// A repeated QoS 2 PUBLISH goes to the broker under another identifier, and is released at once.
-fn repeated_means_new(scene: &mut Scene, frame: Frame) {
+fn repeated_means_new(scene: &mut Scene, frame: &Frame) {
     const OTHER: u16 = 30_000;
     let packet = frame.packet();
     if let Some(Packet::Publish(mut publish)) = packet {
         if frame.from == Peer::Server || !publish.dup || publish.qos != QoS::ExactlyOnce {
-            return scene.pass(&frame);
+            return scene.pass(frame);
         }
         publish.packet_id = publish.packet_id.and_then(|id| PacketId::new(id.get() + OTHER));
         publish.dup = false;
@@ -610,10 +610,10 @@ fn repeated_means_new(scene: &mut Scene, frame: Frame) {
         scene.pass(&anew);
     } else if let Some(Packet::Ack(mut ack)) = packet {
         if frame.from == Peer::Client || ack.id.get() <= OTHER {
-            return scene.pass(&frame);
+            return scene.pass(frame);
         }
         if ack.kind == AckKind::Pubrec {
-            let mut release = ack.clone();
+            let mut release = ack;
             release.kind = AckKind::Pubrel;
             let release = Frame::of(Peer::Client, frame.version, &Packet::Ack(release));
             scene.pass(&release);
@@ -621,6 +621,6 @@ fn repeated_means_new(scene: &mut Scene, frame: Frame) {
             scene.answer(&Packet::Ack(ack));
         }
     } else {
-        scene.pass(&frame);
+        scene.pass(frame);
     }
 }

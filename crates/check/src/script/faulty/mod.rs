@@ -50,6 +50,7 @@ impl Frame {
     }
 
     /// The same with its packet changed; a broken one stays as it is.
+    #[must_use]
     pub fn changed(self, change: impl FnOnce(&mut Packet<'_>)) -> Self {
         let Some(mut packet) = self.packet() else { return self };
         change(&mut packet);
@@ -175,7 +176,7 @@ impl World for Faulty {
                     self.inner.pass(left);
                     return Arrival::Nothing;
                 }
-                other => return other,
+                end @ (Arrival::Closed | Arrival::Nothing) => return end,
             }
         }
     }
