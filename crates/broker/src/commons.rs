@@ -6,7 +6,7 @@ use crate::{
     id::Clock,
     placement::Placement,
     retained::RetainedStore,
-    route::{FilterIndex, Versions},
+    route::{FilterIndex, Strategies, Versions},
     seam::Commons,
 };
 
@@ -24,11 +24,16 @@ pub struct LocalCommons {
 impl LocalCommons {
     /// Empty; `seed` is for its hash tables.
     pub fn new(placement: Placement, seed: u64) -> Self {
+        Self::with(placement, seed, Strategies::default())
+    }
+
+    /// The same with strategies for shared subscriptions.
+    pub fn with(placement: Placement, seed: u64, strategies: Strategies) -> Self {
         Self {
             clock: Clock::default(),
             placement,
             versions: Versions::new(seed),
-            index: RefCell::new(FilterIndex::new(seed)),
+            index: RefCell::new(FilterIndex::new(seed, strategies)),
             retained: RefCell::new(RetainedStore::default()),
             index_reads: Cell::new(0),
         }

@@ -9,7 +9,7 @@ use columba_broker::{
     id::Clock,
     placement::Placement,
     retained::RetainedStore,
-    route::{FilterIndex, Versions},
+    route::{FilterIndex, Strategies, Versions},
     seam::Commons,
 };
 
@@ -24,12 +24,12 @@ pub(crate) struct Common {
 
 impl Common {
     /// `seed` keys the hashes: topics are chosen by clients.
-    pub(crate) fn new(clock: Clock, placement: Placement, retained: RetainedStore, seed: u64) -> Self {
+    pub(crate) fn new(clock: Clock, placement: Placement, retained: RetainedStore, seed: u64, strategies: Strategies) -> Self {
         Self {
             clock,
             placement,
             versions: Versions::new(seed),
-            index: RwLock::new(FilterIndex::new(seed)),
+            index: RwLock::new(FilterIndex::new(seed, strategies)),
             retained: RwLock::new(retained),
         }
     }

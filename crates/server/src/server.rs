@@ -20,6 +20,7 @@ use columba_broker::{
     limits,
     placement::Placement,
     retained::RetainedStore,
+    route::Strategies,
     seam::{Commons, Cx},
 };
 use columba_proto::Time;
@@ -98,7 +99,7 @@ impl Server {
         let (checkpoints, checkpoint_orders) = checkpoint::channel();
         let placement = Placement::new(placement_key, lanes, shards);
         let sessions = state.sessions.len();
-        let (common, state) = share(placement, state, clock.now());
+        let (common, state) = share(placement, state, config.shared.clone(), clock.now());
         let shared = Arc::new(Shared {
             clock,
             commons: common,
@@ -237,7 +238,7 @@ impl fmt::Debug for Running {
 }
 
 /// The part of the recovered state that all shards share, and the rest.
-fn share(placement: Placement, mut state: State, now: Time) -> (Common, State) {
+fn share(placement: Placement, mut state: State, strategies: Strategies, now: Time) -> (Common, State) {
     let clock = Clock::default();
     clock.seen(state.highest);
     let mut retained = RetainedStore::default();
@@ -246,7 +247,7 @@ fn share(placement: Placement, mut state: State, now: Time) -> (Common, State) {
             retained.restore(topic, id, kept);
         }
     }
-    (Common::new(clock, placement, retained, random()), state)
+    (Common::new(clock, placement, retained, random(), strategies), state)
 }
 
 /// Gives every session to the shard that owns its client. The filter index fills on the way.

@@ -3,7 +3,7 @@
 use columba_proto::QoS;
 use smallvec::SmallVec;
 
-use super::{Claim, Group, Member, Merged, Route, SessionRef, Target, UNCLAIMED};
+use super::{Claim, Group, Member, Merged, Publisher, Route, SessionRef, Target, Turn, UNCLAIMED};
 use crate::{
     id::SessionNo,
     seam::{ParcelTarget, SubscriptionIds},
@@ -104,14 +104,14 @@ impl<'r> From<&'r ParcelTarget> for Receiver<'r> {
 }
 
 impl Route {
-    /// Who gets a publication.
+    /// Who gets a publication, or with [`Turn::Look`] would get it.
     #[inline]
-    pub fn audience(&self, publisher: Option<SessionNo>, qos: QoS, retain: bool) -> Audience<'_> {
+    pub fn audience(&self, publisher: Publisher, qos: QoS, retain: bool, turn: Turn) -> Audience<'_> {
         if self.groups.is_empty() {
-            return Audience::Plain { route: self, publisher, qos, retain };
+            return Audience::Plain { route: self, publisher: publisher.session, qos, retain };
         }
         let mut chosen = SmallVec::new();
-        self.receivers(publisher, qos, retain, |session, qos, retain, ids, claim| {
+        self.receivers(publisher, qos, retain, turn, |session, qos, retain, ids, claim| {
             chosen.push(ParcelTarget { session: session.clone(), qos, retain, claim: claim.clone(), ids: ids.clone() });
         });
         Audience::Chosen(chosen)
@@ -125,16 +125,18 @@ impl Route {
     /// brings its own copy with its own identifiers [MQTT-3.3.4-5].
     pub fn receivers(
         &self,
-        publisher: Option<SessionNo>,
+        publisher: Publisher,
         publish_qos: QoS,
         publish_retain: bool,
+        turn: Turn,
         mut each: impl FnMut(&SessionRef, QoS, bool, &SubscriptionIds, &Claim),
     ) {
         let mut deliver = |session: &SessionRef, grant: &Merged, claim: &Claim| {
             // Downgraded to what was granted, never raised [MQTT-3.8.4-8]; RETAIN only as published where asked for [MQTT-3.3.1-12] [MQTT-3.3.1-13].
             each(session, publish_qos.min(grant.qos), publish_retain && grant.retain_as_published, &grant.ids, claim);
         };
-        let mut chosen: SmallVec<[Choice<'_>; 4]> = self.groups.iter().filter_map(|group| Choice::of(group, publisher)).collect();
+        let mut chosen: SmallVec<[Choice<'_>; 4]> =
+            self.groups.iter().filter_map(|group| Choice::of(group, publisher, turn)).collect();
         chosen.sort_by_key(Choice::session);
         let mut chosen = chosen.chunk_by(|a, b| a.session() == b.session()).peekable();
 
@@ -142,7 +144,7 @@ impl Route {
             while let Some(before) = chosen.next_if(|run| run[0].session() < target.session.no) {
                 through_groups(publish_qos, None, before, &mut deliver);
             }
-            let plain = target.for_publisher(publisher);
+            let plain = target.for_publisher(publisher.session);
             match (plain, chosen.next_if(|run| run[0].session() == target.session.no)) {
                 (plain, Some(run)) => through_groups(publish_qos, plain, run, &mut deliver),
                 (Some(grant), None) => deliver(&target.session, grant, &UNCLAIMED),
@@ -182,8 +184,8 @@ struct Choice<'r> {
 }
 
 impl<'r> Choice<'r> {
-    fn of(group: &'r Group, publisher: Option<SessionNo>) -> Option<Self> {
-        Some(Self { member: group.choose(publisher)?, claim: &group.claim })
+    fn of(group: &'r Group, publisher: Publisher, turn: Turn) -> Option<Self> {
+        Some(Self { member: group.choose(publisher, turn)?, claim: &group.claim })
     }
 
     fn session(&self) -> SessionNo {

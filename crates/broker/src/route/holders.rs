@@ -1,11 +1,11 @@
 //! Who subscribes to one filter: one session, thousands, and shared groups.
 
 use alloc::{boxed::Box, collections::BTreeMap, string::ToString, sync::Arc, vec::Vec};
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU64;
 
 use columba_proto::topic::{ShareName, SubscriptionFilter};
 
-use super::{Claim, Group, Inserted, Member};
+use super::{Claim, Group, Inserted, Member, Strategies, Strategy};
 use crate::id::{GroupKey, SessionNo};
 
 /// The subscribers of one filter. Most filters have one.
@@ -28,7 +28,8 @@ pub(super) struct Crowd {
 struct Share {
     filter: Arc<str>,
     key: GroupKey,
-    turn: Arc<AtomicU32>,
+    strategy: Strategy,
+    turn: Arc<AtomicU64>,
     members: Members,
 }
 
@@ -47,7 +48,7 @@ impl Holders {
         matches!(self, Self::Nobody)
     }
 
-    pub(super) fn insert(&mut self, filter: &SubscriptionFilter, member: Member) -> Inserted {
+    pub(super) fn insert(&mut self, filter: &SubscriptionFilter, member: Member, strategies: &Strategies) -> Inserted {
         if filter.share().is_none() {
             match self {
                 Self::Nobody => {
@@ -69,7 +70,13 @@ impl Holders {
             return group.members.insert(member);
         }
         let text: Arc<str> = filter.to_string().into();
-        let mut group = Share { key: GroupKey::of(&text), filter: text, turn: Arc::default(), members: Members::default() };
+        let mut group = Share {
+            key: GroupKey::of(&text),
+            filter: text,
+            strategy: strategies.of(share.as_str()),
+            turn: Arc::default(),
+            members: Members::default(),
+        };
         let inserted = group.members.insert(member);
         crowd.groups.insert(share.as_str().into(), group);
         inserted
@@ -95,15 +102,15 @@ impl Holders {
         }
     }
 
-    /// Adds everybody to what one topic matched.
-    pub(super) fn collect<'a>(&'a self, plain: &mut Vec<&'a Member>, groups: &mut Vec<Group>) {
+    /// Adds everybody to what one topic, known by `affinity`, matched.
+    pub(super) fn collect<'a>(&'a self, affinity: u64, plain: &mut Vec<&'a Member>, groups: &mut Vec<Group>) {
         match self {
             Self::Nobody => {}
             Self::One(one) => plain.push(one),
             Self::Crowd(crowd) => {
                 crowd.plain.each(|member| plain.push(member));
                 for share in crowd.groups.values() {
-                    groups.push(share.group());
+                    groups.push(share.group(affinity));
                 }
             }
         }
@@ -139,7 +146,7 @@ impl Crowd {
 }
 
 impl Share {
-    fn group(&self) -> Group {
+    fn group(&self, topic: u64) -> Group {
         let mut members = Vec::with_capacity(self.members.len());
         self.members.each(|member| members.push(member.clone()));
         let lasts = members.iter().any(|member| member.session.presence.is_durable());
@@ -147,6 +154,8 @@ impl Share {
             filter: Arc::clone(&self.filter),
             members: members.into_boxed_slice(),
             claim: Claim::of(self.key, lasts),
+            strategy: self.strategy,
+            topic,
             turn: Arc::clone(&self.turn),
         }
     }

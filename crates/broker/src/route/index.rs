@@ -10,7 +10,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::{
-    Grant, Member, Route, SessionRef, Versions,
+    Grant, Member, Route, SessionRef, Strategies, Versions, affinity,
     holders::Holders,
     levels::{LevelId, Levels},
 };
@@ -28,6 +28,7 @@ pub struct FilterIndex {
     /// Nodes by parent and level.
     edges: HashTable<u32>,
     subscriptions: usize,
+    strategies: Strategies,
 }
 
 /// What an insertion did.
@@ -65,12 +66,12 @@ const ROOT: u32 = 0;
 const NONE: u32 = u32::MAX;
 
 impl FilterIndex {
-    /// An empty one. `seed`: for the hash tables.
-    pub fn new(seed: u64) -> Self {
+    /// An empty one. `seed`: for the hash tables; `strategies`: of shared subscriptions.
+    pub fn new(seed: u64, strategies: Strategies) -> Self {
         let hasher = FixedState::with_seed(seed);
         let mut nodes = Slab::new();
         nodes.insert(Node::new(NONE, Step::Root));
-        Self { levels: Levels::new(hasher.clone()), hasher, nodes, edges: HashTable::new(), subscriptions: 0 }
+        Self { levels: Levels::new(hasher.clone()), hasher, nodes, edges: HashTable::new(), subscriptions: 0, strategies }
     }
 
     /// How many subscriptions there are.
@@ -89,7 +90,7 @@ impl FilterIndex {
         for level in filter.filter().levels() {
             node = self.child_or_new(node, level);
         }
-        let inserted = self.nodes[node as usize].holders.insert(filter, Member { session, grant });
+        let inserted = self.nodes[node as usize].holders.insert(filter, Member { session, grant }, &self.strategies);
         if inserted == Inserted::New {
             self.subscriptions += 1;
         }
@@ -115,7 +116,8 @@ impl FilterIndex {
     pub fn route(&self, topic: Arc<str>) -> Route {
         let mut plain = Vec::new();
         let mut groups = Vec::new();
-        self.each_match(&topic, |holders| holders.collect(&mut plain, &mut groups));
+        let known_as = affinity(&topic);
+        self.each_match(&topic, |holders| holders.collect(known_as, &mut plain, &mut groups));
         Route::new(topic, plain, groups)
     }
 

@@ -9,7 +9,9 @@ mod fanout;
 mod holders;
 mod index;
 mod levels;
+mod presence;
 mod shared;
+mod strategy;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -20,15 +22,14 @@ pub use claim::Claim;
 pub(crate) use claim::UNCLAIMED;
 pub use fanout::{Audience, Receiver};
 pub use index::{FilterIndex, Inserted};
-pub use shared::{Group, Member};
+pub use presence::Presence;
+pub use shared::{Group, Member, Turn};
+pub use strategy::{Strategies, Strategy, affinity};
 pub use target::{Merged, Route, Target};
 pub use versions::Versions;
 
 use alloc::sync::Arc;
-use core::{
-    num::NonZeroU32,
-    sync::atomic::{AtomicU8, Ordering},
-};
+use core::num::NonZeroU32;
 
 use columba_proto::{QoS, packet::RetainHandling};
 
@@ -48,64 +49,13 @@ pub struct SessionRef {
     pub presence: Arc<Presence>,
 }
 
-/// What a session's shard tells all others about it. Only the owner writes; the others read what may be a moment old.
-#[derive(Debug, Default)]
-pub struct Presence(AtomicU8);
-
-const ONLINE: u8 = 1;
-const DURABLE: u8 = 2;
-const FULL: u8 = 4;
-const AT_LIMIT: u8 = 8;
-
-impl Presence {
-    /// A client is connected to the session.
-    pub fn is_online(&self) -> bool {
-        self.has(ONLINE)
-    }
-
-    /// The session outlives its connection.
-    pub fn is_durable(&self) -> bool {
-        self.has(DURABLE)
-    }
-
-    /// Its queue has no room.
-    pub fn is_full(&self) -> bool {
-        self.has(FULL)
-    }
-
-    /// Its queue on disk is as long as it may be.
-    pub fn is_at_limit(&self) -> bool {
-        self.has(AT_LIMIT)
-    }
-
-    /// For the owner.
-    pub fn set_at_limit(&self, on: bool) {
-        self.set(AT_LIMIT, on);
-    }
-
-    /// For the owner.
-    pub fn set_online(&self, on: bool) {
-        self.set(ONLINE, on);
-    }
-
-    /// For the owner.
-    pub fn set_durable(&self, on: bool) {
-        self.set(DURABLE, on);
-    }
-
-    /// For the owner.
-    pub fn set_full(&self, on: bool) {
-        self.set(FULL, on);
-    }
-
-    fn has(&self, flag: u8) -> bool {
-        self.0.load(Ordering::Relaxed) & flag != 0
-    }
-
-    fn set(&self, flag: u8, on: bool) {
-        // Nobody else writes; the result says only what was there before.
-        let _before = if on { self.0.fetch_or(flag, Ordering::Relaxed) } else { self.0.fetch_and(!flag, Ordering::Relaxed) };
-    }
+/// Who publishes, as far as the choice of receivers goes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Publisher {
+    /// Its session, where it has one: its own messages are kept from it by No Local.
+    pub session: Option<SessionNo>,
+    /// The [`affinity`] of its client identifier.
+    pub client: u64,
 }
 
 /// What a subscription was granted (§3.8.3.1).

@@ -1,12 +1,11 @@
 //! Shared subscriptions: each message goes to one member of the group (§4.8.2).
 
 use alloc::{boxed::Box, sync::Arc};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use columba_proto::QoS;
 
-use super::{Claim, Grant, Presence, SessionRef};
-use crate::id::SessionNo;
+use super::{Claim, Grant, Presence, Publisher, SessionRef, Strategy, strategy::wish};
 
 /// A session and what it was granted.
 #[derive(Clone, Debug)]
@@ -26,40 +25,105 @@ pub struct Group {
     pub members: Box<[Member]>,
     /// What a delivery to one of them has to say of the group.
     pub claim: Claim,
-    pub(super) turn: Arc<AtomicU32>,
+    /// How a member is chosen.
+    pub strategy: Strategy,
+    /// By what messages of the topic are known as such.
+    pub(super) topic: u64,
+    /// Shared by all routes of all shards: round robin counts here, and a sticky group keeps the number of its member.
+    pub(super) turn: Arc<AtomicU64>,
+}
+
+/// Whether a choice counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Turn {
+    /// Somebody gets the message: the next choice is the next one's.
+    Take,
+    /// It is only asked who would get it.
+    Look,
 }
 
 impl Group {
-    /// The member whose turn it is, round robin: those online first, of these those with room; then those whose session keeps the message for them. A member
-    /// that is away and keeps nothing is never chosen.
+    /// The member that gets a message: of those online first, and of these, unless the strategy wants a certain one, those with room; then of those whose
+    /// session keeps the message for them. A member that is away and keeps nothing is never chosen.
     ///
-    /// `publisher` is skipped by a member with No Local; the standard forbids it to shared subscriptions [MQTT-3.8.3-4], so it only guards.
-    pub fn choose(&self, publisher: Option<SessionNo>) -> Option<&Member> {
-        self.best(|member| !(member.grant.no_local && publisher == Some(member.session.no)))
+    /// The publisher is skipped by a member with No Local; the standard forbids it to shared subscriptions [MQTT-3.8.3-4], so it only guards.
+    pub fn choose(&self, publisher: Publisher, turn: Turn) -> Option<&Member> {
+        self.best(publisher, turn, |member| !(member.grant.no_local && publisher.session == Some(member.session.no)))
     }
 
     /// The same among those members that take messages above QoS 0.
-    pub fn choose_keeping(&self) -> Option<&Member> {
-        self.best(|member| member.grant.qos > QoS::AtMostOnce)
+    pub fn choose_keeping(&self, publisher: Publisher) -> Option<&Member> {
+        self.best(publisher, Turn::Take, |member| member.grant.qos > QoS::AtMostOnce)
     }
 
-    fn best(&self, may: impl Fn(&Member) -> bool) -> Option<&Member> {
-        let fits: [fn(&Presence) -> bool; 3] =
-            [|it| it.is_online() && !it.is_full(), Presence::is_online, |it| !it.is_online() && it.is_durable()];
-        fits.into_iter().find_map(|fits| self.next(|member| may(member) && fits(&member.session.presence)))
+    fn best(&self, publisher: Publisher, turn: Turn, may: impl Fn(&Member) -> bool) -> Option<&Member> {
+        let fits: [fn(&Presence) -> bool; 4] = [
+            |it| it.is_online() && it.has_room() && !it.is_full(),
+            |it| it.is_online() && !it.is_full(),
+            Presence::is_online,
+            |it| !it.is_online() && it.is_durable(),
+        ];
+        let from = if self.strategy.has_affinity() { 2 } else { 0 };
+        fits[from..].iter().find_map(|fits| self.one_of(publisher, turn, |it| may(it) && fits(&it.session.presence)))
+    }
+
+    fn one_of(&self, publisher: Publisher, turn: Turn, fits: impl Fn(&Member) -> bool) -> Option<&Member> {
+        match self.strategy {
+            Strategy::RoundRobin => self.next(turn, fits),
+            Strategy::LeastInFlight => self.least_loaded(turn, fits),
+            Strategy::Sticky => self.same_as_before(turn, fits),
+            Strategy::HashTopic => self.by_affinity(self.topic, fits),
+            Strategy::HashClient => self.by_affinity(publisher.client, fits),
+        }
     }
 
     /// The turn stands behind the member chosen last, so those that are skipped do not double the share of the one behind them. Shards that choose at the same
     /// moment may choose the same member.
-    fn next(&self, fits: impl Fn(&Member) -> bool) -> Option<&Member> {
-        let count = self.members.len();
-        if count == 0 {
-            return None;
-        }
-        let start = self.turn.load(Ordering::Relaxed) as usize % count;
-        let (behind, ahead) = self.members.split_at(start);
-        let (at, member) = (start..).zip(ahead).chain((0..).zip(behind)).find(|(_, member)| fits(member))?;
-        self.turn.store(u32::try_from(at + 1).unwrap_or(0), Ordering::Relaxed);
+    fn next(&self, turn: Turn, fits: impl Fn(&Member) -> bool) -> Option<&Member> {
+        let (at, member) = self.turning().find(|(_, member)| fits(member))?;
+        self.take(turn, at);
         Some(member)
+    }
+
+    /// Of several with the same load the next one.
+    fn least_loaded(&self, turn: Turn, fits: impl Fn(&Member) -> bool) -> Option<&Member> {
+        let fitting = self.turning().filter(|(_, member)| fits(member));
+        let (at, member) = fitting.min_by_key(|(_, member)| member.session.presence.load())?;
+        self.take(turn, at);
+        Some(member)
+    }
+
+    /// The one chosen last if it still fits, else another.
+    fn same_as_before(&self, turn: Turn, fits: impl Fn(&Member) -> bool) -> Option<&Member> {
+        let before = self.turn.load(Ordering::Relaxed);
+        let at = self.members.binary_search_by_key(&before, |member| member.session.no.0);
+        if let Ok(at) = at
+            && fits(&self.members[at])
+        {
+            return Some(&self.members[at]);
+        }
+        let member = self.members.iter().find(|member| fits(member))?;
+        if turn == Turn::Take {
+            self.turn.store(member.session.no.0, Ordering::Relaxed);
+        }
+        Some(member)
+    }
+
+    fn by_affinity(&self, affinity: u64, fits: impl Fn(&Member) -> bool) -> Option<&Member> {
+        self.members.iter().filter(|member| fits(member)).max_by_key(|member| wish(affinity, member.session.no))
+    }
+
+    /// All members with their places, the one whose turn it is first.
+    fn turning(&self) -> impl Iterator<Item = (usize, &Member)> {
+        let count = self.members.len().max(1) as u64;
+        let start = usize::try_from(self.turn.load(Ordering::Relaxed) % count).unwrap_or(0);
+        let (behind, ahead) = self.members.split_at(start);
+        (start..).zip(ahead).chain((0..).zip(behind))
+    }
+
+    fn take(&self, turn: Turn, at: usize) {
+        if turn == Turn::Take {
+            self.turn.store(at as u64 + 1, Ordering::Relaxed);
+        }
     }
 }

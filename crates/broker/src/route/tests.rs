@@ -257,35 +257,137 @@ fn a_crowd_on_one_filter_comes_and_goes() {
     assert!(index.is_bare());
 }
 
-/// A group of the sessions 1, 2, ... with these presences: `o` online, `f` online and full, `d` durable and away, `-` away and not durable.
+const SOMEBODY: Publisher = Publisher { session: None, client: 5 };
+
+fn with(strategy: Strategy) -> LocalCommons {
+    let strategies = Strategies { default: strategy, by_group: BTreeMap::new() };
+    LocalCommons::with(Placement::new([0; 16], 64, 4), 1, strategies)
+}
+
+/// A group of the sessions 1, 2, ... with these presences: a digit is online with so many of nine messages on their way, `f` online and full, `d` durable and
+/// away, `-` away and not durable.
 fn group(world: &LocalCommons, presences: &str) -> Route {
     let mut index = world.index_mut();
     for (no, presence) in (1..).zip(presences.chars()) {
         let member = session(no);
-        member.presence.set_online(matches!(presence, 'o' | 'f'));
+        member.presence.set_online(presence == 'f' || presence.is_ascii_digit());
         member.presence.set_full(presence == 'f');
         member.presence.set_durable(presence == 'd');
+        member.presence.set_load(presence.to_digit(10), 9);
         index.insert(&filter("$share/g/t"), member, grant(QoS::AtLeastOnce), world.versions());
     }
     index.route("t".into())
 }
 
+fn chosen_by(strategy: Strategy, presences: &str, times: usize) -> Vec<Option<u64>> {
+    let route = group(&with(strategy), presences);
+    (0..times).map(|_| route.groups[0].choose(SOMEBODY, Turn::Take).map(|it| it.session.no.0)).collect()
+}
+
 fn chosen(presences: &str, times: usize) -> Vec<Option<u64>> {
-    let route = group(&four_shards(1), presences);
-    (0..times).map(|_| route.groups[0].choose(None).map(|it| it.session.no.0)).collect()
+    chosen_by(Strategy::RoundRobin, presences, times)
 }
 
 #[test]
 fn the_members_of_a_group_take_turns_and_those_away_are_skipped() {
-    assert_eq!(chosen("ooo", 4), [Some(1), Some(2), Some(3), Some(1)]);
-    assert_eq!(chosen("o-do", 4), [Some(1), Some(4), Some(1), Some(4)]);
+    assert_eq!(chosen("000", 4), [Some(1), Some(2), Some(3), Some(1)]);
+    assert_eq!(chosen("0-d0", 4), [Some(1), Some(4), Some(1), Some(4)]);
 }
 
 #[test]
-fn a_full_member_comes_before_one_that_is_away_and_nobody_is_chosen_who_would_lose_it() {
+fn a_busy_member_comes_behind_one_with_room_and_before_one_that_is_away() {
+    assert_eq!(chosen("090", 4), [Some(1), Some(3), Some(1), Some(3)]);
+    assert_eq!(chosen("d9f", 2), [Some(2), Some(2)]);
     assert_eq!(chosen("df", 2), [Some(2), Some(2)]);
     assert_eq!(chosen("-d-", 2), [Some(2), Some(2)]);
     assert_eq!(chosen("--", 1), [None]);
+}
+
+#[test]
+fn who_only_asks_takes_nobodys_turn() {
+    for strategy in [Strategy::RoundRobin, Strategy::LeastInFlight, Strategy::Sticky] {
+        let route = group(&with(strategy), "000");
+        let group = &route.groups[0];
+        for _ in 0..4 {
+            let asked = group.choose(SOMEBODY, Turn::Look).map(|it| it.session.no);
+            assert_eq!(asked, group.choose(SOMEBODY, Turn::Take).map(|it| it.session.no), "{strategy:?}");
+        }
+    }
+}
+
+#[test]
+fn the_least_loaded_member_is_chosen_and_among_equals_one_after_the_other() {
+    assert_eq!(chosen_by(Strategy::LeastInFlight, "5-27", 3), [Some(3), Some(3), Some(3)]);
+    assert_eq!(chosen_by(Strategy::LeastInFlight, "2522", 4), [Some(1), Some(3), Some(4), Some(1)]);
+}
+
+#[test]
+fn a_sticky_group_stays_with_its_member_until_that_is_away() {
+    let world = with(Strategy::Sticky);
+    let route = group(&world, "-00");
+    let group = &route.groups[0];
+    let choose = || group.choose(SOMEBODY, Turn::Take).map(|it| it.session.no.0);
+    assert_eq!([choose(), choose()], [Some(2), Some(2)]);
+
+    group.members[0].session.presence.set_online(true);
+    group.members[1].session.presence.set_load(None, 9);
+    assert_eq!(choose(), Some(2), "also while it is busy, and though another one comes");
+
+    group.members[1].session.presence.set_online(false);
+    assert_eq!([choose(), choose()], [Some(1), Some(1)]);
+    group.members[1].session.presence.set_online(true);
+    assert_eq!(choose(), Some(1), "who was it before has no claim");
+}
+
+#[test]
+fn a_hash_spreads_topics_and_moves_only_those_of_a_member_that_goes() {
+    let world = with(Strategy::HashTopic);
+    let mut index = world.index_mut();
+    let mut members = Vec::new();
+    for no in 1..=4 {
+        let member = session(no);
+        member.presence.set_online(true);
+        members.push(Arc::clone(&member.presence));
+        index.insert(&filter("$share/g/t/+"), member, grant(QoS::AtLeastOnce), world.versions());
+    }
+    let choice = |n: u32| {
+        let route = index.route(format!("t/{n}").into());
+        let all: BTreeSet<_> = (0..3)
+            .map(|client| {
+                let publisher = Publisher { session: None, client };
+                route.groups[0].choose(publisher, Turn::Take).map(|it| it.session.no.0)
+            })
+            .collect();
+        assert_eq!(all.len(), 1, "whoever publishes");
+        all.into_iter().next().flatten().unwrap()
+    };
+
+    let before: Vec<u64> = (0..1_000).map(choice).collect();
+    members[2].set_online(false);
+    let after: Vec<u64> = (0..1_000).map(choice).collect();
+
+    for no in 1..=4 {
+        let share = before.iter().filter(|it| **it == no).count();
+        assert!((200..300).contains(&share), "member {no} has {share} topics of 1,000");
+    }
+    assert!(before.iter().zip(&after).all(|(before, after)| before == after || *before == 3));
+    assert!(!after.contains(&3));
+}
+
+#[test]
+fn a_hash_of_the_client_knows_no_topics() {
+    let world = with(Strategy::HashClient);
+    let route = group(&world, "0000");
+    let choice = |client: &str| {
+        let publisher = Publisher { session: None, client: affinity(client) };
+        route.groups[0].choose(publisher, Turn::Take).map(|it| it.session.no.0).unwrap()
+    };
+
+    for no in 1..=4 {
+        let share = (0..1_000).filter(|n| choice(&format!("client {n}")) == no).count();
+        assert!((200..300).contains(&share), "member {no} has {share} clients of 1,000");
+    }
+    assert_eq!(choice("a"), choice("a"));
 }
 
 #[test]
@@ -298,8 +400,8 @@ fn a_turn_is_the_groups_own_whatever_the_topic() {
         index.insert(&filter("$share/g/t/+"), member, grant(QoS::AtLeastOnce), world.versions());
     }
 
-    let chosen: Vec<u64> =
-        (0..4).map(|n| index.route(format!("t/{n}").into()).groups[0].choose(None).unwrap().session.no.0).collect();
+    let choice = |n| index.route(format!("t/{n}").into()).groups[0].choose(SOMEBODY, Turn::Take).unwrap().session.no.0;
+    let chosen: Vec<u64> = (0..4).map(choice).collect();
 
     assert_eq!(chosen, [1, 2, 1, 2]);
 }
@@ -308,7 +410,8 @@ type Received = (u64, QoS, bool, Vec<u32>, bool);
 
 fn receivers(route: &Route, publisher: u64, qos: QoS, retain: bool) -> Vec<Received> {
     let mut all = Vec::new();
-    route.receivers(Some(SessionNo(publisher)), qos, retain, |session, qos, retain, ids, claim| {
+    let publisher = Publisher { session: Some(SessionNo(publisher)), client: 0 };
+    route.receivers(publisher, qos, retain, Turn::Take, |session, qos, retain, ids, claim| {
         all.push((session.no.0, qos, retain, ids.to_vec(), !claim.is_none()));
     });
     all

@@ -20,7 +20,7 @@ use crate::{
     durable::StoredWill,
     id::{ConnectionId, MessageId, SessionNo},
     message::Message,
-    route::{Grant, Presence, SessionRef},
+    route::{Grant, Presence, Publisher, SessionRef, affinity},
     seam::{Delivery, StoredRetained},
 };
 
@@ -29,6 +29,8 @@ use crate::{
 pub(crate) struct Session {
     pub(crate) no: SessionNo,
     pub(crate) client_id: Arc<str>,
+    /// By what its publications are known as those of one client.
+    affinity: u64,
     /// Session Expiry Interval in force, in seconds; `u32::MAX` never ends.
     pub(crate) expiry_s: u32,
     /// Whether its changes go to the journal: it was begun to outlive its connection.
@@ -36,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) link: Link,
     /// Sorted by filter: a client may have thousands.
     pub(crate) subscriptions: Vec<Subscription>,
+    /// One of them is, or was, shared: publishers want to know how busy the client is.
+    is_member: bool,
     pub(crate) queue: Queue,
     pub(crate) sender: Sender<Delivery>,
     pub(crate) receiver: Receiver<Arc<Message>>,
@@ -99,11 +103,13 @@ impl Session {
     pub(crate) fn new(no: SessionNo, client_id: Arc<str>, recorded: bool) -> Self {
         Self {
             no,
+            affinity: affinity(&client_id),
             client_id,
             expiry_s: 0,
             recorded,
             link: Link::Detached { since: Time(0), grace_ms: 0 },
             subscriptions: Vec::new(),
+            is_member: false,
             queue: Queue::default(),
             sender: Sender::new(u16::MAX),
             receiver: Receiver::new(),
@@ -132,6 +138,24 @@ impl Session {
             Arc::new(presence)
         });
         SessionRef { no: self.no, slot, presence: Arc::clone(presence) }
+    }
+
+    /// As whom it publishes.
+    pub(crate) fn publisher(&self) -> Publisher {
+        Publisher { session: Some(self.no), client: self.affinity }
+    }
+
+    /// Whether it has, or had, a shared subscription.
+    pub(crate) fn is_member(&self) -> bool {
+        self.is_member
+    }
+
+    /// Tells publishers on all shards how busy its client is. `takes`: bytes can be written to it.
+    pub(crate) fn tell_load(&self, takes: bool) {
+        let Some(presence) = &self.presence else { return };
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let is_free = takes && self.queue.is_drained() && self.sender.has_room();
+        presence.set_load(is_free.then(|| count(self.sender.len())), u32::from(self.sender.window()));
     }
 
     pub(crate) fn attach(&mut self, connection: ConnectionId) {
@@ -207,6 +231,7 @@ impl Session {
 
     /// Makes or replaces a subscription. Most sessions have one or two, so the list grows by what it needs.
     pub(crate) fn add_subscription(&mut self, filter: &str, grant: Grant) {
+        self.is_member |= is_shared(filter);
         match self.subscription(filter) {
             Ok(at) => self.subscriptions[at].grant = grant,
             Err(at) => {
@@ -222,6 +247,11 @@ impl Session {
     pub(crate) fn subscription(&self, filter: &str) -> Result<usize, usize> {
         find(&self.subscriptions, filter)
     }
+}
+
+/// Whether a valid filter is that of a shared subscription (§4.8.2).
+pub(crate) fn is_shared(filter: &str) -> bool {
+    filter.starts_with("$share/")
 }
 
 /// `interval_s` seconds after `since`, but not before the grace is over.

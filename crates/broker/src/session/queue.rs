@@ -126,6 +126,11 @@ impl Queue {
         self.hot.len() + self.cold.as_ref().map_or(0, |cold| cold.arrivals.len())
     }
 
+    /// Whether nothing waits, in memory or not.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.hot.is_empty() && self.cold.is_none()
+    }
+
     /// Whether it holds less than a share of these bounds; the bytes of a message count for each of its readers.
     pub(crate) fn is_within(&self, messages_max: usize, bytes_max: usize) -> bool {
         self.hot.len() < messages_max && self.bytes < bytes_max

@@ -172,6 +172,10 @@ impl Shard {
         }
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
         let (messages, bytes) = (self.config.ephemeral_queue_max / 2 + 1, self.config.ephemeral_queue_bytes_max / 2 + 1);
+        if session.is_member() {
+            let connection = session.connection().and_then(|id| self.connections.get(id));
+            session.tell_load(connection.is_some_and(|it| it.out.len() <= self.config.deliver_ahead_max));
+        }
         if session.full_since().is_some() && session.queue.is_within(messages, bytes) {
             session.set_full(None);
             self.check_withheld(cx);

@@ -145,8 +145,8 @@ impl Shard {
         let Some(will) = session.will.take() else { return };
         let lone = session.rare.as_mut().and_then(|rare| rare.lone_will.take());
         let recorded_as = if session.recorded { Some(session.no) } else { lone };
-        let no = session.no;
-        self.publish_will(cx, &will, Some(no), no.lane(), recorded_as);
+        let (publisher, no) = (session.publisher(), session.no);
+        self.publish_will(cx, &will, publisher, no.lane(), recorded_as);
     }
 
     /// The client of a will that survived a crash is back: it is not needed any more. The answer is what CONNACK has to wait for.

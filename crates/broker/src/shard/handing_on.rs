@@ -13,7 +13,7 @@ use crate::{
     durable::{MessageRecord, PublicationEncoder, StoredWill},
     id::{ChangeSeq, ConnectionId, Lane, MessageId, SessionNo, ShardId},
     message::Message,
-    route::{Audience, Presence, Receiver, Route},
+    route::{Audience, Presence, Publisher, Receiver, Route, Turn},
     seam::{Cx, Delivery, Output, Parcel, ParcelTarget, SubscriptionIds},
 };
 
@@ -31,7 +31,7 @@ pub(super) struct Publication<'a> {
 /// Who publishes.
 #[derive(Clone, Copy)]
 pub(super) struct Source {
-    pub(super) publisher: Option<SessionNo>,
+    pub(super) publisher: Publisher,
     pub(super) lane: Lane,
 }
 
@@ -130,7 +130,7 @@ impl Shard {
         publication: &mut Publication<'_>,
         will_of: Option<SessionNo>,
     ) -> Result<Accepted, Unstorable> {
-        let audience = route.audience(source.publisher, publication.qos, publication.retain);
+        let audience = route.audience(source.publisher, publication.qos, publication.retain, Turn::Take);
         let is_promised = publication.qos > QoS::AtMostOnce && audience.any(|receiver| receiver.is_durable());
         let is_durable = will_of.is_some() || publication.retain || is_promised;
         if is_durable && self.journal_has_failed() && publication.qos > QoS::AtMostOnce {
@@ -154,7 +154,7 @@ impl Shard {
         promise: Promise,
     ) -> Result<Release, Unstorable> {
         let Promise { released, will_of, behind } = promise;
-        let audience = route.audience(source.publisher, publication.qos, publication.retain);
+        let audience = route.audience(source.publisher, publication.qos, publication.retain, Turn::Take);
         let is_promised = audience.any(|receiver| receiver.is_durable());
         let is_durable = released.is_some() || will_of.is_some() || publication.retain || is_promised;
         if is_durable && self.journal_has_failed() {
@@ -197,7 +197,7 @@ impl Shard {
         &mut self,
         cx: &Cx<'_>,
         will: &StoredWill,
-        publisher: Option<SessionNo>,
+        publisher: Publisher,
         lane: Lane,
         will_of: Option<SessionNo>,
     ) {

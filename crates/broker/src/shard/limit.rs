@@ -14,7 +14,7 @@ use crate::{
     event::DropReason,
     id::{MessageId, SessionNo},
     limits::QueueFull,
-    route::Route,
+    route::{Route, Turn},
     seam::{Cx, Delivery},
     session::queue::{Front, Stock},
     timers::Timer,
@@ -33,7 +33,7 @@ impl Shard {
         if self.config.queue_full != QueueFull::Reject || !self.config.limits_queues() {
             return false;
         }
-        let audience = route.audience(source.publisher, publication.qos, publication.retain);
+        let audience = route.audience(source.publisher, publication.qos, publication.retain, Turn::Look);
         audience.any(|receiver| receiver.qos > QoS::AtMostOnce && receiver.session.presence.is_at_limit())
     }
 

@@ -15,7 +15,7 @@ use crate::{
     durable::{EndedSession, MessageRecord, Record, TargetRecord},
     event::DropReason,
     id::{ChangeSeq, SessionNo},
-    route::{Claim, Receiver, SessionRef, UNCLAIMED},
+    route::{Claim, Publisher, Receiver, SessionRef, Turn, UNCLAIMED},
     seam::{Cx, Delivery, Output, Parcel, ParcelTarget},
     session::{
         Session,
@@ -100,9 +100,11 @@ impl Shard {
         // The member that goes has left the index already, so the route knows only the others. Only a group that chose it has a claim.
         let route = self.cache.route(cx, &delivery.message.topic);
         let claims = |claim: &Claim| claim.keys().iter().all(|key| delivery.claim.keys().contains(key));
+        // Of the client that published it only this is left.
+        let publisher = Publisher { session: None, client: u64::from(delivery.id.lane().0) };
         let mut heirs = Heirs::new();
         for group in route.groups.iter().filter(|group| claims(&group.claim)) {
-            let Some(member) = group.choose_keeping().or_else(|| group.choose(None)) else { continue };
+            let Some(member) = group.choose_keeping(publisher).or_else(|| group.choose(publisher, Turn::Take)) else { continue };
             let heir = Delivery {
                 qos: delivery.message.qos.min(member.grant.qos),
                 ids: member.grant.id.map(NonZero::get).into_iter().collect(),

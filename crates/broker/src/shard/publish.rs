@@ -19,7 +19,7 @@ use crate::{
     hold::Frame,
     id::{ChangeSeq, ConnectionId},
     limits::{ALIAS_BYTES_MAX, REFUSED_CLOSE_MS},
-    route::Route,
+    route::{Route, Turn},
     seam::Cx,
     timers::Timer,
 };
@@ -163,7 +163,7 @@ impl Shard {
             return;
         }
         let until = if recorded {
-            let no = source.publisher.expect("a connection has a session");
+            let no = source.publisher.session.expect("a connection has a session");
             self.record(&Record::Received { session: no, packet_id, message: publication.record() })
         } else {
             ChangeSeq(0)
@@ -181,7 +181,7 @@ impl Shard {
     pub(super) fn on_pubrel(&mut self, cx: &Cx<'_>, id: ConnectionId, ack: &Ack<'_>) {
         let Some(slot) = self.session_of(id) else { return };
         let session = &mut self.sessions[slot as usize];
-        let (no, recorded) = (session.no, session.recorded);
+        let (no, recorded, publisher) = (session.no, session.recorded, session.publisher());
         let comp = |reason| Frame::Ack { kind: AckKind::Pubcomp, id: ack.id, reason };
         let Some(message) = session.receiver.on_pubrel(ack.id) else {
             let until = if recorded { self.batch.last_append() } else { ChangeSeq(0) };
@@ -190,7 +190,7 @@ impl Shard {
         };
         session.receiver_bytes -= message.size();
         let route = self.cache.route(cx, &message.topic);
-        let source = Source { publisher: Some(no), lane: no.lane() };
+        let source = Source { publisher, lane: no.lane() };
         let released = recorded.then_some((no, ack.id));
         let behind = self
             .connections
@@ -272,8 +272,8 @@ impl Shard {
 
     fn source(&mut self, id: ConnectionId) -> Option<Source> {
         let slot = self.session_of(id)?;
-        let no = self.sessions[slot as usize].no;
-        Some(Source { publisher: Some(no), lane: no.lane() })
+        let session = &self.sessions[slot as usize];
+        Some(Source { publisher: session.publisher(), lane: session.no.lane() })
     }
 
     pub(super) fn session_of(&mut self, id: ConnectionId) -> Option<u32> {
@@ -283,6 +283,6 @@ impl Shard {
 
 /// Whether what this publication promises has to be on disk.
 fn needs_journal(source: Source, route: &Arc<Route>, publication: &Publication<'_>) -> bool {
-    let audience = route.audience(source.publisher, publication.qos, publication.retain);
+    let audience = route.audience(source.publisher, publication.qos, publication.retain, Turn::Look);
     publication.retain || audience.any(|receiver| receiver.is_durable())
 }

@@ -9,7 +9,7 @@ use crate::{
     durable::{InFlight, Record, RecoveredSession, RecoveredWill, StoredWill},
     id::{MessageId, SessionNo},
     limits::{GRACE_PAUSE_MS, GRACE_WORK_MAX},
-    route::Grant,
+    route::{Grant, Publisher, affinity},
     seam::{Cx, Delivery},
     session::{
         ColdSnapshot, Cursor, Link, Session, SessionSnapshot,
@@ -140,8 +140,9 @@ impl Shard {
     /// The time to come back is over: whoever is not here has left when the broker came back, also for the next start. A few at a time, others want their turn.
     pub(super) fn grace_passed(&mut self, cx: &Cx<'_>) {
         for _ in 0..GRACE_WORK_MAX {
-            let Some((_, lone)) = self.lone_wills.pop_first() else { break };
-            self.publish_will(cx, &lone.will, None, lone.no.lane(), Some(lone.no));
+            let Some((client_id, lone)) = self.lone_wills.pop_first() else { break };
+            let publisher = Publisher { session: None, client: affinity(&client_id) };
+            self.publish_will(cx, &lone.will, publisher, lone.no.lane(), Some(lone.no));
         }
         let slots = self.sessions.capacity();
         let from = self.grace.unwrap_or(slots);

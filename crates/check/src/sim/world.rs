@@ -5,7 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use columba_broker::{Config, Shard, commons::LocalCommons, durable::State, placement::Placement, seam::Gone};
+use columba_broker::{
+    Config, Shard,
+    commons::LocalCommons,
+    durable::State,
+    placement::Placement,
+    route::{Strategies, Strategy},
+    seam::Gone,
+};
 use columba_proto::{
     PacketType, Peer, Time, decode,
     packet::Packet,
@@ -673,7 +680,8 @@ impl World {
         };
         // The power holds from here on, whatever was left of the countdown.
         self.medium.disk.cut_power_after(u64::MAX / 2);
-        let shared = LocalCommons::new(Placement::new(self.key, self.odds.lanes, self.odds.shards), self.rng.next_u64());
+        let placement = Placement::new(self.key, self.odds.lanes, self.odds.shards);
+        let shared = LocalCommons::with(placement, self.rng.next_u64(), strategies(self.key));
         let now = Time(EPOCH_MS + self.now / 1_000);
         let mut host = Host::new(&self.config, shared, journal, self.fault, &mut self.rng, now);
         if state.ended.values().any(|ended| !ended.queue.is_empty()) {
@@ -690,6 +698,22 @@ impl World {
         self.checkpoint_is_planned = false;
         self.plan_checkpoint();
     }
+}
+
+/// How the groups of a life spread their messages: both may do it differently. Drawn with the key, so that all else is as it was without.
+fn strategies(key: [u8; 16]) -> Strategies {
+    const ALL: [Strategy; 8] = [
+        Strategy::RoundRobin,
+        Strategy::RoundRobin,
+        Strategy::RoundRobin,
+        Strategy::LeastInFlight,
+        Strategy::LeastInFlight,
+        Strategy::Sticky,
+        Strategy::HashTopic,
+        Strategy::HashClient,
+    ];
+    let [default, of_h, ..] = key.map(|byte| ALL[usize::from(byte) % ALL.len()]);
+    Strategies { default, by_group: BTreeMap::from([("h".into(), of_h)]) }
 }
 
 /// The network.

@@ -182,6 +182,11 @@ impl<M> Sender<M> {
         self.window = window;
     }
 
+    /// How many exchanges may be open at once.
+    pub const fn window(&self) -> u16 {
+        self.window
+    }
+
     /// Gives back the memory that a full window needed.
     pub fn shrink_to_fit(&mut self) {
         self.exchanges.shrink_to_fit();

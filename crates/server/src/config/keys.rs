@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use columba_broker::QueueFull;
+use columba_broker::{QueueFull, route::Strategy};
 use columba_proto::{QoS, wire::FRAME_LEN_MAX as FRAME_MAX};
 use tracing_subscriber::filter::Targets;
 
@@ -16,6 +16,9 @@ pub(super) const SHARDS_MAX: u16 = 64;
 
 /// The key under which the listeners stand, as an array of tables.
 pub(super) const LISTENER: &str = "listener";
+
+/// The same for groups of shared subscriptions.
+pub(super) const SHARED_GROUP: &str = "shared.group";
 
 /// One key of the configuration.
 pub(super) struct Key<T: 'static> {
@@ -139,6 +142,10 @@ static KEYS: &[Key<Config>] = &[
         config.limits.will_grace_ms = value.duration_ms()?;
         Ok(())
     }),
+    key("shared.strategy", |config, value| {
+        config.shared.default = value.one_of(STRATEGIES)?;
+        Ok(())
+    }),
     key("durability.sync", |config, value| {
         config.durability.sync = value.one_of(SYNCS)?;
         Ok(())
@@ -212,6 +219,37 @@ static LISTENER_KEYS: &[Key<Listener>] = &[
         listener.sync = Some(value.one_of(SYNCS)?);
         Ok(())
     }),
+];
+
+/// The keys of one `[[shared.group]]`.
+static GROUP_KEYS: &[Key<SharedGroup>] = &[
+    key("name", |group, value| {
+        let name = value.text()?;
+        if name.is_empty() || name.contains(['/', '+', '#']) {
+            return Err(Wrong("what stands behind \"$share/\", without \"/\", \"+\" and \"#\"".into()));
+        }
+        group.name = name.into();
+        Ok(())
+    }),
+    key("strategy", |group, value| {
+        group.strategy = value.one_of(STRATEGIES)?;
+        Ok(())
+    }),
+];
+
+/// One `[[shared.group]]`.
+#[derive(Debug, Default)]
+pub(super) struct SharedGroup {
+    pub(super) name: Box<str>,
+    pub(super) strategy: Strategy,
+}
+
+const STRATEGIES: &[(&str, Strategy)] = &[
+    ("round-robin", Strategy::RoundRobin),
+    ("least-in-flight", Strategy::LeastInFlight),
+    ("sticky", Strategy::Sticky),
+    ("hash-topic", Strategy::HashTopic),
+    ("hash-client", Strategy::HashClient),
 ];
 
 const SYNCS: &[(&str, Sync)] =
@@ -303,6 +341,12 @@ impl Keyed for Listener {
     }
 }
 
+impl Keyed for SharedGroup {
+    fn keys() -> &'static [Key<Self>] {
+        GROUP_KEYS
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,8 +357,9 @@ mod tests {
     #[test]
     fn the_guide_names_every_key_and_no_other() {
         let listener = LISTENER_KEYS.iter().map(|key| format!("{LISTENER}.{}", key.name));
+        let groups = GROUP_KEYS.iter().map(|key| format!("{SHARED_GROUP}.{}", key.name));
         let shown = KEYS.iter().filter(|key| key.shown == Shown::Yes).map(|key| key.name.to_owned());
-        let mut expected: Vec<String> = listener.chain(shown).collect();
+        let mut expected: Vec<String> = listener.chain(groups).chain(shown).collect();
         let rows = GUIDE.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
         let mut found: Vec<String> = rows.map(str::to_owned).collect();
 

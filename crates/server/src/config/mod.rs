@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use columba_broker::limits;
+use columba_broker::{limits, route::Strategies};
 pub use columba_store::Release;
 pub(crate) use listener::Needed;
 pub use listener::{Host, ListenAddress, ListenAddressError, Listener};
@@ -35,6 +35,8 @@ pub struct Config {
     pub max_connections: Option<u32>,
     /// What a shard's brain allows.
     pub limits: limits::Config,
+    /// How shared subscriptions spread their messages.
+    pub shared: Strategies,
     /// How acknowledgements and the disk go together.
     pub durability: Durability,
     /// How much of the disk may be used.
@@ -184,6 +186,7 @@ impl Default for Config {
             access: Access::ThisMachine,
             max_connections: None,
             limits: limits::Config::default(),
+            shared: Strategies::default(),
             durability: Durability {
                 sync: Sync::Group,
                 sync_interval: Duration::from_millis(200),

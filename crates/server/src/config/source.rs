@@ -1,10 +1,12 @@
 //! Reads the configuration from where it may stand, and says exactly where it is wrong.
 
 use std::{
+    collections::BTreeMap,
     env, fmt, fs, io,
     path::{Path, PathBuf},
 };
 
+use columba_broker::route::Strategy;
 use thiserror::Error;
 use toml::{
     Spanned,
@@ -13,7 +15,7 @@ use toml::{
 
 use super::{
     Access, Config, Data, ListenAddressError, Listener,
-    keys::{Keyed, LISTENER},
+    keys::{Keyed, LISTENER, SHARED_GROUP, SharedGroup},
     value::{Value, Wrong},
 };
 
@@ -108,6 +110,15 @@ pub enum Problem {
     /// `listener` is no table of its own.
     #[error("write each listener as [[listener]] with url = \"mqtt://HOST:PORT\"")]
     ListenerShape,
+    /// `shared.group` is no table of its own, or lacks one of its keys.
+    #[error("write each group as [[shared.group]] with name = \"GROUP\" and strategy = \"STRATEGY\"")]
+    GroupShape,
+    /// A group that has a strategy already.
+    #[error("the group \"{0}\" has a strategy already")]
+    GroupTwice(Box<str>),
+    /// Groups given in a way that cannot hold them.
+    #[error("groups with strategies of their own come from the file; shared.strategy is that of all others")]
+    GroupHere,
     /// Listeners given in a way that cannot hold them.
     #[error("listeners come from the file or from --listen")]
     ListenerHere,
@@ -167,6 +178,9 @@ impl Config {
         if key == LISTENER {
             return Err(Problem::ListenerHere);
         }
+        if key == SHARED_GROUP {
+            return Err(Problem::GroupHere);
+        }
         set(self, key, &Value::from_text(text))
     }
 
@@ -182,6 +196,10 @@ impl Config {
             let name = if section.is_empty() { key.get_ref().to_string() } else { format!("{section}.{}", key.get_ref()) };
             if name == LISTENER {
                 self.listeners = read_listeners(value)?;
+                continue;
+            }
+            if name == SHARED_GROUP {
+                self.shared.by_group = read_groups(value)?;
                 continue;
             }
             match value.get_ref() {
@@ -223,6 +241,27 @@ fn read_listeners(value: &Spanned<DeValue<'_>>) -> Result<Vec<Listener>, (usize,
         listeners.push(listener);
     }
     Ok(listeners)
+}
+
+fn read_groups(value: &Spanned<DeValue<'_>>) -> Result<BTreeMap<Box<str>, Strategy>, (usize, Problem)> {
+    let shape = |span: usize| (span, Problem::GroupShape);
+    let items = value.get_ref().as_array().ok_or_else(|| shape(value.span().start))?;
+    let mut groups = BTreeMap::new();
+    for item in items {
+        let table = item.get_ref().as_table().ok_or_else(|| shape(item.span().start))?;
+        if !table.contains_key("name") || !table.contains_key("strategy") {
+            return Err(shape(item.span().start));
+        }
+        let mut group = SharedGroup::default();
+        for (key, value) in table {
+            set(&mut group, key.get_ref(), &Value::from_toml(value.get_ref()))
+                .map_err(|problem| (offset(key, value, &problem), problem))?;
+        }
+        if groups.insert(group.name.clone(), group.strategy).is_some() {
+            return Err((item.span().start, Problem::GroupTwice(group.name)));
+        }
+    }
+    Ok(groups)
 }
 
 fn set<T: Keyed>(target: &mut T, name: &str, value: &Value) -> Result<(), Problem> {
@@ -298,6 +337,36 @@ mod tests {
         assert_eq!(config.listeners[0].address.to_string(), "*:1884");
         assert_eq!(config.listeners[0].max_connections, Some(50_000));
         assert_eq!(config.durability, Durability { on_failure: OnFailure::Exit, ..Config::default().durability });
+    }
+
+    #[test]
+    fn a_group_has_the_strategy_of_its_own_table_and_all_others_the_common_one() {
+        let config = read(
+            "[shared]\nstrategy = \"least-in-flight\"\n[[shared.group]]\nname = \"doors\"\nstrategy = \"sticky\"\n[[shared.group]]\nname = \"cars\"\nstrategy = \"hash-topic\"\n",
+        )
+        .unwrap();
+
+        assert_eq!(config.shared.of("doors"), Strategy::Sticky);
+        assert_eq!(config.shared.of("cars"), Strategy::HashTopic);
+        assert_eq!(config.shared.of("bikes"), Strategy::LeastInFlight);
+    }
+
+    #[test]
+    fn a_group_that_is_not_one_is_an_error_where_it_stands() {
+        let wrong = |text: &str| read(text).unwrap_err();
+
+        assert_eq!(
+            wrong("[[shared.group]]\nname = \"a/b\"\nstrategy = \"sticky\"\n"),
+            "columba.toml:2:8: \"name\" wants what stands behind \"$share/\", without \"/\", \"+\" and \"#\""
+        );
+        assert!(wrong("[shared.group]\nname = \"a\"\n").contains("write each group as [[shared.group]]"));
+        assert!(wrong("[[shared.group]]\nname = \"a\"\n").contains("write each group as [[shared.group]]"));
+        assert_eq!(
+            wrong("[[shared.group]]\nname = \"a\"\nstrategy = \"random\"\n"),
+            "columba.toml:3:12: \"strategy\" wants \"round-robin\" or \"least-in-flight\" or \"sticky\" or \"hash-topic\" or \"hash-client\""
+        );
+        let twice = "[[shared.group]]\nname = \"a\"\nstrategy = \"sticky\"\n";
+        assert!(wrong(&twice.repeat(2)).ends_with("the group \"a\" has a strategy already"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use columba_broker::{
     id::{Clock, ShardId},
     placement::Placement,
     retained::RetainedStore,
+    route::Strategies,
 };
 use columba_store::{Journal, JournalOptions, Log, LogOptions, SimDisk, StoreId, sim::Fault};
 
@@ -38,7 +39,13 @@ fn house(shards: u16) -> House {
     let (speaker, words) = mpsc::channel();
     let shared = Arc::new(Shared {
         clock: ProcessClock::start(),
-        commons: Common::new(Clock::default(), Placement::new([7; 16], 64, shards), RetainedStore::default(), 7),
+        commons: Common::new(
+            Clock::default(),
+            Placement::new([7; 16], 64, shards),
+            RetainedStore::default(),
+            7,
+            Strategies::default(),
+        ),
         mesh: Mesh::new(wakers),
         doorkeeper: Doorkeeper::new(None, std::iter::once(None)),
         loader: loader::channel().0,

@@ -16,7 +16,7 @@ use crate::{
     id::{ChangeSeq, ConnectionId, MessageId, ShardId},
     message::Message,
     placement::Placement,
-    route::Claim,
+    route::{Claim, Strategies, Strategy},
     seam::{Commons as _, Cx, Gone, Origin, Output, ParcelTarget},
 };
 
@@ -31,6 +31,7 @@ pub(super) struct Bench {
     pub(super) cut: Option<ChangeSeq>,
     pub(super) events: Vec<String>,
     config: Arc<Config>,
+    strategy: Strategy,
     /// Batches that were cut and are not on disk.
     written: Vec<Vec<u8>>,
     /// Batches that are.
@@ -100,10 +101,16 @@ impl Bench {
     }
 
     pub(super) fn with(config: Config) -> Self {
+        Self::spreading(config, Strategy::RoundRobin)
+    }
+
+    /// Shared subscriptions spread their messages like this.
+    pub(super) fn spreading(config: Config, strategy: Strategy) -> Self {
         let config = Arc::new(config);
         Self {
             shard: Shard::new(ShardId(0), Arc::clone(&config), 7),
-            commons: commons(),
+            commons: commons(strategy),
+            strategy,
             now: Time(1_000_000),
             syncs: true,
             cut: None,
@@ -170,7 +177,7 @@ impl Bench {
         self.written.clear();
         self.cut = None;
         self.now = self.now.plus_ms(ms);
-        self.commons = commons();
+        self.commons = commons(self.strategy);
         self.commons.clock().seen(state.highest);
         self.shard = Shard::new(ShardId(0), Arc::clone(&self.config), 7);
         for (topic, (id, kept)) in state.retained {
@@ -336,8 +343,9 @@ impl Bench {
     }
 }
 
-fn commons() -> LocalCommons {
-    LocalCommons::new(Placement::new([0; 16], 4, 1), 7)
+fn commons(strategy: Strategy) -> LocalCommons {
+    let strategies = Strategies { default: strategy, ..Strategies::default() };
+    LocalCommons::with(Placement::new([0; 16], 4, 1), 7, strategies)
 }
 
 pub(super) fn message<'a>(topic: &'a str, qos: QoS, id: u16, payload: &'a str) -> Publish<'a> {

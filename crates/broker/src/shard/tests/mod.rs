@@ -1,4 +1,5 @@
 mod attacks;
+mod balancing;
 mod bench;
 mod exactly_once;
 mod failed_journal;
