@@ -1,11 +1,12 @@
 //! The numbered statements of MQTT 3.1.1 and MQTT 5.0.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use columba_proto::Version;
 
-/// Both standards: version, id, section, whom it binds, whether a broker can be tested for it.
-const CLAUSES: &str = include_str!("../../clauses.tsv");
+/// All statements in our words, with what is said of each.
+const CLAUSES: &str = include_str!("../../clauses.toml");
 
 /// A text that numbers its statements.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -56,26 +57,67 @@ impl fmt::Display for Clause {
     }
 }
 
+/// How it is known that columba keeps a statement.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum By {
+    /// Scripts cite it; it is open where none does.
+    Script,
+    /// It cannot be otherwise, for this reason.
+    Construction(String),
+    /// There is nothing that it speaks of, for this reason.
+    NotApplicable(String),
+    /// It binds clients, and a broker sees nothing of it; this shows it for ours.
+    Client(String),
+}
+
 /// What the list says of a statement.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
     /// Which.
     pub clause: Clause,
+    /// The statement in our words.
+    pub says: String,
     /// `client`, `server` or `both`.
-    pub binds: &'static str,
+    pub binds: String,
     /// Whether a broker can be tested for it from outside.
     pub broker_testable: bool,
+    /// How it is known that it holds.
+    pub by: By,
 }
 
-/// All statements, 3.1.1 first or 5 first, as the list has them.
-pub fn all() -> impl Iterator<Item = Entry> {
-    CLAUSES.lines().skip(1).filter_map(|line| {
-        let mut fields = line.split('\t');
-        let standard = if fields.next()? == Standard::Mqtt5.name() { Standard::Mqtt5 } else { Standard::Mqtt311 };
-        let id = fields.next()?;
-        let _section = fields.next()?;
-        let binds = fields.next()?;
-        let broker_testable = fields.next()? == "yes";
-        Some(Entry { clause: Clause { standard, id }, binds, broker_testable })
+/// All statements, MQTT 5.0 first, in their order.
+///
+/// # Panics
+///
+/// Never: the list is part of the program, and a test reads it.
+pub fn all() -> &'static [Entry] {
+    static ALL: OnceLock<Vec<Entry>> = OnceLock::new();
+    ALL.get_or_init(|| read(CLAUSES).expect("the list of clauses is as its head says"))
+}
+
+fn read(text: &str) -> Result<Vec<Entry>, String> {
+    let table: toml::Table = text.parse().map_err(|error| format!("{error}"))?;
+    let clauses = table.get("clause").and_then(toml::Value::as_array).ok_or("no clauses")?;
+    clauses.iter().map(|clause| entry(clause).ok_or_else(|| format!("what is this? {clause}"))).collect()
+}
+
+fn entry(clause: &toml::Value) -> Option<Entry> {
+    let text = |key| clause.get(key).and_then(toml::Value::as_str);
+    let standard = [Standard::Mqtt311, Standard::Mqtt5].into_iter().find(|standard| Some(standard.name()) == text("standard"))?;
+    let why = || text("why").map(str::to_owned);
+    let by = match text("by") {
+        None => By::Script,
+        Some("construction") => By::Construction(why()?),
+        Some("not applicable") => By::NotApplicable(why()?),
+        Some("client") => By::Client(why()?),
+        Some(_) => return None,
+    };
+    Some(Entry {
+        // As long as the program, like the ids that the scripts cite.
+        clause: Clause { standard, id: String::leak(text("id")?.to_owned()) },
+        says: text("says")?.to_owned(),
+        binds: text("binds")?.to_owned(),
+        broker_testable: clause.get("broker_testable")?.as_bool()?,
+        by,
     })
 }

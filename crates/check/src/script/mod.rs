@@ -6,7 +6,7 @@
 //!
 //! | file | is |
 //! |---|---|
-//! | `clause` | the statements of both standards, and what is said of each |
+//! | `clause`, `conformance` | the statements of both standards, what is said of each, and the page that tells it |
 //! | `stage`, `client` | what a script acts with |
 //! | `heard`, `words` | a packet that came; packets for people |
 //! | `world`, `memory`, `tcp` | where the broker is |
@@ -16,6 +16,7 @@
 
 pub mod clause;
 mod client;
+pub mod conformance;
 pub mod faulty;
 mod heard;
 pub mod memory;
