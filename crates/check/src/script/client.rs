@@ -7,6 +7,7 @@ use columba_proto::packet::{
 };
 use columba_proto::{AckKind, PacketId, QoS, ReasonCode, TopicName, Version};
 
+use super::asked::Asked;
 use super::heard::Heard;
 use super::stage::Stage;
 use super::words::describe;
@@ -21,6 +22,8 @@ pub struct Client<'s> {
     version: Version,
     read: Vec<u8>,
     last_id: u16,
+    asked: Asked,
+    is_closed: bool,
     /// The CONNACK that accepted it, once it came.
     connack: Option<Heard>,
 }
@@ -65,7 +68,17 @@ pub(super) fn frame(first: u8, body: &[u8]) -> Vec<u8> {
 
 impl<'s> Client<'s> {
     pub(super) fn new(stage: &'s Stage, line: LineNo, name: &str, version: Version) -> Self {
-        Self { stage, line, name: name.into(), version, read: Vec::new(), last_id: 0, connack: None }
+        Self {
+            stage,
+            line,
+            name: name.into(),
+            version,
+            read: Vec::new(),
+            last_id: 0,
+            asked: Asked::default(),
+            is_closed: false,
+            connack: None,
+        }
     }
 
     fn failed<T>(&self, expected: impl Into<String>, got: impl Into<String>) -> Verdict<T> {
@@ -80,6 +93,9 @@ impl<'s> Client<'s> {
     ///
     /// With one that is larger than any packet may be.
     pub fn send(&mut self, packet: &Packet<'_>) {
+        if let Packet::Connect(connect) = packet {
+            self.asked = Asked::of(connect);
+        }
         let mut bytes = Vec::new();
         packet.encode(self.version, &mut bytes).expect("stories send packets that can be sent");
         self.stage.say(&self.name, format!("send: {}", describe(self.version, packet)));
@@ -189,13 +205,8 @@ impl<'s> Client<'s> {
     pub fn hear_within(&mut self, within: Duration) -> Verdict<Option<Heard>> {
         let until = self.stage.now() + within;
         loop {
-            match Heard::take(self.version, &mut self.read) {
-                Ok(Some(heard)) => {
-                    self.stage.say(&self.name, format!("receive: {}", heard.told()));
-                    return Ok(Some(heard));
-                }
-                Ok(None) => {}
-                Err(error) => return self.failed("a well-formed packet that a server may send", error.to_string()),
+            if let Some(heard) = self.next_whole()? {
+                return Ok(Some(heard));
             }
             let left = until.saturating_sub(self.stage.now());
             let arrival = self.stage.world.borrow_mut().receive(self.line, left, &mut self.read);
@@ -203,6 +214,7 @@ impl<'s> Client<'s> {
                 Arrival::Bytes => {}
                 Arrival::Nothing => return Ok(None),
                 Arrival::Closed => {
+                    self.is_closed = true;
                     self.stage.say(&self.name, "the broker closes the connection".into());
                     return self.failed("the connection stays", "the broker closed it");
                 }
@@ -234,17 +246,29 @@ impl<'s> Client<'s> {
 
     /// A CONNACK, whatever it says.
     pub fn expect_connack(&mut self) -> Verdict<Heard> {
-        self.expect(PacketType::Connack, self.patience())
+        let heard = self.expect(PacketType::Connack, self.patience())?;
+        if !heard.connack().reason.is_failure() {
+            self.connack = Some(heard.clone());
+        }
+        Ok(heard)
+    }
+
+    /// A CONNACK, or the end of the connection: `None`.
+    pub fn expect_connack_or_end(&mut self) -> Verdict<Option<Heard>> {
+        match self.expect_connack() {
+            Ok(heard) => Ok(Some(heard)),
+            Err(Stop::Failed { .. }) if self.is_closed => Ok(None),
+            Err(stop) => Err(stop),
+        }
     }
 
     /// A CONNACK that accepts.
     pub fn accepted(&mut self) -> Verdict<&Heard> {
         let heard = self.expect_connack()?;
-        let reason = heard.connack().reason;
-        if reason.is_failure() {
+        if heard.connack().reason.is_failure() {
             return self.failed("to be accepted", heard.told());
         }
-        Ok(self.connack.insert(heard))
+        Ok(self.connack())
     }
 
     /// A PUBLISH. Nothing is answered.
@@ -276,6 +300,20 @@ impl<'s> Client<'s> {
         self.expect_ack(AckKind::Pubrel, id)?;
         self.acknowledge(AckKind::Pubcomp, id);
         Ok(())
+    }
+
+    /// Every PUBLISH until nothing comes any more, each received with the whole handshake of its QoS.
+    pub fn receive_all(&mut self) -> Verdict<Vec<Heard>> {
+        let silence = self.stage.world.borrow().silence();
+        let mut all = Vec::new();
+        while let Some(heard) = self.hear_within(silence)? {
+            if heard.packet_type() != PacketType::Publish {
+                return self.failed("publish or nothing", heard.told());
+            }
+            self.take(&heard)?;
+            all.push(heard);
+        }
+        Ok(all)
     }
 
     /// This acknowledgement for this identifier, whatever it says.
@@ -337,6 +375,33 @@ impl<'s> Client<'s> {
         self.ended_within(within, reasons)
     }
 
+    /// The broker closes the connection and says nothing at all before.
+    pub fn expect_end_unsaid(mut self) -> Verdict {
+        match self.stage.until_closed(self.line, self.patience(), &mut self.read) {
+            false => self.failed("the broker closes the connection", "it stays open"),
+            true if self.read.is_empty() => {
+                self.stage.say(&self.name, "the broker closes the connection".into());
+                Ok(())
+            }
+            true => {
+                let heard = self.next_whole()?;
+                self.failed(
+                    "the broker closes the connection without a word",
+                    heard.map_or_else(String::new, |heard| heard.told()),
+                )
+            }
+        }
+    }
+
+    /// The broker closes the connection, whatever it says before: that.
+    pub fn expect_closed(mut self) -> Verdict<Vec<u8>> {
+        if !self.stage.until_closed(self.line, self.patience(), &mut self.read) {
+            return self.failed("the broker closes the connection", "it stays open");
+        }
+        self.stage.say(&self.name, format!("the broker says {:02x?} and closes the connection", self.read));
+        Ok(self.read)
+    }
+
     fn ended_within(&mut self, within: Duration, reasons: &[ReasonCode]) -> Verdict {
         let until = self.stage.now() + within;
         let mut last_word = None;
@@ -363,7 +428,10 @@ impl<'s> Client<'s> {
         match Heard::take(self.version, &mut self.read) {
             Ok(Some(heard)) => {
                 self.stage.say(&self.name, format!("receive: {}", heard.told()));
-                Ok(Some(heard))
+                match self.asked.breach(&heard) {
+                    None => Ok(Some(heard)),
+                    Some(breach) => self.failed(breach, heard.told()),
+                }
             }
             Ok(None) => Ok(None),
             Err(error) => self.failed("a well-formed packet that a server may send", error.to_string()),

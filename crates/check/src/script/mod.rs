@@ -8,12 +8,15 @@
 //! |---|---|
 //! | `clause`, `conformance` | the statements of both standards, what is said of each, and the page that tells it |
 //! | `stage`, `client` | what a script acts with |
-//! | `heard`, `words` | a packet that came; packets for people |
+//! | `bytes` | packets that no encoder makes |
+//! | `heard`, `asked`, `words` | a packet that came; what it must not be; packets for people |
 //! | `world`, `memory`, `tcp` | where the broker is |
 //! | `runner` | plays scripts side by side and says what came of each |
 //! | `plays` | the scripts themselves, by chapter |
 //! | `faulty` | brokers with one fault each, which the scripts must find |
 
+mod asked;
+mod bytes;
 pub mod clause;
 mod client;
 pub mod conformance;
@@ -68,7 +71,7 @@ pub enum Suite {
     Security,
 }
 
-/// Something that a script needs and a broker may lack.
+/// Something that a script needs and a broker may lack: a feature, or a limit of which it shows that it is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Need {
     /// QoS 1 at least.
@@ -85,6 +88,16 @@ pub enum Need {
     Shared,
     /// Topic aliases that the broker takes.
     Aliases,
+    /// A maximum QoS below 2.
+    QosLimit,
+    /// No retained messages.
+    RetainRefused,
+    /// A maximum packet size that can be exceeded here.
+    PacketLimit,
+    /// A topic alias above its maximum.
+    AliasLimit,
+    /// A receive maximum that can be exceeded here.
+    ReceiveLimit,
     /// Somebody can start the broker anew.
     Restart,
 }

@@ -7,13 +7,18 @@ use columba_proto::packet::{Connect, ConnectProperties, Packet};
 use columba_proto::{QoS, ReasonCode, Version};
 
 use super::client::Client;
-use super::world::{Ending, LineNo, Unable, World};
+use super::world::{Arrival, Ending, LineNo, Unable, World};
 use super::{Heard, Need, Stop, Verdict};
 
 /// Seconds after which a client that says nothing is given up: longer than any story.
 const KEEP_ALIVE: u16 = 600;
 /// The session expiry of clients that want to keep their session, in seconds.
 pub(super) const SESSION_EXPIRY: u32 = 600;
+
+/// Bytes of a packet that a story can send only to see it refused.
+const SENDABLE: u32 = 16 * 1024 * 1024;
+/// Messages that a story can leave open only to see one more refused.
+const RECEIVABLE: u16 = 5_000;
 
 /// What a broker says of itself in its CONNACK (§3.2.2.3); the older versions say nothing, and are asked in MQTT 5.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -83,6 +88,13 @@ impl Features {
             Need::SubscriptionIds => (self.subscription_ids, "the server says: no subscription identifiers"),
             Need::Shared => (self.shared, "the server says: no shared subscriptions"),
             Need::Aliases => (self.topic_alias_maximum > 0, "the server says: no topic aliases"),
+            Need::QosLimit => (self.maximum_qos < QoS::ExactlyOnce, "the server takes every QoS"),
+            Need::RetainRefused => (!self.retain, "the server keeps retained messages"),
+            Need::PacketLimit => {
+                (self.maximum_packet_size.is_some_and(|size| size <= SENDABLE), "the server limits no packet size")
+            }
+            Need::AliasLimit => (self.topic_alias_maximum < u16::MAX, "the server takes every topic alias"),
+            Need::ReceiveLimit => (self.receive_maximum <= RECEIVABLE, "the server takes very many messages at a time"),
             Need::Restart => (self.restart, "the server cannot be restarted from here (--restart-cmd)"),
         };
         (!has).then_some(missing)
@@ -283,6 +295,51 @@ impl Stage {
     pub fn same<T: PartialEq + std::fmt::Debug>(&self, what: &str, expected: T, got: T) -> Verdict {
         let is_so = expected == got;
         self.check(is_so, format!("{what}: {expected:?}"), format!("{got:?}"))
+    }
+
+    /// Every QoS that the broker takes, the cheapest first.
+    pub fn each_qos(&self) -> impl Iterator<Item = QoS> + use<> {
+        let maximum = self.features().maximum_qos;
+        QoS::ALL.into_iter().filter(move |qos| *qos <= maximum)
+    }
+
+    /// Each of these, sent by a client of its own that is connected, ends its connection.
+    pub fn each_ends(&self, table: &[(&str, Vec<u8>)], reasons: &[ReasonCode]) -> Verdict {
+        for (at, (what, bytes)) in table.iter().enumerate() {
+            let mut client = self.client(&format!("breaker{at}"))?;
+            client.send_bytes(what, bytes);
+            client.expect_end(reasons)?;
+        }
+        Ok(())
+    }
+
+    /// Each of these, sent on a connection of its own in place of a CONNECT, ends it. The versions without properties say nothing then (3.1.1
+    /// `[MQTT-3.1.4-1]`).
+    pub fn each_connect_ends(&self, table: &[(&str, Vec<u8>)], reasons: &[ReasonCode]) -> Verdict {
+        for (at, (what, bytes)) in table.iter().enumerate() {
+            let mut client = self.dial(&format!("breaker{at}"), self.version)?;
+            client.send_bytes(what, bytes);
+            if self.version.has_properties() {
+                client.expect_end(reasons)?;
+            } else {
+                client.expect_end_unsaid()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until the broker closes the connection; false where it does not.
+    pub(super) fn until_closed(&self, line: LineNo, within: Duration, into: &mut Vec<u8>) -> bool {
+        let until = self.now() + within;
+        loop {
+            let left = until.saturating_sub(self.now());
+            let arrival = self.world.borrow_mut().receive(line, left, into);
+            match arrival {
+                Arrival::Bytes => {}
+                Arrival::Closed => return true,
+                Arrival::Nothing => return false,
+            }
+        }
     }
 
     pub(super) fn say(&self, who: &str, what: String) {
