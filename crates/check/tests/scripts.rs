@@ -24,7 +24,7 @@ fn complaint(played: &Played) -> Option<String> {
             .collect();
         lines.join("\n")
     };
-    let title = format!("{} (MQTT {})", played.case.script.title, played.case.version.name());
+    let title = format!("{} (MQTT {})", played.title, played.version.name());
     match &played.outcome {
         Outcome::Failed { expected, got } => Some(format!("{title}\n{}\n  expected {expected}\n  got      {got}", said(played))),
         Outcome::Passed if !played.told.advice.is_empty() => {

@@ -130,6 +130,9 @@ pub enum Violation {
     /// The server's answer began with something else.
     #[error("the first packet from the server is {0:?}, not CONNACK [MQTT-3.2.0-1]")]
     NotConnack(PacketType),
+    /// A session is taken up after a clean start.
+    #[error("CONNACK speaks of a session that nobody asked for [MQTT-3.2.2-4]")]
+    SessionOfOthers,
     /// Answered twice.
     #[error("a second CONNACK [MQTT-3.2.0-2]")]
     SecondConnack,
@@ -238,6 +241,7 @@ impl Violation {
             Self::NotConnect(_)
             | Self::SecondConnect
             | Self::NotConnack(_)
+            | Self::SessionOfOthers
             | Self::SecondConnack
             | Self::WrongDirection(_)
             | Self::DuringAuthentication(_)

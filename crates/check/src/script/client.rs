@@ -5,7 +5,7 @@ use std::time::Duration;
 use columba_proto::packet::{
     Ack, Disconnect, Packet, PacketType, Publish, PublishProperties, Subscribe, SubscribeEntry, SubscriptionOptions, Unsubscribe,
 };
-use columba_proto::{AckKind, PacketId, QoS, ReasonCode, TopicName, Version};
+use columba_proto::{AckKind, PacketId, Peer, QoS, ReasonCode, TopicName, Version};
 
 use super::asked::Asked;
 use super::heard::Heard;
@@ -425,7 +425,7 @@ impl<'s> Client<'s> {
     }
 
     fn next_whole(&mut self) -> Verdict<Option<Heard>> {
-        match Heard::take(self.version, &mut self.read) {
+        match Heard::take(Peer::Server, self.version, &mut self.read) {
             Ok(Some(heard)) => {
                 self.stage.say(&self.name, format!("receive: {}", heard.told()));
                 match self.asked.breach(&heard) {

@@ -1,4 +1,4 @@
-//! A packet that the broker sent.
+//! A packet that the other side sent.
 
 use columba_proto::packet::{Ack, Connack, Disconnect, Packet, PacketType, Publish, Suback, Unsuback};
 use columba_proto::wire::{FRAME_LEN_MAX, Split, split};
@@ -9,6 +9,7 @@ use super::words::describe;
 /// A whole, well-formed packet with its bytes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Heard {
+    from: Peer,
     version: Version,
     first: u8,
     body: Vec<u8>,
@@ -21,14 +22,14 @@ const OTHER: &str = "a script asks a packet for what it has";
 
 impl Heard {
     /// Takes the first frame out of `read`; `None` while it is not whole.
-    pub(super) fn take(version: Version, read: &mut Vec<u8>) -> Result<Option<Self>, PeerError> {
+    pub(crate) fn take(from: Peer, version: Version, read: &mut Vec<u8>) -> Result<Option<Self>, PeerError> {
         let (first, body, size) = match split(read, FRAME_LEN_MAX)? {
             Split::Frame { first, body, len } => (first, body.to_vec(), len),
             Split::Need => return Ok(None),
         };
         read.drain(..size);
-        decode(version, Peer::Server, first, &body)?;
-        Ok(Some(Self { version, first, body, size }))
+        decode(version, from, first, &body)?;
+        Ok(Some(Self { from, version, first, body, size }))
     }
 
     /// The packet.
@@ -37,7 +38,7 @@ impl Heard {
     ///
     /// Never: it was decoded when it came.
     pub fn packet(&self) -> Packet<'_> {
-        decode(self.version, Peer::Server, self.first, &self.body).expect("it was decoded when it came")
+        decode(self.version, self.from, self.first, &self.body).expect("it was decoded when it came")
     }
 
     /// What it is.

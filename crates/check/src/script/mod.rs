@@ -14,6 +14,7 @@
 //! | `runner` | plays scripts side by side and says what came of each |
 //! | `plays` | the scripts themselves, by chapter |
 //! | `faulty` | brokers with one fault each, which the scripts must find |
+//! | `guests` | the other way round: the checker is the server, and clients are judged |
 
 mod asked;
 mod bytes;
@@ -21,6 +22,7 @@ pub mod clause;
 mod client;
 pub mod conformance;
 pub mod faulty;
+pub mod guests;
 mod heard;
 pub mod memory;
 mod plays;

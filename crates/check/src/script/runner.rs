@@ -9,7 +9,7 @@ use columba_proto::Version;
 
 use super::stage::{Features, Login, Setting, Stage, Told};
 use super::world::{Unable, World};
-use super::{Need, Script, Stop, Suite, plays};
+use super::{Need, Script, Stop, Suite, Verdict, plays};
 
 /// A script in one version.
 #[derive(Clone, Copy, Debug)]
@@ -36,11 +36,25 @@ pub enum Outcome {
     Skipped(String),
 }
 
+impl From<Verdict> for Outcome {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Ok(()) => Self::Passed,
+            Err(Stop::Failed { expected, got }) => Self::Failed { expected, got },
+            Err(Stop::Skipped(why)) => Self::Skipped(why),
+        }
+    }
+}
+
 /// A story that was told.
 #[derive(Clone, Debug)]
 pub struct Played {
     /// Which.
-    pub case: Case,
+    pub title: &'static str,
+    /// In which version.
+    pub version: Version,
+    /// What it shows in this version.
+    pub clauses: Vec<&'static str>,
     /// What came of it.
     pub outcome: Outcome,
     /// Every packet, and what is worth knowing.
@@ -50,9 +64,14 @@ pub struct Played {
 }
 
 impl Played {
+    fn new(case: Case, outcome: Outcome, told: Told, took: Duration) -> Self {
+        let clauses = case.script.clauses_in(case.version).map(|clause| clause.id).collect();
+        Self { title: case.script.title, version: case.version, clauses, outcome, told, took }
+    }
+
     /// One that was not even begun.
     pub fn skipped(case: Case, why: &str) -> Self {
-        Self { case, outcome: Outcome::Skipped(why.to_owned()), told: Told::default(), took: Duration::ZERO }
+        Self::new(case, Outcome::Skipped(why.to_owned()), Told::default(), Duration::ZERO)
     }
 }
 
@@ -112,13 +131,9 @@ pub fn play(case: Case, world: Box<dyn World>, setting: &Setting, prefix: &str) 
         Some(why) => Err(Stop::Skipped(why.into())),
         None => (case.script.play)(&stage),
     };
-    let outcome = match verdict {
-        Ok(()) => Outcome::Passed,
-        Err(Stop::Failed { expected, got }) => Outcome::Failed { expected, got },
-        Err(Stop::Skipped(why)) => Outcome::Skipped(why),
-    };
+    let outcome = Outcome::from(verdict);
     let took = stage.now().saturating_sub(begun);
-    Played { case, outcome, told: stage.finish(), took }
+    Played::new(case, outcome, stage.finish(), took)
 }
 
 /// Asks the broker what it has, in MQTT 5; a broker without that says nothing, and is taken to have all.

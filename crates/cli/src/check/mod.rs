@@ -1,5 +1,6 @@
 //! `columba check`: judges any broker by the conversations of the standard.
 
+mod client;
 mod report;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -21,7 +22,10 @@ const ABREAST: usize = 16;
 
 /// What `columba check` takes.
 #[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct CheckArgs {
+    #[command(subcommand)]
+    whom: Option<Whom>,
     /// Broker: HOST, HOST:PORT or mqtt://USER:PASSWORD@HOST:PORT [default: localhost:1883]
     #[arg(value_name = "TARGET")]
     target: Option<String>,
@@ -55,6 +59,13 @@ pub(crate) struct CheckArgs {
     /// Print every packet of every script, not only of those that fail
     #[arg(long, short = 'v')]
     verbose: bool,
+}
+
+/// Whom to judge in place of a broker.
+#[derive(clap::Subcommand, Debug)]
+enum Whom {
+    /// Judge a client: the checker is the server
+    Client(client::ClientArgs),
 }
 
 /// What `--suite` can name.
@@ -93,6 +104,9 @@ fn part(text: &str) -> Result<Part, String> {
 
 /// The verdict as text.
 pub(crate) fn run(args: CheckArgs) -> Result<(String, Exit), Failure> {
+    if let Some(Whom::Client(args)) = args.whom {
+        return client::run(args);
+    }
     let cases = choice(&args).cases();
     if cases.is_empty() {
         return Err(Failure::usage("no script is like that").try_this("columba check --list"));
@@ -120,14 +134,18 @@ pub(crate) fn run(args: CheckArgs) -> Result<(String, Exit), Failure> {
         let cases = left_out.iter().filter(|case| case.version == *version);
         played.extend(cases.map(|&case| Played::skipped(case, why)));
     }
-    let text = match args.format {
-        Format::Text => report::text(&played, args.strict, args.verbose),
-        Format::Tap => report::tap(&played, args.strict),
-        Format::Junit => report::junit(&played, args.strict),
-        Format::Json => report::json(&played, args.strict),
+    Ok(verdict(&played, args.format, args.strict, args.verbose))
+}
+
+fn verdict(played: &[Played], format: Format, strict: bool, verbose: bool) -> (String, Exit) {
+    let text = match format {
+        Format::Text => report::text(played, strict, verbose),
+        Format::Tap => report::tap(played, strict),
+        Format::Junit => report::junit(played, strict),
+        Format::Json => report::json(played, strict),
     };
-    let failed = played.iter().any(|one| report::has_failed(one, args.strict));
-    Ok((text, if failed { Exit::Other } else { Exit::Done }))
+    let failed = played.iter().any(|one| report::has_failed(one, strict));
+    (text, if failed { Exit::Other } else { Exit::Done })
 }
 
 fn choice(args: &CheckArgs) -> Choice {

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use columba_check::script::clause::Clause;
 use columba_check::script::runner::{Case, Outcome, Played};
 use serde_json::{Value, json};
 
@@ -42,16 +41,13 @@ pub(super) fn text(played: &[Played], strict: bool, verbose: bool) -> String {
     let mut out = String::new();
     let mut version = None;
     for one in played {
-        if version != Some(one.case.version) {
-            version = Some(one.case.version);
-            push(&mut out, format_args!("MQTT {}\n", one.case.version.name()));
+        if version != Some(one.version) {
+            version = Some(one.version);
+            push(&mut out, format_args!("MQTT {}\n", one.version.name()));
         }
-        let first = clauses(&one.case).first().copied().unwrap_or("");
+        let first = one.clauses.first().copied().unwrap_or("");
         let millis = one.took.as_secs_f64() * 1_000.0;
-        push(
-            &mut out,
-            format_args!(" {}  {first:<CLAUSE$}  {:<64} {millis:>8.1} ms\n", word(one, strict), one.case.script.title),
-        );
+        push(&mut out, format_args!(" {}  {first:<CLAUSE$}  {:<64} {millis:>8.1} ms\n", word(one, strict), one.title));
         if has_failed(one, strict) || verbose {
             conversation(one, &mut out);
         }
@@ -73,7 +69,7 @@ fn conversation(played: &Played, out: &mut String) {
     }
     if let Outcome::Failed { expected, got } = &played.outcome {
         push(out, format_args!("         expected {expected}\n         got      {got}\n"));
-        push(out, format_args!("         clauses  {}\n", clauses(&played.case).join(" ")));
+        push(out, format_args!("         clauses  {}\n", played.clauses.join(" ")));
     }
 }
 
@@ -81,10 +77,10 @@ fn sum(played: &[Played], strict: bool) -> String {
     let failed = played.iter().filter(|one| has_failed(one, strict)).count();
     let skipped = played.iter().filter(|one| matches!(one.outcome, Outcome::Skipped(_))).count();
     let advised = played.iter().filter(|one| !one.told.advice.is_empty()).count();
-    let shown: BTreeSet<&Clause> = played
+    let shown: BTreeSet<(bool, &str)> = played
         .iter()
         .filter(|one| matches!(one.outcome, Outcome::Passed))
-        .flat_map(|one| one.case.script.clauses_in(one.case.version))
+        .flat_map(|one| one.clauses.iter().map(|clause| (one.version.has_properties(), *clause)))
         .collect();
     let mut text = format!("{} passed, {failed} failed, {skipped} skipped", played.len() - failed - skipped);
     if advised > 0 {
@@ -99,14 +95,14 @@ pub(super) fn tap(played: &[Played], strict: bool) -> String {
     let mut out = format!("TAP version 13\n1..{}", played.len());
     for (number, one) in (1..).zip(played) {
         let not = if has_failed(one, strict) { "not " } else { "" };
-        let name = format!("MQTT {}: {}", one.case.version.name(), one.case.script.title).replace('#', "\\#");
+        let name = format!("MQTT {}: {}", one.version.name(), one.title).replace('#', "\\#");
         push(&mut out, format_args!("\n{not}ok {number} - {name}"));
         match &one.outcome {
             Outcome::Skipped(why) => push(&mut out, format_args!(" # SKIP {why}")),
             Outcome::Failed { expected, got } => {
                 let said = |text: &str| Value::from(text).to_string();
                 push(&mut out, format_args!("\n  ---\n  expected: {}\n  got: {}\n", said(expected), said(got)));
-                push(&mut out, format_args!("  clauses: {}\n  ...", said(&clauses(&one.case).join(" "))));
+                push(&mut out, format_args!("  clauses: {}\n  ...", said(&one.clauses.join(" "))));
             }
             Outcome::Passed => {}
         }
@@ -123,8 +119,8 @@ pub(super) fn junit(played: &[Played], strict: bool) -> String {
         played.len()
     );
     for one in played {
-        let class = format!("MQTT {}", one.case.version.name());
-        let (class, name, seconds) = (xml(&class), xml(one.case.script.title), one.took.as_secs_f64());
+        let class = format!("MQTT {}", one.version.name());
+        let (class, name, seconds) = (xml(&class), xml(one.title), one.took.as_secs_f64());
         push(&mut out, format_args!("  <testcase classname=\"{class}\" name=\"{name}\" time=\"{seconds:.3}\">"));
         match &one.outcome {
             Outcome::Skipped(why) => push(&mut out, format_args!("<skipped message=\"{}\"/>", xml(why))),
@@ -132,7 +128,7 @@ pub(super) fn junit(played: &[Played], strict: bool) -> String {
                 let mut story = String::new();
                 conversation(one, &mut story);
                 one.told.advice.iter().for_each(|advice| push(&mut story, format_args!("advised: {advice}\n")));
-                let message = clauses(&one.case).join(" ");
+                let message = one.clauses.join(" ");
                 push(&mut out, format_args!("<failure message=\"{}\">{}</failure>", xml(&message), xml(&story)));
             }
             Outcome::Failed { .. } | Outcome::Passed => {}
@@ -169,9 +165,9 @@ pub(super) fn json(played: &[Played], strict: bool) -> String {
                 .map(|said| json!({ "at": said.at.as_secs_f64(), "who": said.who, "what": said.what }))
                 .collect();
             let mut value = json!({
-                "title": one.case.script.title,
-                "version": one.case.version.name(),
-                "clauses": clauses(&one.case),
+                "title": one.title,
+                "version": one.version.name(),
+                "clauses": one.clauses,
                 "result": word(one, strict).to_lowercase(),
                 "seconds": one.took.as_secs_f64(),
                 "advice": one.told.advice,

@@ -10,6 +10,7 @@ use crate::version::Version;
 pub struct AwaitConnack {
     version: Version,
     has_method: bool,
+    clean_start: bool,
 }
 
 /// The server's answer.
@@ -26,15 +27,18 @@ pub enum Answer<'a> {
 impl AwaitConnack {
     /// This CONNECT has been sent.
     pub const fn new(connect: &Connect<'_>) -> Self {
-        Self { version: connect.version, has_method: connect.properties.authentication_method.is_some() }
+        let has_method = connect.properties.authentication_method.is_some();
+        Self { version: connect.version, has_method, clean_start: connect.clean_start }
     }
 
-    /// A packet from the server: CONNACK, or AUTH if CONNECT named a method [MQTT-3.2.0-1] [MQTT-4.12.0-6].
+    /// A packet from the server: CONNACK, or AUTH if CONNECT named a method [MQTT-3.2.0-1] [MQTT-4.12.0-6]. A session that nobody asked for is none of
+    /// ours [MQTT-3.2.2-4].
     pub fn on_packet(self, first: u8, body: &[u8]) -> Result<Answer<'_>, PeerError> {
         let packet_type = PacketType::of(first)?;
         #[expect(clippy::wildcard_enum_match_arm, reason = "all else has no place before CONNACK")]
         match decode(self.version, Peer::Server, first, body)? {
             Packet::Connack(connack) if connack.reason.is_failure() => Ok(Answer::Refused(connack)),
+            Packet::Connack(connack) if connack.session_present && self.clean_start => Err(Violation::SessionOfOthers.into()),
             Packet::Connack(connack) => Ok(Answer::Open(Open::new(self.version, Peer::Server, self.has_method), connack)),
             Packet::Auth(_) if !self.has_method => Err(Violation::UnexpectedAuth.into()),
             Packet::Auth(auth) => Ok(Answer::Continue(self, auth)),
@@ -50,10 +54,14 @@ mod tests {
     use crate::reason::ReasonCode;
 
     fn await_connack(method: Option<&str>) -> AwaitConnack {
+        after_connect(false, method)
+    }
+
+    fn after_connect(clean_start: bool, method: Option<&str>) -> AwaitConnack {
         AwaitConnack::new(&Connect {
             version: Version::V5,
             bridge: false,
-            clean_start: true,
+            clean_start,
             keep_alive: 0,
             client_id: "c",
             will: None,
@@ -71,6 +79,14 @@ mod tests {
 
         assert!(connack.session_present);
         assert_eq!(open.decode(0x20, &[0, 0, 0]), Err(Violation::SecondConnack.into()));
+    }
+
+    #[test]
+    fn a_clean_start_takes_up_no_session() {
+        let answer = after_connect(true, None).on_packet(0x20, &[1, 0, 0]);
+
+        assert!(matches!(answer, Err(PeerError::Violation(Violation::SessionOfOthers))), "{answer:?}");
+        assert!(matches!(after_connect(true, None).on_packet(0x20, &[0, 0, 0]), Ok(Answer::Open(..))));
     }
 
     #[test]
