@@ -179,6 +179,14 @@ impl<'s> Client<'s> {
         self.cut();
     }
 
+    /// Says good-bye with reason 0, and lets the broker close: what comes next finds the connection gone.
+    pub fn leave(mut self) {
+        self.send(&Packet::Disconnect(Disconnect::new(ReasonCode::NORMAL_DISCONNECTION)));
+        // A broker that leaves the closing to the client may do so.
+        while let Ok(Some(_)) = self.hear_or_end() {}
+        self.cut();
+    }
+
     /// Closes the connection without a word.
     pub fn cut(self) {
         self.stage.say(&self.name, "closes the connection".into());
@@ -220,6 +228,34 @@ impl<'s> Client<'s> {
                 }
             }
         }
+    }
+
+    /// The next packet, which must come soon, or `None` where the broker closes the connection in its place.
+    pub fn hear_or_end(&mut self) -> Verdict<Option<Heard>> {
+        let until = self.stage.now() + self.patience();
+        loop {
+            if let Some(heard) = self.next_whole()? {
+                return Ok(Some(heard));
+            }
+            let left = until.saturating_sub(self.stage.now());
+            let arrival = self.stage.world.borrow_mut().receive(self.line, left, &mut self.read);
+            match arrival {
+                Arrival::Bytes => {}
+                Arrival::Closed => break,
+                Arrival::Nothing => return self.failed("a packet, or a closed connection", "neither"),
+            }
+        }
+        self.stage.say(&self.name, "the broker closes the connection".into());
+        Ok(None)
+    }
+
+    /// All that comes until the broker closes the connection, which it must.
+    pub fn hear_to_the_end(mut self) -> Verdict<Vec<Heard>> {
+        let mut all = Vec::new();
+        while let Some(heard) = self.hear_or_end()? {
+            all.push(heard);
+        }
+        Ok(all)
     }
 
     /// The next packet, which must come soon.
