@@ -106,6 +106,38 @@ fn mosquitto_clients_talk_to_columba() {
     clients.away_and_back(&broker, "mqttv5", &["-x", "3600"]);
 }
 
+/// A request with mosquitto_rr, seen by a subscriber with its response topic where the version has one, and answered.
+#[test]
+fn mosquitto_requests_are_answered_through_columba() {
+    let test = "mosquitto_requests_are_answered_through_columba";
+    let Some(clients) = Clients::mosquitto(test) else { return };
+    let Some(request) = outside::or_skip(outside::program("mosquitto_rr"), test, "mosquitto-clients") else { return };
+    let broker = Broker::start(COLUMBA, &[]);
+    let port = broker.port().to_string();
+    for (version, tells_where) in [("mqttv311", false), ("mqttv5", true)] {
+        for qos in ["0", "1", "2"] {
+            let common = ["-h", "127.0.0.1", "-p", &port, "-V", version, "-q", qos];
+            let mut service = start(
+                &clients.subscribe,
+                &[&common[..], &["-t", "service", "-C", "1", "-F", "asked: %p %R", clients.announce.0]].concat(),
+            );
+            service.until_has(clients.announce.1);
+
+            let asking = Program::start(Command::new(&request).args(
+                [&common[..], &["-t", "service", "-e", "replies/here", "-m", "how much?", "-W", "20", "-i", "asker"]].concat(),
+            ));
+            let asked = service.until_has("asked: ");
+            assert_eq!(asked.trim_end(), if tells_where { "asked: how much? replies/here" } else { "asked: how much?" });
+            let (_, status) = start(&clients.publish, &[&common[..], &["-t", "replies/here", "-m", "three"]].concat()).finish();
+            assert!(status.success());
+
+            let (lines, status) = asking.finish();
+            assert!(status.success(), "{version} at QoS {qos}: {lines:?}");
+            assert_eq!(lines, ["three"], "{version} at QoS {qos}");
+        }
+    }
+}
+
 #[test]
 fn columba_clients_talk_to_mosquitto() {
     let mosquitto = Peer::mosquitto(Durability::Memory);
