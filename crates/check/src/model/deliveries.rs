@@ -44,7 +44,8 @@ impl Got {
 pub(crate) struct Copies {
     messages: usize,
     got: Vec<Got>,
-    pub(crate) crashes: u16,
+    /// Where the process ended without a word.
+    crashes: Vec<Step>,
 }
 
 impl Copies {
@@ -53,7 +54,7 @@ impl Copies {
         let mut all = Self {
             messages,
             got: vec![Got { lowest: u8::MAX, lowest_live: u8::MAX, ..Got::default() }; messages * history.clients.len()],
-            crashes: 0,
+            crashes: Vec::new(),
         };
         for (step, &(_, fact)) in history.facts.iter().enumerate() {
             if let Fact::HandedOver { client, message, qos, retain, dup } = fact {
@@ -73,10 +74,24 @@ impl Copies {
                     got.fresh += u16::from(!dup);
                 }
             } else if fact == Fact::Crashed {
-                all.crashes += 1;
+                all.crashes.push(step);
             }
         }
         all
+    }
+
+    /// How often a crash can have repeated this publication: a will below QoS 2 does not wait for its record, so each crash behind it can. At QoS 0 nothing else
+    /// repeats.
+    pub(crate) fn repeats(&self, info: &MessageInfo, publication: &Publication) -> u16 {
+        if info.will.is_none() || info.qos > 0 {
+            return 0;
+        }
+        let behind = self.crashes.iter().filter(|crash| **crash > publication.early).count();
+        u16::try_from(behind).unwrap_or(u16::MAX)
+    }
+
+    fn crashes(&self) -> u16 {
+        u16::try_from(self.crashes.len()).unwrap_or(u16::MAX)
     }
 
     pub(crate) fn of(&self, client: ClientNo, message: MessageNo) -> &Got {
@@ -182,9 +197,7 @@ fn too_much<'a, I: Iterator<Item = &'a Segment>>(
     if matching().map(|segment| history.subscription(segment.subscription).qos).max().is_none_or(|asked| got.highest > asked) {
         return Some(Wrong::QosAboveGrant);
     }
-    // A will at QoS 0 does not wait for its record, so a crash can repeat it.
-    let again = if info.will.is_some() && info.qos == 0 { copies.crashes } else { 0 };
-    let repeats = again + extra;
+    let repeats = copies.repeats(info, publication) + extra;
     // Copies at QoS 1 may be repeated, each by itself; one that a member had can also come back to it through its group, at another QoS.
     let is_shared = matching().any(|segment| history.vocabulary.is_shared(segment.filter));
     let counted = if extra > 0 || is_shared { live - got.live[1] } else { live };
@@ -195,7 +208,7 @@ fn too_much<'a, I: Iterator<Item = &'a Segment>>(
     let sessions = matching().map(|segment| segment.incarnation + 1).max().filter(|_| is_shared).unwrap_or(0);
     let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
     if u32::from(got.fresh).saturating_sub(sessions)
-        > publication.sends * u32::from(1 + extra) * u32::from(1 + copies.crashes) + u32::from(extra)
+        > publication.sends * u32::from(1 + extra) * u32::from(1 + copies.crashes()) + u32::from(extra)
     {
         return Some(Wrong::TooOften);
     }
@@ -207,7 +220,7 @@ fn too_much<'a, I: Iterator<Item = &'a Segment>>(
     let live_with_flag =
         matching().filter(|segment| history.subscription(segment.subscription).retain_as_published).count().min(1);
     // Below QoS 2 a crash can repeat each of them.
-    let (crashes, sends) = if got.lowest == 2 { (0, 0) } else { (usize::from(copies.crashes), publication.sends as usize) };
+    let (crashes, sends) = if got.lowest == 2 { (0, 0) } else { (copies.crashes.len(), publication.sends as usize) };
     if usize::from(got.retained_fresh) > (asked_for_retained + live_with_flag) * (1 + crashes) + sends {
         return Some(Wrong::TooOften);
     }

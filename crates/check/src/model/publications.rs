@@ -8,8 +8,8 @@ use super::{
 /// After a crash clients get so long to come back before their wills are published.
 const GRACE: Micros = 5_000_000;
 
-/// What was lost so shortly before a crash may be known to nobody after it.
-const FRESH: Micros = 3_000_000;
+/// So long the records of an end may take to come to the journal: its turn can be left open.
+const TURN: Micros = 1_000;
 
 /// Grain of will delays and of the broker's timers.
 const WILL_SLACK: Micros = 3_000_000;
@@ -58,6 +58,9 @@ struct Willed {
     lost: Option<(Step, Micros)>,
     /// A crash may have hidden that.
     crashed: bool,
+    /// The commit that tells of the end; once it is on disk no crash hides it.
+    written: Option<u64>,
+    on_disk: bool,
     /// From when on its delay counts, at the latest.
     told: Option<Micros>,
     /// A DISCONNECT that removes the will was sent, and read.
@@ -130,7 +133,7 @@ impl Willed {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "wills know of connections and crashes only")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "wills know of connections, commits and crashes only")]
 fn follow_wills(wills: &mut Vec<Willed>, step: Step, at: Micros, fact: Fact) {
     match fact {
         Fact::ConnectSent { client, link, will, .. } => {
@@ -146,6 +149,8 @@ fn follow_wills(wills: &mut Vec<Willed>, step: Step, at: Micros, fact: Fact) {
                     promise: Promise::None,
                     lost: None,
                     crashed: false,
+                    written: None,
+                    on_disk: false,
                     told: None,
                     disconnect: None,
                     read: false,
@@ -170,8 +175,19 @@ fn follow_wills(wills: &mut Vec<Willed>, step: Step, at: Micros, fact: Fact) {
         }),
         Fact::Crashed => {
             for will in wills {
-                let (_, lost_at) = *will.lost.get_or_insert((step, at));
-                will.crashed |= will.told.is_none() || at <= lost_at + FRESH;
+                will.lost.get_or_insert((step, at));
+                will.crashed |= !will.on_disk;
+                will.written = None;
+            }
+        }
+        Fact::Written { commit } => {
+            for will in wills.iter_mut().filter(|will| will.told.is_some_and(|told| at > told + TURN)) {
+                will.written.get_or_insert(commit);
+            }
+        }
+        Fact::Synced { commit } => {
+            for will in wills.iter_mut().filter(|will| will.written.is_some_and(|written| written <= commit)) {
+                will.on_disk = true;
             }
         }
         // What was attached at the crash, or whose end was not yet on disk, counts from the recovery.

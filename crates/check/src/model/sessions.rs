@@ -52,6 +52,8 @@ pub(crate) struct Timeline {
     /// When the broker last learned of an end; nothing while it may believe in a connection.
     told: Option<Micros>,
     open: Vec<LinkNo>,
+    /// From where to where the broker may have believed it connected.
+    online: Vec<(Step, Step)>,
     /// UNSUBSCRIBEs of this connection that were not answered yet.
     unsubscribing: Vec<(FilterNo, Step)>,
 }
@@ -70,6 +72,7 @@ impl Timeline {
             detached: None,
             told: None,
             open: Vec::new(),
+            online: Vec::new(),
             unsubscribing: Vec::new(),
         }
     }
@@ -77,6 +80,16 @@ impl Timeline {
     /// Whether the session of this segment lived to the end of the history.
     pub(crate) fn lives(&self, segment: &Segment) -> bool {
         self.incarnations[segment.incarnation] == NEVER
+    }
+
+    /// Whether the broker may have believed it connected at some time from the first step to the second.
+    pub(crate) fn maybe_online(&self, from: Step, to: Step) -> bool {
+        self.online.iter().any(|&(begin, end)| begin <= to && from <= end)
+    }
+
+    /// Whether the broker may have believed in a connection that ended behind this step.
+    pub(crate) fn loses_a_connection_after(&self, step: Step) -> bool {
+        self.online.iter().any(|&(_, end)| step < end && end < NEVER)
     }
 
     fn connect_sent(&mut self, step: Step, link: LinkNo, clean: bool) {
@@ -88,6 +101,9 @@ impl Timeline {
         self.known = true;
         self.link = Some(link);
         self.connect = (step, clean);
+        if self.open.is_empty() {
+            self.online.push((step, NEVER));
+        }
         self.open.push(link);
         self.told = None;
     }
@@ -139,10 +155,17 @@ impl Timeline {
         }
     }
 
-    fn broker_lost(&mut self, at: Micros, link: LinkNo) {
+    fn broker_lost(&mut self, step: Step, at: Micros, link: LinkNo) {
         self.open.retain(|&open| open != link);
         if self.open.is_empty() {
             self.told = Some(at);
+            self.offline(step);
+        }
+    }
+
+    fn offline(&mut self, step: Step) {
+        if let Some((_, end)) = self.online.last_mut().filter(|(_, end)| *end == NEVER) {
+            *end = step;
         }
     }
 
@@ -240,7 +263,7 @@ fn follow(all: &mut [Timeline], history: &History, step: Step, at: Micros, fact:
         }
         Fact::BrokerLost { client, link } => {
             let timeline = &mut all[of(client)];
-            timeline.broker_lost(at, link);
+            timeline.broker_lost(step, at, link);
             if timeline.link == Some(link) {
                 timeline.detach(step, at);
             }
@@ -249,6 +272,7 @@ fn follow(all: &mut [Timeline], history: &History, step: Step, at: Micros, fact:
             for timeline in all.iter_mut().filter(|timeline| timeline.link.is_some()) {
                 timeline.detach(step, at);
                 timeline.open.clear();
+                timeline.offline(step);
             }
         }
         Fact::Recovered => {

@@ -2,7 +2,7 @@
 
 use super::{
     deliveries::{Copies, is_mixed},
-    history::{ClientNo, History, MessageNo},
+    history::{ClientNo, History, MessageNo, Step},
     publications::Publication,
     sessions::{NEVER, Segment, Timeline},
     topics::{FilterNo, TopicNo},
@@ -34,7 +34,7 @@ pub(crate) fn judge(
             let someone = holder.or_else(|| group.members().next().map(|(client, _)| client));
             let mut say =
                 |what| wrong.push(Violation { wrong: what, message: Some(message), other: None, client: someone, step: None });
-            if info.qos != 1 && other_than_1 > 1 && !group.is_mixed(info.topic) {
+            if info.qos != 1 && other_than_1 > 1 + copies.repeats(info, publication) && !group.is_mixed(info.topic) {
                 say(Wrong::Twice);
             }
             if holder.is_none()
@@ -92,16 +92,46 @@ impl Group<'_> {
         if qos == 0 || expires {
             return false;
         }
-        let served = self.segments().any(|(timeline, segment)| {
-            timeline.lives(segment) && segment.sure_to == NEVER && segment.sure_from.is_some_and(|sure| sure <= publication.early)
+        let concerned = || self.segments().filter(|(_, segment)| segment.maybe_to >= from && segment.asked <= by);
+        let is_at_0 = |segment: &Segment| self.history.subscription(segment.subscription).qos == 0;
+        let served = self.members().any(|(_, timeline)| {
+            let own = || timeline.segments.iter().filter(|segment| segment.filter == self.filter);
+            let is_sure = |segment: &Segment| {
+                timeline.lives(segment)
+                    && segment.sure_to == NEVER
+                    && segment.sure_from.is_some_and(|sure| sure <= publication.early)
+            };
+            // Who asks for QoS 0 is not waited for.
+            own().any(is_sure) && !own().any(|segment| is_at_0(segment) && segment.maybe_to >= from && segment.asked <= by)
         });
-        // Whoever may have been chosen had to keep it, or to pass it on. At QoS 0 nothing is kept, and a QoS 2 message once sent ends with its session
-        // [MQTT-4.8.2-5].
-        let safe =
-            self.segments().filter(|(_, segment)| segment.maybe_to >= from && segment.asked <= by).all(|(timeline, segment)| {
-                let asked_qos = self.history.subscription(segment.subscription).qos;
-                asked_qos > 0 && (timeline.lives(segment) || qos.min(self.highest_qos(timeline, topic)) < 2)
-            });
-        served && safe
+        let kept = concerned().all(|(timeline, segment)| self.keeps(timeline, segment, qos, topic, (from, by)));
+        let ended = concerned().map(|(timeline, segment)| timeline.incarnations[segment.incarnation]).min();
+        let inherited = match ended.filter(|end| *end < NEVER) {
+            Some(end) => {
+                let heirs = self.segments().filter(|(_, segment)| segment.maybe_to >= end);
+                heirs.into_iter().all(|(timeline, segment)| self.keeps_as_heir(timeline, segment, qos, topic, end))
+            }
+            None => true,
+        };
+        served && kept && inherited
+    }
+
+    /// Whether a member that the publication may have chosen had to keep it, or to pass it on. At QoS 0 nothing is kept, and only who is there is chosen; a QoS 2
+    /// message once sent ends with its session [MQTT-4.8.2-5].
+    fn keeps(&self, timeline: &Timeline, segment: &Segment, qos: u8, topic: TopicNo, (from, by): (Step, Step)) -> bool {
+        if self.history.subscription(segment.subscription).qos == 0 {
+            return !timeline.maybe_online(from, by);
+        }
+        timeline.lives(segment) || qos.min(self.highest_qos(timeline, topic)) < 2
+    }
+
+    /// Whether a member that may have inherited it from a session that ended had to get it. At QoS 0 it waits for its reader, and is lost with a connection only;
+    /// where no member outlives its connection nothing waits.
+    fn keeps_as_heir(&self, timeline: &Timeline, segment: &Segment, qos: u8, topic: TopicNo, end: Step) -> bool {
+        if self.history.subscription(segment.subscription).qos == 0 {
+            return !timeline.loses_a_connection_after(end)
+                && self.members().any(|(client, _)| self.history.client(client).expiry > 0);
+        }
+        timeline.lives(segment) || qos.min(self.highest_qos(timeline, topic)) < 2
     }
 }

@@ -174,3 +174,138 @@ fn a_will_comes_after_a_lost_connection_and_not_after_disconnect() {
     deliver(&mut history, 0);
     assert_eq!(wrongs(&history), [Wrong::WillAfterDisconnect]);
 }
+
+/// A group of two lasting members, Bob at QoS 1, Carol at QoS 0 and not connected; Alice's messages, which nobody else gets.
+fn begin_group() -> History {
+    let mut history = begin();
+    history.facts.clear();
+    history.vocabulary = Vocabulary::new(&["a/b"], &["$share/g/a/#"]);
+    history.clients.push(ClientInfo { id: "carol".into(), ..history.clients[1].clone() });
+    history.clients[1].expiry = 5;
+    let at = |qos| SubscriptionInfo { qos, ..history.subscriptions[0] };
+    history.subscriptions = vec![at(1), at(1), at(0)];
+    connect(&mut history, ALICE, 0, false);
+    connect(&mut history, BOB, 1, false);
+    connect(&mut history, CAROL, 2, false);
+    for (client, subscription) in [(BOB, 0), (CAROL, 1)] {
+        let subscription = SubscriptionNo(subscription);
+        history.add(0, Fact::SubscribeSent { client, subscription });
+        history.add(0, Fact::Subscribed { client, subscription, granted: 1 });
+    }
+    history
+}
+
+const CAROL: ClientNo = ClientNo(2);
+
+fn leave(history: &mut History, client: ClientNo, link: u32) {
+    history.add(0, Fact::LinkLost { client, link: LinkNo(link) });
+    history.add(0, Fact::BrokerLost { client, link: LinkNo(link) });
+}
+
+/// Carol asks for QoS 0, and whether it is granted she never hears.
+fn ask_for_0(history: &mut History) {
+    history.add(0, Fact::SubscribeSent { client: CAROL, subscription: SubscriptionNo(2) });
+}
+
+/// Bob's session ends.
+fn begin_anew(history: &mut History) {
+    history.add(0, Fact::ConnectSent { client: BOB, link: LinkNo(9), clean: true, will: None });
+    history.add(0, Fact::Connected { client: BOB, link: LinkNo(9), present: Some(false) });
+}
+
+#[test]
+fn what_a_member_leaves_behind_is_not_lost_on_one_at_qos_0_that_is_away() {
+    let mut history = begin_group();
+    publish(&mut history, 0);
+    leave(&mut history, BOB, 1);
+    ask_for_0(&mut history);
+    leave(&mut history, CAROL, 2);
+    begin_anew(&mut history);
+    assert_eq!(wrongs(&history), [Wrong::Lost]);
+
+    connect(&mut history, CAROL, 3, true);
+    assert_eq!(wrongs(&history), [Wrong::Lost], "whether it comes back or not");
+
+    leave(&mut history, CAROL, 3);
+    assert_eq!(wrongs(&history), [], "it may have been on its way to her, at QoS 0");
+}
+
+#[test]
+fn a_member_at_qos_0_is_chosen_only_while_it_is_there() {
+    let mut there = begin_group();
+    let mut history = there.clone();
+    publish(&mut there, 0);
+    assert_eq!(wrongs(&there), [Wrong::Lost], "both take it at QoS 1");
+
+    leave(&mut history, CAROL, 2);
+    history.subscriptions[1].qos = 0;
+    history.subscriptions.push(SubscriptionInfo { qos: 1, ..history.subscriptions[0] });
+    publish(&mut history, 0);
+    assert_eq!(wrongs(&history), [Wrong::Lost], "Carol, who asked for QoS 0, is away");
+
+    there.subscriptions[1].qos = 0;
+    assert_eq!(wrongs(&there), [], "she is there, and may have been chosen");
+}
+
+/// A will of Alice for the group, whose connection has ended.
+fn begin_group_will(qos: u8) -> History {
+    let mut history = begin_group();
+    history.messages[0].will = Some(0);
+    history.messages[0].qos = qos;
+    let connect = Fact::ConnectSent { client: ALICE, link: LinkNo(7), clean: false, will: Some(MessageNo(0)) };
+    history.add(0, connect);
+    history.add(0, Fact::Connected { client: ALICE, link: LinkNo(7), present: Some(true) });
+    history
+}
+
+fn crash(history: &mut History) {
+    history.add(10, Fact::Crashed);
+    history.add(20, Fact::Recovered);
+}
+
+#[test]
+fn each_crash_may_repeat_a_will_at_qos_0_once_and_nothing_else_may() {
+    let will = |history: &mut History, client| {
+        history.add(10, Fact::HandedOver { client, message: MessageNo(0), qos: 0, retain: false, dup: false });
+    };
+    let mut history = begin_group_will(0);
+    leave(&mut history, ALICE, 7);
+    will(&mut history, BOB);
+    will(&mut history, CAROL);
+    assert_eq!(wrongs(&history), [Wrong::Twice], "without a crash");
+
+    let mut history = begin_group_will(0);
+    leave(&mut history, ALICE, 7);
+    will(&mut history, BOB);
+    crash(&mut history);
+    will(&mut history, CAROL);
+    assert_eq!(wrongs(&history), [], "once for one crash");
+    will(&mut history, CAROL);
+    assert_eq!(wrongs(&history), [Wrong::Twice], "and not twice");
+}
+
+#[test]
+fn a_will_published_before_a_crash_may_be_taken_back_only_where_its_record_was_not_on_disk() {
+    let mut history = begin();
+    history.messages[0].will = Some(0);
+    history.messages[0].qos = 1;
+    let connect_with_will = Fact::ConnectSent { client: ALICE, link: LinkNo(7), clean: false, will: Some(MessageNo(0)) };
+    history.add(0, connect_with_will);
+    history.add(0, Fact::Connected { client: ALICE, link: LinkNo(7), present: Some(true) });
+    history.add(0, Fact::BrokerLost { client: ALICE, link: LinkNo(7) });
+    let mut on_disk = history.clone();
+    let come_back = |history: &mut History| {
+        crash(history);
+        connect(history, ALICE, 8, true);
+        connect(history, BOB, 9, true);
+    };
+
+    history.add(9_000, Fact::Written { commit: 5 });
+    come_back(&mut history);
+    assert_eq!(wrongs(&history), [], "written, but perhaps lost with the crash");
+
+    on_disk.add(9_000, Fact::Written { commit: 5 });
+    on_disk.add(9_500, Fact::Synced { commit: 5 });
+    come_back(&mut on_disk);
+    assert_eq!(wrongs(&on_disk), [Wrong::Lost]);
+}
