@@ -89,6 +89,8 @@ pub(crate) struct Client {
     next_sequence: u32,
     /// When its last connection that had a CONNACK ended.
     detached_at: Option<Micros>,
+    /// A CONNECT since then had no answer: it may have been that the session is a new one.
+    unanswered_connect: bool,
     /// Filters asked for and not given up.
     pub(crate) filters: Vec<FilterNo>,
     // What ends with the connection.
@@ -142,6 +144,7 @@ impl Client {
             must_clean: false,
             next_sequence: 0,
             detached_at: None,
+            unanswered_connect: false,
             filters: Vec::new(),
             phase: Phase::Offline,
             partial: Vec::new(),
@@ -251,10 +254,12 @@ impl Client {
         connect.encode(&mut self.out);
     }
 
-    /// Both sides throw a session away when its time is over. Near that moment nobody can know what the other side did: begin anew.
+    /// Both sides throw a session away when its time is over. Near that moment nobody can know what the other side did: begin anew. CONNACK tells who was wrong
+    /// (3.2.2.1.1), unless it is lost: then the next one speaks of the session that the lost one began, and its Session Present says nothing about the old one.
     fn may_have_expired(&self, now: Micros) -> bool {
         let lasting = Micros::from(self.habits.expiry) * 1_000_000;
-        self.habits.expiry != u32::MAX && self.detached_at.is_some_and(|at| now + EXPIRY_MARGIN >= at + lasting && lasting > 0)
+        let margin = if self.unanswered_connect { UNANSWERED_MARGIN } else { EXPIRY_MARGIN };
+        self.habits.expiry != u32::MAX && self.detached_at.is_some_and(|at| now + margin >= at + lasting && lasting > 0)
     }
 
     /// The connection is of no use any more.
@@ -262,8 +267,10 @@ impl Client {
         if let Some(link) = self.link() {
             scene.add(Fact::LinkLost { client: self.no, link });
         }
-        if matches!(self.phase, Phase::Open(_)) {
-            self.detached_at = Some(scene.now);
+        match self.phase {
+            Phase::Open(_) => self.detached_at = Some(scene.now),
+            Phase::Connecting(_) => self.unanswered_connect = true,
+            Phase::Offline => {}
         }
         if self.habits.expiry == 0 {
             self.forget(scene);
@@ -536,6 +543,7 @@ impl Client {
         scene.add(Fact::Connected { client: self.no, link, present });
         self.phase = Phase::Open(link);
         self.detached_at = None;
+        self.unanswered_connect = false;
         let resumes = present.unwrap_or(!self.must_clean);
         self.must_clean = false;
         if !resumes {
@@ -754,6 +762,9 @@ impl Client {
 
 /// The two sides may have noticed the end of a connection at different times.
 const EXPIRY_MARGIN: Micros = 1_000_000;
+
+/// The longest that bytes on their way can hide from a client that its connection has ended.
+const UNANSWERED_MARGIN: Micros = 4_000_000;
 
 /// Message expiry interval in seconds, for messages that have one.
 const MESSAGE_EXPIRY: u32 = 2;
