@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use columba_proto::QoS;
 
-use super::{Claim, Grant, Presence, Publisher, SessionRef, Strategy, strategy::wish};
+use super::{Claim, Grant, Publisher, SessionRef, Strategy, strategy::wish};
 
 /// A session and what it was granted.
 #[derive(Clone, Debug)]
@@ -14,6 +14,12 @@ pub struct Member {
     pub session: SessionRef,
     /// Its own grant: members of one group may have different ones [MQTT-4.8.2-3].
     pub grant: Grant,
+}
+
+impl Member {
+    fn takes_above_0(&self) -> bool {
+        self.grant.qos > QoS::AtMostOnce
+    }
 }
 
 /// The members of a shared subscription that a topic matches.
@@ -44,27 +50,31 @@ pub enum Turn {
 
 impl Group {
     /// The member that gets a message: of those online first, and of these, unless the strategy wants a certain one, those with room; then of those whose
-    /// session keeps the message for them. A member that is away and keeps nothing is never chosen.
+    /// session keeps the message for them. A member that is away and keeps nothing is never chosen: one without a lasting session, or one that was granted
+    /// QoS 0.
     ///
     /// The publisher is skipped by a member with No Local; the standard forbids it to shared subscriptions [MQTT-3.8.3-4], so it only guards.
     pub fn choose(&self, publisher: Publisher, turn: Turn) -> Option<&Member> {
         self.best(publisher, turn, |member| !(member.grant.no_local && publisher.session == Some(member.session.no)))
     }
 
-    /// The same among those members that take messages above QoS 0.
-    pub fn choose_keeping(&self, publisher: Publisher) -> Option<&Member> {
-        self.best(publisher, Turn::Take, |member| member.grant.qos > QoS::AtMostOnce)
+    /// Who inherits a message that another member leaves behind: the same among those that take messages above QoS 0; where there are none, whoever is there, or
+    /// will be.
+    pub fn choose_heir(&self, publisher: Publisher) -> Option<&Member> {
+        self.best(publisher, Turn::Take, Member::takes_above_0)
+            .or_else(|| self.best(publisher, Turn::Take, |_| true))
+            .or_else(|| self.one_of(publisher, Turn::Take, |member| member.session.presence.is_durable()))
     }
 
     fn best(&self, publisher: Publisher, turn: Turn, may: impl Fn(&Member) -> bool) -> Option<&Member> {
-        let fits: [fn(&Presence) -> bool; 4] = [
-            |it| it.is_online() && it.has_room() && !it.is_full(),
-            |it| it.is_online() && !it.is_full(),
-            Presence::is_online,
-            |it| !it.is_online() && it.is_durable(),
+        let fits: [fn(&Member) -> bool; 4] = [
+            |it| it.session.presence.is_online() && it.session.presence.has_room() && !it.session.presence.is_full(),
+            |it| it.session.presence.is_online() && !it.session.presence.is_full(),
+            |it| it.session.presence.is_online(),
+            |it| it.session.presence.is_durable() && it.takes_above_0(),
         ];
         let from = if self.strategy.has_affinity() { 2 } else { 0 };
-        fits[from..].iter().find_map(|fits| self.one_of(publisher, turn, |it| may(it) && fits(&it.session.presence)))
+        fits[from..].iter().find_map(|fits| self.one_of(publisher, turn, |it| may(it) && fits(it)))
     }
 
     fn one_of(&self, publisher: Publisher, turn: Turn, fits: impl Fn(&Member) -> bool) -> Option<&Member> {

@@ -142,8 +142,13 @@ impl Shard {
             }
             match session.queue.front() {
                 Front::Ready => {
+                    let is_qos_0 = session.queue.iter().next().is_some_and(|first| first.qos == QoS::AtMostOnce);
                     if let Some(after) = session.queue.read_ahead() {
                         self.load(no, after);
+                    }
+                    // Nothing of it is dropped: it was promised to a group.
+                    if is_qos_0 && !self.takes_more(id) {
+                        break;
                     }
                     self.send_front(cx, slot, id);
                 }
@@ -206,6 +211,10 @@ impl Shard {
             return;
         }
         let (qos, message) = (delivery.qos, delivery.id);
+        if qos == QoS::AtMostOnce {
+            self.send_inherited(cx, id, no, recorded, &delivery);
+            return;
+        }
         let mut until = ChangeSeq(0);
         if !recorded && qos == QoS::ExactlyOnce && delivery.claim.is_recorded() {
             if self.journal_has_failed() {
@@ -226,6 +235,24 @@ impl Shard {
             }
         }
         self.send(cx, id, until, Frame::Publish { id: packet_id, dup: false });
+    }
+
+    /// What a group had for another member, to one that was granted QoS 0: it leaves when the journal knows that it has, or a crash would send it again.
+    fn send_inherited(&mut self, cx: &Cx<'_>, id: ConnectionId, no: SessionNo, recorded: bool, delivery: &Delivery) {
+        if self.journal_has_failed() {
+            // The next start finds it where it stands.
+            return;
+        }
+        let mut until = ChangeSeq(0);
+        if recorded {
+            until = self.record(&Record::Dropped { session: no, message: delivery.id });
+        }
+        until = until.max(self.record_left(no, recorded, delivery));
+        let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
+        let version = open.protocol.version();
+        let mut frame = Vec::new();
+        head(delivery, &on_the_wire(&delivery.ids), None, false, cx).encode(version, &mut frame).expect(FITS);
+        self.send_bytes(id, until, &frame);
     }
 
     /// The search for retained messages gives way to others for a moment.

@@ -15,7 +15,7 @@ use crate::{
     durable::{EndedSession, MessageRecord, Record, TargetRecord},
     event::DropReason,
     id::{ChangeSeq, SessionNo},
-    route::{Claim, Publisher, Receiver, SessionRef, Turn, UNCLAIMED},
+    route::{Claim, Publisher, Receiver, SessionRef, UNCLAIMED},
     seam::{Cx, Delivery, Output, Parcel, ParcelTarget},
     session::{
         Session,
@@ -104,16 +104,17 @@ impl Shard {
         let publisher = Publisher { session: None, client: u64::from(delivery.id.lane().0) };
         let mut heirs = Heirs::new();
         for group in route.groups.iter().filter(|group| claims(&group.claim)) {
-            let Some(member) = group.choose_keeping(publisher).or_else(|| group.choose(publisher, Turn::Take)) else { continue };
+            let Some(member) = group.choose_heir(publisher) else { continue };
             let heir = Delivery {
                 qos: delivery.message.qos.min(member.grant.qos),
                 ids: member.grant.id.map(NonZero::get).into_iter().collect(),
                 claim: group.claim.clone(),
                 ..delivery.clone()
             };
-            let known =
-                heirs.iter_mut().find(|(to, known)| to.no == member.session.no && known.qos.min(heir.qos) > QoS::AtMostOnce);
-            match known {
+            let is_one = |to: &SessionRef, known: &Delivery| {
+                to.no == member.session.no && known.is_queued_for(to) && heir.is_queued_for(to)
+            };
+            match heirs.iter_mut().find(|(to, known)| is_one(to, known)) {
                 Some((_, known)) => known.join(heir),
                 None => heirs.push((member.session.clone(), heir)),
             }
@@ -123,9 +124,7 @@ impl Shard {
 
     /// One record moves the entry; others add one for each further heir.
     fn record_heirs(&mut self, from: SessionNo, delivery: &Delivery, heirs: &Heirs) {
-        let is_recorded = |(to, heir): &&(SessionRef, Delivery)| {
-            heir.qos > QoS::AtMostOnce && (to.presence.is_durable() || heir.claim.is_recorded())
-        };
+        let is_recorded = |(to, heir): &&(SessionRef, Delivery)| to.presence.is_durable() || heir.claim.is_recorded();
         let mut targets: Vec<_> = heirs.iter().filter(is_recorded).map(|(to, heir)| heir.to_target(to.no)).collect();
         let message = delivery.id;
         let mut entries = delivery.claim.joined();
@@ -147,21 +146,21 @@ impl Shard {
     fn inherit(&mut self, cx: &Cx<'_>, to: SessionRef, delivery: Delivery) {
         let shard = cx.commons.placement().shard(to.no.lane());
         if shard == self.id {
-            if delivery.qos == QoS::AtMostOnce {
+            if delivery.is_queued_for(&to) {
+                self.deliver_moved(cx, delivery, &to);
+            } else {
                 let receiver =
                     Receiver { session: &to, qos: delivery.qos, retain: delivery.retain, claim: &UNCLAIMED, ids: &delivery.ids };
                 self.deliver_at_most_once(cx, receiver, &mut Publication::of(&delivery.message));
-            } else {
-                self.deliver_moved(cx, delivery, &to);
             }
             return;
         }
-        let parcel = if delivery.qos == QoS::AtMostOnce {
+        let parcel = if delivery.is_queued_for(&to) {
+            Parcel::Moved { delivery, to }
+        } else {
             let Delivery { id, message, qos, retain, ids, .. } = delivery;
             let target = ParcelTarget { session: to, qos, retain, claim: Claim::default(), ids };
             Parcel::Deliver { id, message, targets: alloc::vec![target] }
-        } else {
-            Parcel::Moved { delivery, to }
         };
         self.outputs.push_back(Output::ToShard { to: shard, parcel });
     }
@@ -191,6 +190,11 @@ impl Shard {
 }
 
 impl Delivery {
+    /// Whether an heir has it in its queue. At QoS 0 too, where a promise was made to the group: it stands there until its reader is there, and leaves once.
+    fn is_queued_for(&self, to: &SessionRef) -> bool {
+        self.qos > QoS::AtMostOnce || to.presence.is_durable() || self.claim.is_recorded()
+    }
+
     fn to_target(&self, session: SessionNo) -> TargetRecord {
         TargetRecord {
             session,

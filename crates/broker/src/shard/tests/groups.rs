@@ -165,6 +165,55 @@ fn a_qos_2_message_once_sent_is_nobody_elses_also_after_a_crash() {
 }
 
 #[test]
+fn what_only_a_member_at_qos_0_can_inherit_waits_until_it_is_there() {
+    let mut bench = Bench::new();
+    away_with(&mut bench, &["$share/g/t"], &["a", "b"]);
+    let (two, _) = bench.connect("two", &persistent());
+    bench.subscribe(two, "$share/g/t", QoS::AtMostOnce);
+    bench.disconnect(two);
+
+    bench.pass(10_000);
+    assert!(bench.replay().ended.is_empty(), "it has been passed on");
+    bench.crash();
+
+    let two = bench.open("two", &persistent());
+    assert_eq!(bench.told(two), ["connack present", "publish q0 id0 t a", "publish q0 id0 t b"]);
+    bench.crash();
+    let two = bench.open("two", &persistent());
+    assert_eq!(bench.told(two), ["connack present"], "at most once");
+}
+
+#[test]
+fn what_is_passed_on_at_qos_0_leaves_when_the_journal_knows_it() {
+    let mut bench = Bench::new();
+    away_with(&mut bench, &["$share/g/t"], &["a"]);
+    let (two, _) = bench.connect("two", &persistent());
+    bench.subscribe(two, "$share/g/t", QoS::AtMostOnce);
+    bench.syncs = false;
+
+    bench.pass(10_000);
+    assert_eq!(bench.told(two), NOTHING, "a crash now would give it away again");
+
+    bench.sync();
+    assert_eq!(bench.told(two), ["publish q0 id0 t a"]);
+}
+
+#[test]
+fn a_member_that_is_away_at_qos_0_is_not_chosen() {
+    let mut bench = Bench::new();
+    let (zero, _) = bench.connect("a", &persistent());
+    bench.subscribe(zero, "$share/g/t", QoS::AtMostOnce);
+    bench.disconnect(zero);
+    let one = member(&mut bench, "one", "$share/g/t");
+    bench.disconnect(one);
+
+    publish_all(&mut bench, &["a", "b"]);
+
+    let one = bench.open("one", &persistent());
+    assert_eq!(bench.told(one), ["connack present", "publish q1 id1 t a", "publish q1 id2 t b"]);
+}
+
+#[test]
 fn a_message_that_came_by_two_groups_is_passed_on_by_both() {
     let mut bench = Bench::new();
     away_with(&mut bench, &["$share/g/t", "$share/h/+"], &["x"]);
