@@ -180,6 +180,11 @@ impl Queue {
         true
     }
 
+    /// Whether the message stands here, in memory.
+    pub(crate) fn holds(&self, id: MessageId) -> bool {
+        self.hot.binary_search_by_key(&id, |queued| queued.id).is_ok()
+    }
+
     /// Puts a message into its place that another session had before. The record of that is in the cold store when everything up to `recorded` is.
     pub(crate) fn push_late(&mut self, delivery: Delivery, recorded: MessageId) {
         if let Some(cold) = self.cold.as_mut().filter(|cold| cold.read_to < delivery.id && delivery.id <= cold.up_to) {
@@ -266,7 +271,15 @@ impl Queue {
     pub(crate) fn evict(&mut self, stored: MessageId, keep: HotWindow) -> bool {
         // A window on its way may have been read before.
         if let Some(cold) = self.cold.as_mut().filter(|cold| cold.asked.is_none()) {
-            cold.arrivals.retain(|_, arrival| arrival.recorded >= stored);
+            let Cold { arrivals, skip, .. } = &mut **cold;
+            arrivals.retain(|id, arrival| {
+                let stays = arrival.recorded >= stored;
+                if !stays {
+                    // What stands in the store is this one, and no more what left the queue before.
+                    skip.remove(id);
+                }
+                stays
+            });
         }
         let kept_to = match &self.cold {
             Some(cold) => cold.up_to,
@@ -403,6 +416,16 @@ mod tests {
             ids.push(queue.pop().expect("something is ready").id.0);
         }
         ids
+    }
+
+    #[test]
+    fn a_message_that_comes_again_from_another_session_is_read_from_the_store_though_it_had_left() {
+        let mut queue = Queue::recovered(Vec::new(), cold([2], 3), &[]);
+
+        queue.push_late(delivery(2), MessageId(7));
+        queue.evict(MessageId(8), window(0));
+
+        assert_eq!(drain(&mut queue, &[1, 2, 3], 2), [1, 2, 3]);
     }
 
     #[test]

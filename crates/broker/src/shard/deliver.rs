@@ -81,6 +81,9 @@ impl Shard {
 
     /// QoS 1 and 2: into the queue, and from there as far as it goes.
     pub(super) fn deliver(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, delivery: Delivery) {
+        if self.inherited.has(delivery.id, no) && self.meets_inherited(slot, no, &delivery) {
+            return;
+        }
         self.enqueue(cx, slot, no, delivery, None);
     }
 

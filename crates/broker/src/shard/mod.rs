@@ -83,6 +83,7 @@ pub struct Shard {
     grace: Option<usize>,
     /// What sessions that have ended still have in the cold store for other members of their groups.
     ended: BTreeMap<SessionNo, Queue>,
+    inherited: passing_on::Inherited,
     /// Messages dropped and not told yet.
     drops: BTreeMap<(Arc<str>, DropReason), u64>,
     dirty: Vec<ConnectionId>,
@@ -150,6 +151,7 @@ impl Shard {
             lone_wills: BTreeMap::new(),
             grace: None,
             ended: BTreeMap::new(),
+            inherited: passing_on::Inherited::default(),
             drops: BTreeMap::new(),
             dirty: Vec::new(),
             reading_changed: Vec::new(),

@@ -18,6 +18,7 @@ impl Shard {
     /// behind the front of a session goes from memory.
     pub fn stored(&mut self, up_to: MessageId) {
         self.backlog.stored(up_to);
+        self.inherited.given(up_to);
         for slot in core::mem::take(&mut self.long_queues) {
             let Some(session) = self.sessions.get_mut(slot as usize) else { continue };
             if !core::mem::take(&mut session.queue.is_listed) {

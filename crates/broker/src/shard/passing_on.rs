@@ -4,7 +4,7 @@
 //! one does not, and stays there when the session ends: until a record moves it on, or says that there is nobody to move it to. So a message that is in the
 //! cold store, or on its way to a member that ends, is lost by no crash (docs/adr/0006).
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 use core::num::NonZero;
 
 use columba_proto::{QoS, qos::Sending};
@@ -14,7 +14,8 @@ use super::{Shard, handing_on::Publication};
 use crate::{
     durable::{EndedSession, MessageRecord, Record, TargetRecord},
     event::DropReason,
-    id::{ChangeSeq, SessionNo},
+    id::{ChangeSeq, MessageId, SessionNo},
+    limits::INHERITED_MAX,
     route::{Claim, Publisher, Receiver, SessionRef, UNCLAIMED},
     seam::{Cx, Delivery, Output, Parcel, ParcelTarget},
     session::{
@@ -22,6 +23,35 @@ use crate::{
         queue::{ColdPart, Front, Queue},
     },
 };
+
+/// Messages that sessions of this shard got from members that are gone, as long as their own deliveries of the same publications can still be on their way: by
+/// a subscription of their own, or by another group. One publication stands in a session at most once.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    early: BTreeSet<(MessageId, SessionNo)>,
+    /// Every publication up to here has been given to this shard.
+    given: MessageId,
+}
+
+impl Inherited {
+    fn note(&mut self, message: MessageId, session: SessionNo) {
+        if message > self.given && self.early.insert((message, session)) && self.early.len() > INHERITED_MAX {
+            // The oldest one has had the longest time to come.
+            self.early.pop_first();
+        }
+    }
+
+    /// Every publication up to this one has been given to this shard.
+    pub(super) fn given(&mut self, up_to: MessageId) {
+        self.given = self.given.max(up_to);
+        self.early = self.early.split_off(&(MessageId(up_to.0.saturating_add(1)), SessionNo(0)));
+    }
+
+    /// Whether this session got the message from a member that is gone.
+    pub(super) fn has(&self, message: MessageId, session: SessionNo) -> bool {
+        !self.early.is_empty() && self.early.contains(&(message, session))
+    }
+}
 
 /// The members that get a message instead of the one that is gone.
 type Heirs = SmallVec<[(SessionRef, Delivery); 1]>;
@@ -174,7 +204,15 @@ impl Shard {
         {
             return;
         }
+        self.inherited.note(delivery.id, to.no);
         self.enqueue(cx, to.slot, to.no, delivery, Some(cx.commons.clock().latest()));
+    }
+
+    /// A session's own delivery of a message that it has inherited before. In the queue and in flight it joins that one; where the client has had it, it is
+    /// over, as the record is that both have in common.
+    pub(super) fn meets_inherited(&mut self, slot: u32, no: SessionNo, delivery: &Delivery) -> bool {
+        let Some(session) = self.sessions.get_mut(slot as usize).filter(|session| session.no == no) else { return false };
+        session.joins_in_flight(delivery) || !session.queue.holds(delivery.id)
     }
 
     /// A message has left a session for good. Beside the session's own record, which says so where the session is recorded, the entries end that only its

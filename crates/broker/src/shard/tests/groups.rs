@@ -164,6 +164,58 @@ fn a_qos_2_message_once_sent_is_nobody_elses_also_after_a_crash() {
     assert_eq!(bench.told(two), ["connack present"]);
 }
 
+/// Inherits by one group what another shard has sent on its way to it by another one: the letter comes later.
+fn inherited_before_its_letter() -> (Bench, Client, Parcel) {
+    let mut bench = Bench::new();
+    let (one, _) = bench.connect("one", &v5(10));
+    bench.subscribe(one, "$share/h/t", QoS::ExactlyOnce);
+    let two = member(&mut bench, "two", "$share/g/t");
+    bench.subscribe(two, "$share/h/t", QoS::ExactlyOnce);
+    let message = Arc::new(Message::new("t".into(), QoS::ExactlyOnce, false, None, &[], b"x"));
+    let id = MessageId(1 << 30);
+    let mut letter_for = |client_id: &str, group: usize| {
+        let slot = bench.shard.by_client[client_id];
+        let session = bench.shard.sessions[slot as usize].reference(slot);
+        let claim = bench.commons.index_mut().route("t".into()).groups[group].claim.clone();
+        let ids = SubscriptionIds::default();
+        let target = ParcelTarget { session, qos: QoS::ExactlyOnce, retain: false, claim, ids };
+        bench.record_elsewhere(id, &message, &target);
+        Parcel::Deliver { id, message: Arc::clone(&message), targets: alloc::vec![target] }
+    };
+    let (of_h, of_g) = (letter_for("one", 1), letter_for("two", 0));
+    bench.disconnect(one);
+    bench.pass(10_000);
+    bench.act(|shard, cx| shard.parcel(cx, of_h));
+    assert_eq!(bench.told(two), ["publish q2 id1 t x"], "what was on its way to a session that has ended");
+    (bench, two, of_g)
+}
+
+#[test]
+fn what_was_inherited_and_comes_by_another_group_is_in_flight_once() {
+    let (mut bench, two, letter) = inherited_before_its_letter();
+
+    bench.act(|shard, cx| shard.parcel(cx, letter));
+    assert_eq!(bench.told(two), NOTHING, "the same message under two identifiers");
+
+    bench.ack(two, AckKind::Pubrec, 1);
+    assert_eq!(bench.told(two), ["pubrel 1"]);
+    assert!(bench.replay().sessions.values().all(|session| session.queue.is_empty()), "one answer ends both");
+}
+
+#[test]
+fn what_was_inherited_and_had_does_not_come_again_by_another_group() {
+    let (mut bench, two, letter) = inherited_before_its_letter();
+    bench.ack(two, AckKind::Pubrec, 1);
+    bench.ack(two, AckKind::Pubcomp, 1);
+    assert_eq!(bench.told(two), ["pubrel 1"]);
+
+    bench.act(|shard, cx| shard.parcel(cx, letter));
+
+    assert_eq!(bench.told(two), NOTHING);
+    let state = bench.replay();
+    assert!(state.sessions.values().all(|session| session.queue.is_empty() && session.in_flight.iter().next().is_none()));
+}
+
 #[test]
 fn what_only_a_member_at_qos_0_can_inherit_waits_until_it_is_there() {
     let mut bench = Bench::new();
