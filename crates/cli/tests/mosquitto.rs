@@ -106,7 +106,7 @@ fn mosquitto_clients_talk_to_columba() {
     clients.away_and_back(&broker, "mqttv5", &["-x", "3600"]);
 }
 
-/// A request with mosquitto_rr, seen by a subscriber with its response topic where the version has one, and answered.
+/// A request with `mosquitto_rr`, seen by a subscriber with its response topic where the version has one, and answered.
 #[test]
 fn mosquitto_requests_are_answered_through_columba() {
     let test = "mosquitto_requests_are_answered_through_columba";
