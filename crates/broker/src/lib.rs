@@ -25,7 +25,7 @@ mod shard;
 mod testing;
 mod timers;
 
-pub use limits::{Config, QueueFull};
+pub use limits::{Config, QueueFull, is_dead_letter_topic};
 pub use out_buffer::OutBuffer;
 pub use session::{ColdSnapshot, SessionSnapshot, queue::Stock};
 pub use shard::{Room, Shard, ShardSnapshot};

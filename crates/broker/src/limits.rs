@@ -1,8 +1,8 @@
 //! Every bound of a shard, with its unit and the reason for its default.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
-use columba_proto::{QoS, wire::VARINT_MAX};
+use columba_proto::{QoS, TopicName, wire::VARINT_MAX};
 
 /// How far a record must have come before an acknowledgement may speak of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,6 +69,8 @@ pub struct Config {
     pub queue_bytes_max: u64,
     /// What happens to a message for a session whose queue has no room by these two.
     pub queue_full: QueueFull,
+    /// Where a message goes that a full queue drops by [`QueueFull::DropNewest`] or [`QueueFull::DropOldest`]: its own topic, below this one. `None`: nowhere.
+    pub dead_letter_topic: Option<Box<str>>,
     /// How long a message waits in a queue at most, in milliseconds; MQTT 5 subscribers see it as its message expiry interval. `None`: as long as its publisher says.
     pub queue_age_ms: Option<u64>,
     /// Messages at the front of a connected session's queue that stay in memory where the queue is long; the rest is read from disk again.
@@ -132,6 +134,11 @@ pub(crate) const GRACE_PAUSE_MS: u64 = 1;
 /// How often withheld acknowledgements are looked at again while there are any, in milliseconds.
 pub(crate) const WITHHELD_CHECK_MS: u64 = 10;
 
+/// Whether messages can be published below this topic by the broker: it is a topic, and not one of the broker's own.
+pub fn is_dead_letter_topic(topic: &str) -> bool {
+    TopicName::new(topic).is_ok() && !topic.starts_with('$')
+}
+
 /// What happens to a message for a durable session whose queue is full.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum QueueFull {
@@ -181,6 +188,7 @@ impl Default for Config {
             queue_messages_max: u64::MAX,
             queue_bytes_max: u64::MAX,
             queue_full: QueueFull::Reject,
+            dead_letter_topic: None,
             queue_age_ms: None,
             hot_messages: 256,
             hot_bytes: 256 * 1024,

@@ -200,7 +200,13 @@ fn durable_queues(limits: &limits::Config) -> String {
         QueueFull::DropOldest => "LOSES acknowledged messages: the one that waits longest is dropped for that session, and told",
         QueueFull::Disconnect => "LOSES acknowledged messages: the session ends with all that it had",
     };
-    format!("at {}: {lost}", bounds.join(" or "))
+    let letters = match (&limits.dead_letter_topic, limits.queue_full) {
+        (Some(topic), QueueFull::DropNewest | QueueFull::DropOldest) => format!("; it is published below {topic}/"),
+        (Some(_) | None, QueueFull::Reject | QueueFull::Disconnect) | (None, QueueFull::DropNewest | QueueFull::DropOldest) => {
+            String::new()
+        }
+    };
+    format!("at {}: {lost}{letters}", bounds.join(" or "))
 }
 
 fn advice() -> [Row; 3] {
@@ -327,6 +333,11 @@ mod tests {
         };
 
         assert!(means(&on_ext4(&config(Sync::Group)).bounds, "queues of durable sessions").starts_with("no bound"));
+        let mut with_letters = config(Sync::Group);
+        with_letters.limits.queue_messages_max = 1000;
+        with_letters.limits.queue_full = QueueFull::DropOldest;
+        with_letters.limits.dead_letter_topic = Some("dead".into());
+        assert!(means(&on_ext4(&with_letters).bounds, "queues of durable sessions").ends_with("it is published below dead/"));
         assert!(told(QueueFull::Reject).ends_with("nothing that was acknowledged is lost"));
         for policy in [QueueFull::DropNewest, QueueFull::DropOldest, QueueFull::Disconnect] {
             assert!(told(policy).starts_with("at 1000 messages: LOSES acknowledged messages"));

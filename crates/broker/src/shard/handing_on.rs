@@ -201,21 +201,32 @@ impl Shard {
         lane: Lane,
         will_of: Option<SessionNo>,
     ) {
-        let route = self.cache.route(cx, &will.message.topic);
         let mut publication = Publication {
             expires: will.message_expiry.map(|seconds| cx.now.plus_secs(u64::from(seconds))),
             shared: None,
             ..Publication::of(&will.message)
         };
         let source = Source { publisher, lane };
-        let accepted = if will.message.qos == QoS::ExactlyOnce {
-            let promise = Promise { released: None, will_of, behind: ChangeSeq(0) };
-            self.release_exactly_once(cx, source, &route, &mut publication, promise).is_ok()
-        } else {
-            self.accept(cx, source, &route, &mut publication, will_of).is_ok()
-        };
+        let accepted = self.publish_as_server(cx, source, &mut publication, will_of);
         // A will that promises something has a record, and that stands for the next start.
         debug_assert!(accepted || self.journal_has_failed(), "only a failed journal keeps a will back");
+    }
+
+    /// A publication that no connection waits for; `false`: it promises something, and the journal is lost.
+    pub(super) fn publish_as_server(
+        &mut self,
+        cx: &Cx<'_>,
+        source: Source,
+        publication: &mut Publication<'_>,
+        will_of: Option<SessionNo>,
+    ) -> bool {
+        let route = self.cache.route(cx, publication.topic);
+        if publication.qos == QoS::ExactlyOnce {
+            let promise = Promise { released: None, will_of, behind: ChangeSeq(0) };
+            self.release_exactly_once(cx, source, &route, publication, promise).is_ok()
+        } else {
+            self.accept(cx, source, &route, publication, will_of).is_ok()
+        }
     }
 
     /// A retained message stays in memory at least until the cold store has it.

@@ -12,7 +12,7 @@ use crate::{
     connection::Ending,
     durable::Record,
     event::DropReason,
-    id::{MessageId, SessionNo},
+    id::SessionNo,
     limits::QueueFull,
     route::{Route, Turn},
     seam::{Cx, Delivery},
@@ -43,7 +43,7 @@ impl Shard {
         if self.config.queue_full != QueueFull::DropNewest || !self.is_at_limit(session.queue.stock()) {
             return true;
         }
-        self.drop_queued(cx, session.no, slot, delivery.id);
+        self.drop_queued(cx, session.no, slot, delivery);
         false
     }
 
@@ -97,7 +97,7 @@ impl Shard {
                 Front::Ready => {
                     let Some(delivery) = session.queue.pop() else { return };
                     let no = session.no;
-                    self.drop_queued(cx, no, slot, delivery.id);
+                    self.drop_queued(cx, no, slot, &delivery);
                 }
                 Front::Load(after) => {
                     let no = session.no;
@@ -109,8 +109,9 @@ impl Shard {
         }
     }
 
-    fn drop_queued(&mut self, cx: &Cx<'_>, no: SessionNo, slot: u32, id: MessageId) {
-        self.record(&Record::Dropped { session: no, message: id });
+    fn drop_queued(&mut self, cx: &Cx<'_>, no: SessionNo, slot: u32, delivery: &Delivery) {
+        self.record(&Record::Dropped { session: no, message: delivery.id });
+        self.lay_aside(slot, delivery);
         self.dropped(cx, slot as usize, DropReason::QueueFull);
     }
 

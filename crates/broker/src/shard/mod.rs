@@ -6,6 +6,7 @@
 
 mod acknowledge;
 mod connect;
+mod dead_letters;
 mod deliver;
 mod ending;
 mod frames;
@@ -38,7 +39,7 @@ use siphasher::sip::SipHasher13;
 use slab::Slab;
 
 pub use self::restore::ShardSnapshot;
-use self::{connect::Verdict, handing_on::Deferred, paging::Backlog, withheld::Withheld};
+use self::{connect::Verdict, dead_letters::DeadLetter, handing_on::Deferred, paging::Backlog, withheld::Withheld};
 use crate::{
     connection::{Connection, Connections, Ending, Phase},
     event::{DropReason, Event},
@@ -70,6 +71,7 @@ pub struct Shard {
     batch: Batch,
     waiting: Waiting,
     deferred: VecDeque<Deferred>,
+    dead_letters: VecDeque<DeadLetter>,
     /// Sessions whose queues have a part that can go from memory.
     long_queues: Vec<u32>,
     backlog: Backlog,
@@ -143,6 +145,7 @@ impl Shard {
             batch: Batch::default(),
             waiting: Waiting::default(),
             deferred: VecDeque::new(),
+            dead_letters: VecDeque::new(),
             long_queues: Vec::new(),
             backlog: Backlog::default(),
             holds_back: false,
@@ -206,6 +209,7 @@ impl Shard {
                 connection.partial = partial;
             }
         }
+        self.publish_dead_letters(cx);
         self.check_reading(cx, id);
     }
 
@@ -218,6 +222,7 @@ impl Shard {
         let ending = Ending { reason: ReasonCode::UNSPECIFIED_ERROR, is_normal: false, is_ours: false };
         self.end(cx, id, ending, why);
         self.connections.remove(id);
+        self.publish_dead_letters(cx);
     }
 
     /// The world wrote some or all of the out-buffer.
@@ -240,6 +245,7 @@ impl Shard {
             Parcel::Deliver { id, message, targets } => self.deliver_parcel(cx, id, &message, &targets),
             Parcel::Moved { delivery, to } => self.deliver_moved(cx, delivery, &to),
         }
+        self.publish_dead_letters(cx);
     }
 
     /// All batches up to this one are on disk.
@@ -248,6 +254,7 @@ impl Shard {
         self.hand_on_deferred(cx);
         self.let_go(cx, Durable::Synced);
         self.let_go(cx, Durable::Written);
+        self.publish_dead_letters(cx);
     }
 
     /// All batches up to this one are written, though not synced: enough for some listeners ([`Config::written_listeners`]). The world need not say it where
@@ -338,6 +345,7 @@ impl Shard {
                 Timer::Drops => self.tell_drops(),
             }
         }
+        self.publish_dead_letters(cx);
         if self.timers.is_overgrown() {
             let Self { timers, connections, sessions, .. } = self;
             timers.tidy(|timer| match timer {

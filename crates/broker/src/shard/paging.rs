@@ -107,6 +107,7 @@ impl Shard {
             queue.loaded(entries, last);
             self.drain_ended(cx, no, queue);
         }
+        self.publish_dead_letters(cx);
     }
 
     /// Asks for the next window of a queue, above `after`.

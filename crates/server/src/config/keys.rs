@@ -121,6 +121,14 @@ static KEYS: &[Key<Config>] = &[
         config.limits.queue_bytes_max = value.or_none(Value::size)?.unwrap_or(u64::MAX);
         Ok(())
     }),
+    key("limits.dead_letter_topic", |config, value| {
+        let topic = value.or_none(|value| value.text().map(str::to_owned))?;
+        if topic.as_deref().is_some_and(|topic| !columba_broker::is_dead_letter_topic(topic)) {
+            return Err(Wrong("a topic without wildcards and without $ at its beginning".into()));
+        }
+        config.limits.dead_letter_topic = topic.map(String::into_boxed_str);
+        Ok(())
+    }),
     key("limits.queue_age", |config, value| {
         config.limits.queue_age_ms = value.or_none(Value::duration_ms)?;
         Ok(())

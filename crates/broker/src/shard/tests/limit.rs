@@ -144,3 +144,76 @@ fn a_message_waits_no_longer_than_the_limit() {
     bench.outputs();
     assert!(bench.events.iter().any(|event| event.contains("Expired, count: 1")), "{:?}", bench.events);
 }
+
+/// A full queue whose drops go to `dead/t`, where `d` waits for them.
+fn with_dead_letters(queue_full: QueueFull) -> Bench {
+    let config = Config { queue_messages_max: 2, queue_full, dead_letter_topic: Some("dead".into()), ..Config::default() };
+    let mut bench = Bench::with(config);
+    for (name, filter) in [("s", "t"), ("d", "dead/#")] {
+        let (subscriber, _) = bench.connect(name, &persistent());
+        bench.subscribe(subscriber, filter, QoS::ExactlyOnce);
+        bench.disconnect(subscriber);
+    }
+    bench.outputs();
+    bench
+}
+
+/// What a session gets when it is back: the payloads.
+fn payloads(bench: &mut Bench, name: &str) -> Vec<String> {
+    let subscriber = bench.open(name, &persistent());
+    let told = bench.told(subscriber);
+    told.iter().filter(|it| it.starts_with("publish")).filter_map(|it| it.split(' ').nth(4).map(String::from)).collect()
+}
+
+#[test]
+fn what_a_full_queue_drops_is_in_a_dead_letter_after_a_crash() {
+    for (queue_full, kept, letters) in
+        [(QueueFull::DropOldest, ["4", "5"], ["2", "3"]), (QueueFull::DropNewest, ["1", "2"], ["3", "4"])]
+    {
+        let mut bench = with_dead_letters(queue_full);
+        publish_five(&mut bench);
+        bench.crash();
+
+        assert_eq!(payloads(&mut bench, "s"), kept, "{queue_full:?}");
+        // Three were dropped; the queue of dead letters has room for two of them, and what it drops itself is gone.
+        assert_eq!(payloads(&mut bench, "d"), letters, "{queue_full:?}");
+    }
+}
+
+#[test]
+fn a_full_queue_that_takes_its_own_dead_letters_comes_to_rest() {
+    let config = Config {
+        queue_messages_max: 2,
+        queue_full: QueueFull::DropOldest,
+        dead_letter_topic: Some("dead".into()),
+        ..Config::default()
+    };
+    let mut bench = Bench::with(config);
+    let (subscriber, _) = bench.connect("s", &persistent());
+    bench.subscribe(subscriber, "#", QoS::ExactlyOnce);
+    bench.disconnect(subscriber);
+    publish_five(&mut bench);
+    bench.crash();
+
+    assert_eq!(payloads(&mut bench, "s").len(), 2);
+}
+
+#[test]
+fn a_dead_letter_says_whose_queue_was_full_behind_what_the_publisher_said() {
+    let mut bench = with_dead_letters(QueueFull::DropNewest);
+    publish_five(&mut bench);
+
+    let subscriber = bench.open("d", &v5(100));
+    let bytes = bench.act(|shard, _| shard.out(subscriber.id).map(|out| out.pending().to_vec())).unwrap();
+    let told = String::from_utf8_lossy(&bytes);
+    assert!(told.contains("dead-letter-for") && told.contains("queue-full"), "{told:?}");
+}
+
+#[test]
+fn dead_letters_go_to_a_topic_that_clients_can_publish_to() {
+    for (topic, is_one) in
+        [("dead", true), ("dead/letters", true), ("dead/#", false), ("+", false), ("", false), ("$SYS/dead", false)]
+    {
+        assert_eq!(crate::is_dead_letter_topic(topic), is_one, "{topic}");
+    }
+}
