@@ -1,15 +1,21 @@
 //! The scripts, by chapter of the standard. Each file holds its list and, below, the stories.
 
+mod authentication;
 mod bad_connects;
 mod connecting;
 mod disconnecting;
+mod flow;
 mod malformed;
+mod matching;
 mod naming;
 mod order;
 mod phrases;
 mod qos1;
 mod qos2;
+mod restarts;
 mod resuming;
+mod sessions;
+mod sharing;
 mod strings;
 mod subscribing;
 mod unsubscribing;
@@ -31,6 +37,12 @@ pub fn all() -> impl Iterator<Item = &'static Script> {
         qos1::SCRIPTS,
         qos2::SCRIPTS,
         order::SCRIPTS,
+        matching::SCRIPTS,
+        sharing::SCRIPTS,
+        flow::SCRIPTS,
+        sessions::SCRIPTS,
+        authentication::SCRIPTS,
+        restarts::SCRIPTS,
     ]
     .into_iter()
     .flatten()
