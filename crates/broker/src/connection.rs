@@ -53,6 +53,8 @@ pub(crate) struct Open {
     pub(crate) held_bytes: usize,
     /// What it published went into queues on disk.
     pub(crate) fills_queues: bool,
+    /// A broker in a client's place: the highest bit of the level in CONNECT says so (3.x, as mosquitto's bridges do).
+    pub(crate) is_bridge: bool,
     /// Aliases that the client has set.
     pub(crate) aliases: Option<Box<AliasesIn>>,
     /// What becomes of its publications above QoS 0.

@@ -117,6 +117,7 @@ impl Shard {
             waits_for,
             held_bytes: 0,
             fills_queues: false,
+            is_bridge: connect.bridge,
             aliases: (version.has_topic_aliases() && self.config.max_topic_alias > 0)
                 .then(|| Box::new(AliasesIn::new(self.config.max_topic_alias))),
             publications: Publications::Judged,

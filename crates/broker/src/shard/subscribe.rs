@@ -24,16 +24,19 @@ use crate::{
 impl Shard {
     pub(super) fn on_subscribe(&mut self, cx: &Cx<'_>, id: ConnectionId, subscribe: &Subscribe<'_>) {
         let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
-        let (slot, version) = (open.session, open.protocol.version());
+        let (slot, version, is_bridge) = (open.session, open.protocol.version(), open.is_bridge);
         if !self.check_form(cx, id, subscribe.entries.iter().map(|entry| entry.filter)) {
             return;
         }
         let mut reasons = Vec::new();
         let mut until = ChangeSeq(0);
-        for entry in subscribe.entries.iter() {
-            let granted = self
-                .check_filter(entry.filter, entry.options)
-                .and_then(|filter| self.subscribe(cx, slot, &filter, &entry, subscribe.subscription_id).map_err(Refused::Entry));
+        for mut entry in subscribe.entries.iter() {
+            let granted = self.check_filter(entry.filter, entry.options).and_then(|filter| {
+                if is_bridge {
+                    entry.options = options_of_a_bridge(&filter, entry.options);
+                }
+                self.subscribe(cx, slot, &filter, &entry, subscribe.subscription_id).map_err(Refused::Entry)
+            });
             match granted {
                 Ok((qos, change)) => {
                     until = until.max(change);
@@ -184,6 +187,11 @@ impl Shard {
             index.remove(&filter, no, cx.commons.versions());
         });
     }
+}
+
+/// What a bridge means and cannot say in 3.x: its own publications do not come back to it, and RETAIN travels on.
+fn options_of_a_bridge(filter: &SubscriptionFilter, asked: SubscriptionOptions) -> SubscriptionOptions {
+    SubscriptionOptions { no_local: filter.share().is_none(), retain_as_published: true, ..asked }
 }
 
 /// The granted QoS as SUBACK says it [MQTT-3.9.3-2].

@@ -63,11 +63,19 @@ pub(super) struct Setup<'a> {
     pub(super) will: Option<Will<'a>>,
     pub(super) properties: ConnectProperties<'a>,
     pub(super) keep_alive: u16,
+    pub(super) bridge: bool,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { version: Version::V311, clean: true, will: None, properties: ConnectProperties::default(), keep_alive: 0 }
+        Self {
+            version: Version::V311,
+            clean: true,
+            will: None,
+            properties: ConnectProperties::default(),
+            keep_alive: 0,
+            bridge: false,
+        }
     }
 }
 
@@ -254,7 +262,7 @@ impl Bench {
         let id = self.act(|shard, cx| shard.opened(cx, Origin { peer: "table".into(), listener }));
         let connect = Connect {
             version: setup.version,
-            bridge: false,
+            bridge: setup.bridge,
             clean_start: setup.clean,
             keep_alive: setup.keep_alive,
             client_id,

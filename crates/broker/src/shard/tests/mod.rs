@@ -1,6 +1,7 @@
 mod attacks;
 mod balancing;
 mod bench;
+mod clauses;
 mod exactly_once;
 mod failed_journal;
 mod flow;
