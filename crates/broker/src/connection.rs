@@ -2,7 +2,12 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use columba_proto::{AliasesIn, KeepAlive, PacketId, ReasonCode, Time, connection, qos::ReceiveQuota};
+use columba_proto::{
+    AliasesIn, KeepAlive, PacketId, ReasonCode, Time,
+    connection::{self, server::Connecting},
+    qos::ReceiveQuota,
+    scram,
+};
 
 use crate::{hold::Ring, id::ConnectionId, limits::Durable, out_buffer::OutBuffer, seam::Origin};
 
@@ -24,10 +29,40 @@ pub(crate) struct Connection {
 pub(crate) enum Phase {
     /// Nothing but CONNECT may come [MQTT-3.1.0-1].
     AwaitConnect,
+    /// CONNECT named an authentication method, and the exchange goes on: nothing but AUTH and DISCONNECT may come [MQTT-3.1.2-30].
+    Authenticating(Box<Authenticating>),
     /// CONNECT was accepted.
     Open(Box<Open>),
     /// Only the rest of the out-buffer is still to leave.
     Closing,
+}
+
+/// A client that is showing who it is.
+#[derive(Debug)]
+pub(crate) struct Authenticating {
+    pub(crate) connecting: Connecting,
+    /// The body of its CONNECT, which is taken up again when that is known.
+    pub(crate) connect: Box<[u8]>,
+    /// The client's Maximum Packet Size [MQTT-3.1.2-24].
+    pub(crate) max_packet_size: u32,
+    pub(crate) exchange: Exchange,
+}
+
+/// How far an authentication has come (§4.12).
+#[derive(Debug)]
+pub(crate) enum Exchange {
+    /// The client has named the method and nothing else.
+    AwaitName,
+    /// It has a challenge.
+    AwaitProof(scram::AwaitProof),
+}
+
+/// Who a client has shown to be.
+#[derive(Debug)]
+pub(crate) struct LoggedIn {
+    pub(crate) user: Box<str>,
+    /// It shows that once more (§4.12.1).
+    pub(crate) again: Option<Exchange>,
 }
 
 /// An accepted connection.
@@ -37,6 +72,8 @@ pub(crate) struct Open {
     pub(crate) protocol: connection::Open,
     /// Slot of its session.
     pub(crate) session: u32,
+    /// Who it is, where it has shown that.
+    pub(crate) login: Option<Box<LoggedIn>>,
     /// CONNACK has left the ring; nothing may pass it.
     pub(crate) greeted: bool,
     pub(crate) since: Time,
@@ -104,7 +141,7 @@ impl Connection {
     pub(crate) fn open(&mut self) -> Option<&mut Open> {
         match &mut self.phase {
             Phase::Open(open) => Some(open),
-            Phase::AwaitConnect | Phase::Closing => None,
+            Phase::AwaitConnect | Phase::Authenticating(_) | Phase::Closing => None,
         }
     }
 

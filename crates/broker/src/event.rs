@@ -11,6 +11,8 @@ pub enum Event {
     Connected {
         /// Who.
         client_id: Box<str>,
+        /// As whom, where it has shown that.
+        user: Option<Box<str>>,
         /// From where.
         peer: Box<str>,
         /// Protocol version.

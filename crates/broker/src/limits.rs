@@ -4,6 +4,8 @@ use alloc::{boxed::Box, vec::Vec};
 
 use columba_proto::{QoS, TopicName, wire::VARINT_MAX};
 
+use crate::auth::Login;
+
 /// How far a record must have come before an acknowledgement may speak of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Durable {
@@ -87,6 +89,8 @@ pub struct Config {
     pub cached_topics_max: usize,
     /// Connections of one shard.
     pub connections_max: usize,
+    /// By what clients show who they are; `None`: by nothing, and all are let in.
+    pub login: Option<Login>,
     /// Listeners, by their index in the configuration, whose acknowledgements wait for [`Durable::Written`] only.
     pub written_listeners: Vec<u16>,
 }
@@ -197,6 +201,7 @@ impl Default for Config {
             subscriptions_max: 10_000,
             cached_topics_max: 65_536,
             connections_max: 1_000_000,
+            login: None,
             written_listeners: Vec::new(),
         }
     }

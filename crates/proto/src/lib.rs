@@ -42,6 +42,7 @@ pub mod connection;
 pub mod packet;
 pub mod property;
 pub mod qos;
+pub mod scram;
 pub mod topic;
 pub mod wire;
 

@@ -5,9 +5,10 @@ use columba_broker::event::{DropReason, Event};
 /// Writes one line; payloads never.
 pub(crate) fn tell(event: &Event) {
     match event {
-        Event::Connected { client_id, peer, version, resumed } => {
+        Event::Connected { client_id, user, peer, version, resumed } => {
             let session = if *resumed { "resumed" } else { "new" };
-            tracing::info!(%client_id, %peer, v = version.level(), session, "client connected");
+            let user = user.as_deref();
+            tracing::info!(%client_id, user, %peer, v = version.level(), session, "client connected");
         }
         Event::Refused { peer, client_id, why, reason } => {
             let client_id = client_id.as_deref().unwrap_or_default();

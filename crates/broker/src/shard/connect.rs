@@ -12,7 +12,7 @@ use columba_proto::{
 
 use super::Shard;
 use crate::{
-    connection::{Ending, Open, Phase, Publications},
+    connection::{Ending, LoggedIn, Open, Phase, Publications},
     durable::{Record, StoredWill},
     event::Event,
     hold::{Frame, Ring},
@@ -32,16 +32,39 @@ pub(super) enum Verdict {
 }
 
 /// A CONNECT that is refused (§3.2.2.2).
-struct Refusal {
-    reason: ReasonCode,
-    why: &'static str,
+pub(super) struct Refusal<'w> {
+    pub(super) reason: ReasonCode,
+    pub(super) why: &'w str,
+}
+
+/// What a client has shown of who it is.
+pub(super) enum Shown<'b> {
+    /// Nothing yet; the body of its CONNECT.
+    Nothing(&'b [u8]),
+    /// That it knows the password of somebody.
+    Proof(Proof),
+}
+
+/// The end of an authentication that went well.
+pub(super) struct Proof {
+    /// Who the client is.
+    pub(super) user: Box<str>,
+    /// Authentication Data for the client.
+    pub(super) answer: Vec<u8>,
+}
+
+/// What CONNACK tells a client about its connection.
+struct Terms<'p> {
+    expiry_s: u32,
+    server_keep_alive: Option<u16>,
+    proof: Option<&'p Proof>,
 }
 
 impl Shard {
     /// The first packet: a CONNECT, or the connection is dropped [MQTT-3.1.0-1].
     pub(super) fn first_packet(&mut self, cx: &Cx<'_>, id: ConnectionId, first: u8, body: &[u8]) -> Verdict {
         match AwaitConnect::new().on_packet(first, body) {
-            Ok((connecting, connect)) => self.on_connect(cx, id, connecting, &connect),
+            Ok((connecting, connect)) => self.on_connect(cx, id, connecting, &connect, Shown::Nothing(body)),
             Err(error) => {
                 if let Some((version, reason)) = answer_to_refused(first, body, error) {
                     self.append_connack(id, version, reason, None, u32::MAX);
@@ -52,7 +75,14 @@ impl Shard {
         }
     }
 
-    fn on_connect(&mut self, cx: &Cx<'_>, id: ConnectionId, connecting: Connecting, connect: &Connect<'_>) -> Verdict {
+    pub(super) fn on_connect(
+        &mut self,
+        cx: &Cx<'_>,
+        id: ConnectionId,
+        connecting: Connecting,
+        connect: &Connect<'_>,
+        shown: Shown<'_>,
+    ) -> Verdict {
         let client_id = match self.check(connect) {
             Ok(()) if connect.client_id.is_empty() => self.assign_client_id(cx),
             Ok(()) => connect.client_id.to_string(),
@@ -67,10 +97,22 @@ impl Shard {
         if owner != self.id {
             return Verdict::Elsewhere(owner);
         }
+        let proof = match shown {
+            Shown::Proof(proof) => Some(proof),
+            Shown::Nothing(body) if connect.properties.authentication_method.is_some() => {
+                self.begin_authentication(id, connecting, connect, body);
+                return Verdict::Here;
+            }
+            Shown::Nothing(_) if self.refuses_strangers() => {
+                let why = "who connects has to log in, by SCRAM-SHA-256 in MQTT 5";
+                self.refuse(id, connect, &Refusal { reason: ReasonCode::NOT_AUTHORIZED, why });
+                return Verdict::Here;
+            }
+            Shown::Nothing(_) => None,
+        };
 
         let version = connect.version;
-        let asked = connect.session_expiry();
-        let expiry_s = asked.min(self.config.session_expiry_max_s);
+        let expiry_s = connect.session_expiry().min(self.config.session_expiry_max_s);
         // An ephemeral connection that takes up a recorded session, or ends it, would wait for the disk for ever.
         let has_records = || self.by_client.get(&*client_id).is_some_and(|&slot| self.sessions[slot as usize].recorded);
         if self.journal_has_failed() && (expiry_s > 0 || has_records()) {
@@ -88,10 +130,10 @@ impl Shard {
         }
 
         let (keep_alive_s, is_keep_alive_ours) = self.keep_alive(version, connect.keep_alive);
-        let server_keep_alive = is_keep_alive_ours.then_some(keep_alive_s);
+        let terms = Terms { expiry_s, server_keep_alive: is_keep_alive_ours.then_some(keep_alive_s), proof: proof.as_ref() };
         let max_packet_size = max_packet_size(connect);
         if max_packet_size < u32::MAX {
-            let connack = self.connack(connect, &client_id, false, expiry_s, asked, server_keep_alive);
+            let connack = self.connack(connect, &client_id, false, &terms);
             if connack.len() > max_packet_size as usize {
                 let why = "CONNACK is larger than the client's maximum packet size [MQTT-3.1.2-24]";
                 self.refuse(id, connect, &Refusal { reason: ReasonCode::PACKET_TOO_LARGE, why });
@@ -108,6 +150,7 @@ impl Shard {
         let open = Open {
             protocol: connecting.accept(),
             session: slot,
+            login: proof.as_ref().map(|proof| Box::new(LoggedIn { user: proof.user.clone(), again: None })),
             greeted: false,
             since: cx.now,
             keep_alive: KeepAlive::new(keep_alive_s, cx.now),
@@ -134,7 +177,7 @@ impl Shard {
         let will = connect.will.as_ref().map(|will| Box::new(StoredWill::new(will)));
         until = until.max(self.attach(cx, slot, id, expiry_s, window, will));
 
-        let connack = self.connack(connect, &client_id, resumed, expiry_s, asked, server_keep_alive);
+        let connack = self.connack(connect, &client_id, resumed, &terms);
         self.send(cx, id, until, Frame::Bytes(connack.into()));
         self.tell_connected(id, slot, version, resumed);
         self.resume(cx, id, slot);
@@ -142,7 +185,7 @@ impl Shard {
     }
 
     /// What can be said without looking at sessions.
-    fn check(&self, connect: &Connect<'_>) -> Result<(), Refusal> {
+    fn check(&self, connect: &Connect<'_>) -> Result<(), Refusal<'static>> {
         let version = connect.version;
         let refuse = |reason, why| Err(Refusal { reason, why });
         if self.is_draining {
@@ -158,9 +201,6 @@ impl Shard {
                     "an empty client identifier without a clean session [MQTT-3.1.3-8]",
                 );
             }
-        }
-        if connect.properties.authentication_method.is_some() {
-            return refuse(ReasonCode::BAD_AUTHENTICATION_METHOD, "no authentication method is offered [MQTT-4.12.0-1]");
         }
         if let Some(will) = &connect.will {
             if will.qos > self.config.max_qos {
@@ -286,20 +326,12 @@ impl Shard {
         self.record(&Record::WillSet { session: lone, client_id: &client_id, will })
     }
 
-    fn connack(
-        &self,
-        connect: &Connect<'_>,
-        client_id: &str,
-        resumed: bool,
-        expiry_s: u32,
-        asked: u32,
-        server_keep_alive: Option<u16>,
-    ) -> Vec<u8> {
+    fn connack(&self, connect: &Connect<'_>, client_id: &str, resumed: bool, terms: &Terms<'_>) -> Vec<u8> {
         let version = connect.version;
         let config = &self.config;
         let properties = if version.has_properties() {
             ConnackProperties {
-                session_expiry: (expiry_s != asked).then_some(expiry_s),
+                session_expiry: (terms.expiry_s != connect.session_expiry()).then_some(terms.expiry_s),
                 receive_maximum: NonZero::new(config.receive_maximum),
                 maximum_qos: (config.max_qos < QoS::ExactlyOnce).then_some(config.max_qos),
                 // What is there is said by absence, so that CONNACK fits into the smallest of clients.
@@ -309,7 +341,10 @@ impl Shard {
                 topic_alias_maximum: Some(config.max_topic_alias),
                 wildcard_subscription_available: (!config.wildcard_subscriptions).then_some(false),
                 shared_subscription_available: (!config.shared_subscriptions).then_some(false),
-                server_keep_alive,
+                server_keep_alive: terms.server_keep_alive,
+                // That of CONNECT [MQTT-4.12.0-5], and none without one there [MQTT-4.12.0-6].
+                authentication_method: connect.properties.authentication_method,
+                authentication_data: terms.proof.map(|proof| &*proof.answer),
                 ..ConnackProperties::default()
             }
         } else {
@@ -320,7 +355,7 @@ impl Shard {
         frame
     }
 
-    fn refuse(&mut self, id: ConnectionId, connect: &Connect<'_>, refusal: &Refusal) {
+    pub(super) fn refuse(&mut self, id: ConnectionId, connect: &Connect<'_>, refusal: &Refusal<'_>) {
         self.append_connack(id, connect.version, refusal.reason, Some(refusal.why), max_packet_size(connect));
         if let Some(connection) = self.connections.get(id) {
             let peer = connection.origin.peer.clone();
@@ -332,7 +367,14 @@ impl Shard {
 
     /// A CONNACK with a failure has session present 0 [MQTT-3.2.2-6]; where the version has no code for it there is none [MQTT-3.2.2-6 of 3.1.1].
     /// The reason string gives way to the client's limit [MQTT-3.2.2-19], and so does the packet [MQTT-3.1.2-24].
-    fn append_connack(&mut self, id: ConnectionId, version: Version, reason: ReasonCode, why: Option<&str>, limit: u32) {
+    pub(super) fn append_connack(
+        &mut self,
+        id: ConnectionId,
+        version: Version,
+        reason: ReasonCode,
+        why: Option<&str>,
+        limit: u32,
+    ) {
         if !version.has_properties() && reason.connack_return_code().is_none() {
             return;
         }
@@ -348,13 +390,17 @@ impl Shard {
     fn tell_connected(&mut self, id: ConnectionId, slot: u32, version: Version, resumed: bool) {
         let Some(connection) = self.connections.get(id) else { return };
         let peer = connection.origin.peer.clone();
+        let user = match &connection.phase {
+            Phase::Open(open) => open.login.as_ref().map(|login| login.user.clone()),
+            Phase::AwaitConnect | Phase::Authenticating(_) | Phase::Closing => None,
+        };
         let client_id = Box::from(&*self.sessions[slot as usize].client_id);
-        self.event(Event::Connected { client_id, peer, version, resumed });
+        self.event(Event::Connected { client_id, user, peer, version, resumed });
     }
 }
 
 /// Bytes of the largest packet that the client takes (§3.1.2.11.4).
-fn max_packet_size(connect: &Connect<'_>) -> u32 {
+pub(super) fn max_packet_size(connect: &Connect<'_>) -> u32 {
     connect.properties.maximum_packet_size.map_or(FRAME_MAX, NonZero::get).min(FRAME_MAX)
 }
 

@@ -1,10 +1,11 @@
 //! One shard's brain: connections, sessions and routing of the clients that live here. No lock, no await, no clock.
 //!
-//! The files below follow a client's life: [`connect`], [`publish`] (towards us) and [`handing_on`] (to sessions), [`deliver`] and [`acknowledge`] (from us),
+//! The files below follow a client's life: [`connect`] and [`authenticate`], [`publish`] (towards us) and [`handing_on`] (to sessions), [`deliver`] and [`acknowledge`] (from us),
 //! [`subscribe`], [`ending`] with [`passing_on`] to other members of a group, and [`restore`] (after a start). [`frames`] and [`withheld`] decide when something
 //! leaves, [`paging`] what stays in memory.
 
 mod acknowledge;
+mod authenticate;
 mod connect;
 mod dead_letters;
 mod deliver;
@@ -94,6 +95,8 @@ pub struct Shard {
     pool: Pool,
     scratch: Vec<u8>,
     assigned: u64,
+    /// How many challenges clients were given.
+    challenges: u64,
     seed: u64,
     journal: Journal,
     room: Room,
@@ -162,6 +165,7 @@ impl Shard {
             pool: Pool::default(),
             scratch: Vec::new(),
             assigned: 0,
+            challenges: 0,
             seed,
             journal: Journal::Works,
             room: Room::Ample,
@@ -433,7 +437,7 @@ impl Shard {
         loop {
             let Some(connection) = self.connections.get(id) else { return bytes.len() };
             let limit = match connection.phase {
-                Phase::AwaitConnect => self.config.max_packet_size.min(CONNECT_BYTES_MAX),
+                Phase::AwaitConnect | Phase::Authenticating(_) => self.config.max_packet_size.min(CONNECT_BYTES_MAX),
                 Phase::Open(_) => self.config.max_packet_size,
                 Phase::Closing => return bytes.len(),
             };
@@ -472,7 +476,13 @@ impl Shard {
     fn handle(&mut self, cx: &Cx<'_>, id: ConnectionId, first: u8, body: &[u8]) -> Option<ShardId> {
         let connection = self.connections.get_mut(id)?;
         let Some(open) = connection.open() else {
-            return match self.first_packet(cx, id, first, body) {
+            let is_authenticating = matches!(connection.phase, Phase::Authenticating(_));
+            let verdict = if is_authenticating {
+                self.packet_before_connack(cx, id, first, body)
+            } else {
+                self.first_packet(cx, id, first, body)
+            };
+            return match verdict {
                 Verdict::Here => None,
                 Verdict::Elsewhere(shard) => Some(shard),
             };
@@ -492,13 +502,9 @@ impl Shard {
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(cx, id, &unsubscribe),
             Packet::Pingreq => self.on_pingreq(id),
             Packet::Disconnect(disconnect) => self.on_disconnect(cx, id, &disconnect),
+            Packet::Auth(auth) => self.on_auth(cx, id, &auth),
             // The protocol phase lets none of these through.
-            Packet::Connect(_)
-            | Packet::Auth(_)
-            | Packet::Connack(_)
-            | Packet::Suback(_)
-            | Packet::Unsuback(_)
-            | Packet::Pingresp => {
+            Packet::Connect(_) | Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
                 let violation = Violation::WrongDirection(packet.packet_type());
                 self.blame(cx, id, &violation.into());
             }
@@ -530,6 +536,7 @@ impl Shard {
                 self.outputs.push_back(Output::Event(Event::Refused { peer, client_id: None, why: why.into(), reason }));
                 self.drop_connection(id);
             }
+            Phase::Authenticating(_) => self.end_authentication(id, reason, why),
             Phase::Open(_) => self.end(cx, id, Ending { reason, is_normal: false, is_ours: true }, why),
             Phase::Closing => {}
         }
@@ -537,8 +544,13 @@ impl Shard {
 
     fn connect_wait_passed(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get(id) else { return };
-        if !matches!(connection.phase, Phase::AwaitConnect) {
-            return;
+        match connection.phase {
+            Phase::AwaitConnect => {}
+            Phase::Authenticating(_) => {
+                self.end_authentication(id, ReasonCode::NOT_AUTHORIZED, "no end of the authentication in time");
+                return;
+            }
+            Phase::Open(_) | Phase::Closing => return,
         }
         // Who connects and says nothing is a health check, or not worth a line.
         if !connection.partial.is_empty() {

@@ -9,22 +9,48 @@ use std::process::Command;
 type Allowed = (&'static str, &'static [&'static str]);
 
 const PROTO: &[Allowed] = &[
+    ("block-buffer", &[]),
+    ("cfg-if", &[]),
+    ("cmov", &[]),
     ("columba-proto", &[]),
+    ("cpufeatures", &[]),
+    ("crypto-common", &[]),
+    ("ctutils", &[]),
+    ("digest", &["block-api", "default", "mac"]),
     ("hashbrown", &[]),
+    ("hmac", &[]),
+    ("hybrid-array", &[]),
+    ("pbkdf2", &["hmac"]),
+    ("sha2", &[]),
     ("siphasher", &[]),
     ("smallvec", &["const_generics", "const_new", "union"]),
+    ("subtle", &[]),
     ("thiserror", &[]),
+    ("typenum", &["const-generics"]),
 ];
 
 const BROKER: &[Allowed] = &[
+    ("block-buffer", &[]),
+    ("cfg-if", &[]),
+    ("cmov", &[]),
     ("columba-broker", &[]),
     ("columba-proto", &[]),
+    ("cpufeatures", &[]),
+    ("crypto-common", &[]),
+    ("ctutils", &[]),
+    ("digest", &["block-api", "default", "mac"]),
     ("foldhash", &[]),
     ("hashbrown", &[]),
+    ("hmac", &[]),
+    ("hybrid-array", &[]),
+    ("pbkdf2", &["hmac"]),
+    ("sha2", &[]),
     ("siphasher", &[]),
     ("slab", &[]),
     ("smallvec", &["const_generics", "const_new", "union"]),
+    ("subtle", &[]),
     ("thiserror", &[]),
+    ("typenum", &["const-generics"]),
 ];
 
 /// `tree` has one line for each package: its name, its version, and its features after a `|`.

@@ -316,11 +316,20 @@ impl Bench {
         self.act(|shard, cx| shard.closed(cx, client.id, Gone::Failed));
     }
 
-    /// All packets that have been sent to a client since the last time, in words.
-    pub(super) fn told(&mut self, client: Client) -> Vec<String> {
+    /// The bytes that have been sent to a client since the last time.
+    pub(super) fn bytes(&mut self, client: Client) -> Vec<u8> {
         let Some(out) = self.shard.out(client.id) else { return vec![] };
         let bytes = out.pending().to_vec();
         out.consume(bytes.len());
+        bytes
+    }
+
+    /// All packets that have been sent to a client since the last time, in words.
+    pub(super) fn told(&mut self, client: Client) -> Vec<String> {
+        if self.shard.out(client.id).is_none() {
+            return vec![];
+        }
+        let bytes = self.bytes(client);
         let mut told = Vec::new();
         let mut rest = &bytes[..];
         while let Ok(Split::Frame { first, body, len }) = split(rest, u32::MAX) {
@@ -395,6 +404,7 @@ fn words(packet: &Packet<'_>) -> String {
             let codes: Vec<_> = suback.reasons.iter().map(|reason| format!("{}", reason.get())).collect();
             format!("suback {}", codes.join(" "))
         }
+        Packet::Auth(auth) => format!("auth {:#04x}", auth.reason.get()),
         Packet::Disconnect(disconnect) => format!("disconnect {:#04x}", disconnect.reason.get()),
         other => format!("{:?}", other.packet_type()).to_lowercase(),
     }

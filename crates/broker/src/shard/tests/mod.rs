@@ -1,4 +1,5 @@
 mod attacks;
+mod authentication;
 mod balancing;
 mod bench;
 mod clauses;
