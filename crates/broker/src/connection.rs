@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use columba_proto::{
-    AliasesIn, KeepAlive, PacketId, ReasonCode, Time,
+    AliasesIn, AliasesOut, KeepAlive, PacketId, ReasonCode, Time,
     connection::{self, server::Connecting},
     qos::ReceiveQuota,
     scram,
@@ -94,10 +94,23 @@ pub(crate) struct Open {
     pub(crate) is_bridge: bool,
     /// Aliases that the client has set.
     pub(crate) aliases: Option<Box<AliasesIn>>,
+    /// Aliases that we have given to topics, where the client takes any.
+    pub(crate) aliases_out: Option<Box<AliasesOut>>,
+    /// Whether it wants to know why something is refused.
+    pub(crate) problems: ProblemInformation,
     /// What becomes of its publications above QoS 0.
     pub(crate) publications: Publications,
     /// What a 3.x client may have to be sent again; present while anything is in flight to it.
     pub(crate) unanswered: Option<Box<Unanswered>>,
+}
+
+/// Request Problem Information (§3.1.2.11.7).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ProblemInformation {
+    /// Acknowledgements of what is refused say why.
+    Wanted,
+    /// Only CONNACK and DISCONNECT do [MQTT-3.1.2-29]. Also where the version has no words for it.
+    Unwanted,
 }
 
 /// What becomes of a client's publications above QoS 0.

@@ -110,6 +110,9 @@ pub(crate) const RETAINED_PAUSE_MS: u64 = 1;
 /// Bytes of topics that one client's aliases may stand for.
 pub(crate) const ALIAS_BYTES_MAX: usize = 256 * 1024;
 
+/// Aliases given to topics towards one client, which may allow more: enough for what comes often, and at most 32 KiB of topics.
+pub(crate) const ALIASES_OUT_MAX: u16 = 32;
+
 /// About the memory of one place in a queue, in bytes.
 pub(crate) const REFERENCE_BYTES: usize = 64;
 

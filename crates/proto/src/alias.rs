@@ -1,6 +1,7 @@
 //! Topic Aliases (§3.3.2.3.4), both ways. They end with the connection [MQTT-3.3.2-7].
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::hash::Hasher as _;
 use core::num::NonZeroU16;
@@ -72,7 +73,8 @@ impl AliasesIn {
 /// The aliases that we give to the peer: none above its Topic Alias Maximum [MQTT-3.1.2-26] [MQTT-3.3.2-11], and none at all
 /// without one [MQTT-3.1.2-27].
 ///
-/// When all are given away, a topic that has not been sent since the last search gives up its alias to a new one.
+/// When all are given away, a topic that has not been sent for a while gives up its alias to a new one. However topics come,
+/// a message takes a bounded amount of work, and no memory but that of the topics.
 #[derive(Debug)]
 pub struct AliasesOut {
     max: u16,
@@ -80,15 +82,21 @@ pub struct AliasesOut {
     topics: Vec<Given>,
     /// Indices into `topics`, found by topic.
     index: HashTable<u16>,
-    /// Where the next search for a victim begins.
+    /// Whose turn it is to be asked for its alias.
     hand: u16,
 }
 
 #[derive(Debug)]
 struct Given {
-    topic: Box<str>,
+    topic: String,
     used: bool,
 }
+
+/// Bytes that an alias takes in a packet: identifier and value of the property.
+pub const ALIAS_LEN: usize = 3;
+
+/// Longer topics are not given aliases: with their number this bounds what is remembered for one peer.
+const ALIASED_TOPIC_LEN_MAX: usize = 1_024;
 
 /// How to say a topic.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -127,46 +135,51 @@ impl AliasesOut {
 
     /// How to say this topic now. What is returned must be sent: the peer has to learn what is introduced.
     #[must_use]
+    #[inline]
     pub fn assign(&mut self, topic: TopicName<'_>) -> OutAlias {
-        if self.max == 0 {
+        let topic = topic.as_str();
+        if self.max == 0 || topic.len() <= ALIAS_LEN || topic.len() > ALIASED_TOPIC_LEN_MAX {
             return OutAlias::Name;
         }
-        let hash = hash(topic.as_str());
+        let hash = hash(topic);
         let topics = &mut self.topics;
-        let found = self.index.find(hash, |at| *topics[usize::from(*at)].topic == *topic.as_str());
+        let found = self.index.find(hash, |at| topics[usize::from(*at)].topic == topic);
         if let Some(&at) = found {
             topics[usize::from(at)].used = true;
             return OutAlias::Alias(alias_at(at));
         }
-        let at = self.free_slot();
-        let given = Given { topic: topic.as_str().into(), used: true };
-        match self.topics.get_mut(usize::from(at)) {
-            Some(slot) => *slot = given,
-            None => self.topics.push(given),
-        }
+        self.introduce(topic, hash)
+    }
+
+    fn introduce(&mut self, topic: &str, hash: u64) -> OutAlias {
+        let at = if self.topics.len() < usize::from(self.max) {
+            self.topics.push(Given { topic: topic.into(), used: true });
+            u16::try_from(self.topics.len() - 1).expect("below max, which is a u16")
+        } else {
+            let Some(at) = self.take_back() else { return OutAlias::Name };
+            let given = &mut self.topics[usize::from(at)];
+            given.topic.clear();
+            given.topic.push_str(topic);
+            given.used = true;
+            at
+        };
         let topics = &self.topics;
         self.index.insert_unique(hash, at, |at| hash_of(topics, *at));
         OutAlias::Introduce(alias_at(at))
     }
 
-    /// A slot for a new topic: behind the last while there are more, then that of a topic not used lately.
-    fn free_slot(&mut self) -> u16 {
-        if self.topics.len() < usize::from(self.max) {
-            return u16::try_from(self.topics.len()).expect("below max, which is a u16");
+    /// The alias of a topic that has not been sent since it was asked last. One is asked for each message.
+    fn take_back(&mut self) -> Option<u16> {
+        let at = self.hand;
+        self.hand = (at + 1) % self.max;
+        let given = &mut self.topics[usize::from(at)];
+        if core::mem::take(&mut given.used) {
+            return None;
         }
-        // Ends within two rounds: the first takes all marks away.
-        loop {
-            let at = self.hand;
-            self.hand = (at + 1) % self.max;
-            let given = &mut self.topics[usize::from(at)];
-            if !core::mem::take(&mut given.used) {
-                let hash = hash(&given.topic);
-                if let Ok(entry) = self.index.find_entry(hash, |found| *found == at) {
-                    entry.remove();
-                }
-                return at;
-            }
+        if let Ok(entry) = self.index.find_entry(hash(&given.topic), |found| *found == at) {
+            entry.remove();
         }
+        Some(at)
     }
 }
 
@@ -220,26 +233,59 @@ mod tests {
     fn a_topic_is_introduced_once_and_then_said_by_alias() {
         let mut aliases = AliasesOut::new(10);
 
-        assert_eq!(aliases.assign(name("a")), OutAlias::Introduce(alias(1)));
-        assert_eq!(aliases.assign(name("a")), OutAlias::Alias(alias(1)));
-        assert_eq!(aliases.assign(name("b")), OutAlias::Introduce(alias(2)));
+        assert_eq!(aliases.assign(name("gate/a")), OutAlias::Introduce(alias(1)));
+        assert_eq!(aliases.assign(name("gate/a")), OutAlias::Alias(alias(1)));
+        assert_eq!(aliases.assign(name("gate/b")), OutAlias::Introduce(alias(2)));
+    }
+
+    #[test]
+    fn a_topic_that_is_no_longer_than_its_alias_or_too_long_to_remember_keeps_its_name() {
+        let mut aliases = AliasesOut::new(10);
+        let long = "t".repeat(ALIASED_TOPIC_LEN_MAX + 1);
+
+        for topic in ["abc", &long] {
+            assert_eq!([(); 2].map(|()| aliases.assign(name(topic))), [OutAlias::Name; 2]);
+        }
+        assert_eq!(aliases.assign(name("abcd")), OutAlias::Introduce(alias(1)));
+    }
+
+    #[test]
+    fn a_topic_in_use_keeps_its_alias_and_one_that_is_not_gives_it_up() {
+        let mut aliases = AliasesOut::new(2);
+        assert_eq!(aliases.assign(name("busy")), OutAlias::Introduce(alias(1)));
+        assert_eq!(aliases.assign(name("idle")), OutAlias::Introduce(alias(2)));
+
+        let mut said = Vec::new();
+        for _ in 0..4 {
+            assert_eq!(aliases.assign(name("busy")), OutAlias::Alias(alias(1)));
+            said.push(aliases.assign(name("fresh")));
+        }
+
+        assert_eq!(said, [OutAlias::Name, OutAlias::Name, OutAlias::Name, OutAlias::Introduce(alias(2))]);
+        assert_eq!(aliases.assign(name("fresh")), OutAlias::Alias(alias(2)));
     }
 
     #[test]
     fn a_peer_without_aliases_is_told_names() {
-        assert_eq!(AliasesOut::new(0).assign(name("a")), OutAlias::Name);
+        assert_eq!(AliasesOut::new(0).assign(name("gate/a")), OutAlias::Name);
     }
 
     #[test]
     fn both_ends_agree_whatever_topics_come() {
         let mut out = AliasesOut::new(3);
         let mut input = AliasesIn::new(3);
-        let topics = ["a", "b", "a", "c", "d", "a", "e", "b", "a", "f", "f", "a", "c", "d", "e"];
+        let topics =
+            ["a", "b", "a", "c", "d", "a", "e", "b", "a", "f", "f", "a", "c", "d", "e", "e", "e", "e", "e", "f", "f", "f"];
+        let mut introduced = 0;
 
-        for topic in topics.map(name) {
+        for topic in topics {
+            let topic = std::format!("gate/{topic}");
+            let topic = name(&topic);
             let said = out.assign(topic);
+            introduced += u32::from(matches!(said, OutAlias::Introduce(_)));
             let on_wire = TopicName::new(said.topic(topic)).ok();
             assert_eq!(input.resolve(on_wire, said.alias()), Ok(topic));
         }
+        assert!(introduced > 3, "some gave theirs up");
     }
 }

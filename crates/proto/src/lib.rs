@@ -56,7 +56,7 @@ mod text;
 mod time;
 mod version;
 
-pub use alias::{AliasesIn, AliasesOut, OutAlias};
+pub use alias::{ALIAS_LEN, AliasesIn, AliasesOut, OutAlias};
 pub use client_id::{ClientId, ClientIdError};
 pub use error::{Malformed, PeerError, Violation};
 pub use keep_alive::{KeepAlive, PingTimer};

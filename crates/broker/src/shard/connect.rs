@@ -4,7 +4,7 @@ use alloc::{boxed::Box, format, string::String, string::ToString, sync::Arc, vec
 use core::num::NonZero;
 
 use columba_proto::{
-    AliasesIn, KeepAlive, QoS, ReasonCode, Version,
+    AliasesIn, AliasesOut, KeepAlive, QoS, ReasonCode, Version,
     connection::server::{AwaitConnect, Connecting, answer_to_refused},
     packet::{Connack, ConnackProperties, Connect, Packet},
     qos::ReceiveQuota,
@@ -12,12 +12,12 @@ use columba_proto::{
 
 use super::Shard;
 use crate::{
-    connection::{Ending, LoggedIn, Open, Phase, Publications},
+    connection::{Ending, LoggedIn, Open, Phase, ProblemInformation, Publications},
     durable::{Record, StoredWill},
     event::Event,
     hold::{Frame, Ring},
     id::{ChangeSeq, ConnectionId, ShardId},
-    limits::{Durable, FRAME_MAX},
+    limits::{ALIASES_OUT_MAX, Durable, FRAME_MAX},
     seam::Cx,
     session::{Link, Session},
     timers::Timer,
@@ -163,6 +163,8 @@ impl Shard {
             is_bridge: connect.bridge,
             aliases: (version.has_topic_aliases() && self.config.max_topic_alias > 0)
                 .then(|| Box::new(AliasesIn::new(self.config.max_topic_alias))),
+            aliases_out: aliases_out(connect),
+            problems: problems(connect),
             publications: Publications::Judged,
             unanswered: None,
         };
@@ -402,6 +404,20 @@ impl Shard {
 /// Bytes of the largest packet that the client takes (§3.1.2.11.4).
 pub(super) fn max_packet_size(connect: &Connect<'_>) -> u32 {
     connect.properties.maximum_packet_size.map_or(FRAME_MAX, NonZero::get).min(FRAME_MAX)
+}
+
+fn problems(connect: &Connect<'_>) -> ProblemInformation {
+    if connect.version.has_properties() && connect.properties.wants_problem_information() {
+        ProblemInformation::Wanted
+    } else {
+        ProblemInformation::Unwanted
+    }
+}
+
+/// Aliases towards a client that keeps any (§3.1.2.11.5).
+fn aliases_out(connect: &Connect<'_>) -> Option<Box<AliasesOut>> {
+    let max = connect.properties.topic_alias_maximum.unwrap_or(0).min(ALIASES_OUT_MAX);
+    (max > 0).then(|| Box::new(AliasesOut::new(max)))
 }
 
 /// A number that looks like chance.

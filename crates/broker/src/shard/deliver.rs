@@ -4,8 +4,8 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::num::NonZero;
 
 use columba_proto::{
-    AckKind, PacketId, QoS, ReasonCode, TopicFilter,
-    packet::{Ack, PublishHead},
+    ALIAS_LEN, AckKind, PacketId, QoS, ReasonCode, TopicFilter, TopicName,
+    packet::{Ack, AckProperties, Packet, PublishHead},
     property::SubscriptionId,
     qos::Sending,
 };
@@ -17,7 +17,7 @@ use super::{
     paging::{Found, cost},
 };
 use crate::{
-    connection::Connection,
+    connection::{Connection, Open, ProblemInformation},
     durable::{MessageRecord, Record, TargetRecord},
     event::DropReason,
     hold::Frame,
@@ -42,7 +42,7 @@ impl Shard {
         let pending = connection.out.len();
         let Some(open) = connection.open() else { return };
         let ids = on_the_wire(receiver.ids);
-        let head = PublishHead {
+        let mut head = PublishHead {
             dup: false,
             qos: QoS::AtMostOnce,
             retain: receiver.retain,
@@ -57,9 +57,10 @@ impl Shard {
             payload: publication.payload,
         };
         let (version, limit) = (open.protocol.version(), u64::from(open.max_packet_size));
+        let len = head.frame_len(version);
         let reason = if publication.expires.is_some_and(|at| at <= cx.now) {
             Some(DropReason::Expired)
-        } else if head.frame_len(version) > limit {
+        } else if len > limit {
             Some(DropReason::TooLarge)
         } else if pending + open.ring.first_len() > self.config.deliver_ahead_max || open.ring.len() > self.config.held_frames_max
         {
@@ -70,6 +71,7 @@ impl Shard {
         if let Some(reason) = reason {
             self.dropped(cx, slot, reason);
         } else if open.greeted {
+            say_by_alias(open, &mut head, len);
             head.encode(version, Self::append(connection, &mut self.pool, &mut self.dirty, id)).expect(FITS);
         } else {
             // Nothing passes CONNACK.
@@ -489,9 +491,14 @@ impl Shard {
         let session = &self.sessions[open.session as usize];
         match session.sender.get(packet_id) {
             Some(Sending::AwaitPuback(delivery) | Sending::AwaitPubrec(delivery)) => {
-                let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);
                 let ids = on_the_wire(&delivery.ids);
-                head(delivery, &ids, Some(packet_id), dup, cx).encode(version, out).expect(FITS);
+                let mut head = head(delivery, &ids, Some(packet_id), dup, cx);
+                if open.aliases_out.is_some() {
+                    let len = head.frame_len(version);
+                    say_by_alias(open, &mut head, len);
+                }
+                let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);
+                head.encode(version, out).expect(FITS);
             }
             Some(Sending::AwaitPubcomp) | None => {}
         }
@@ -510,7 +517,17 @@ impl Shard {
         if ends {
             open.receiving.give_back();
         }
-        Ack::new(kind, packet_id, reason).encode(version, Self::append(connection, &mut self.pool, &mut self.dirty, id));
+        let (problems, limit) = (open.problems, open.max_packet_size);
+        let ack = Ack::new(kind, packet_id, reason);
+        let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);
+        match why(kind, reason) {
+            Some(why) if problems == ProblemInformation::Wanted => {
+                let properties = AckProperties { reason_string: Some(why), ..AckProperties::default() };
+                let fits = Packet::Ack(Ack { properties, ..ack }).encode_within(version, limit, out);
+                debug_assert!(fits.is_ok(), "CONNACK was larger");
+            }
+            Some(_) | None => ack.encode(version, out),
+        }
     }
 
     pub(super) fn dropped(&mut self, cx: &Cx<'_>, slot: usize, reason: DropReason) {
@@ -518,6 +535,36 @@ impl Shard {
         self.count_drop(cx, client_id, reason, 1);
     }
 }
+
+/// What is said to people about a failure.
+fn why(kind: AckKind, reason: ReasonCode) -> Option<&'static str> {
+    match (kind, reason) {
+        (AckKind::Puback | AckKind::Pubrec, ReasonCode::QUOTA_EXCEEDED) => {
+            Some("it cannot be stored now: the disk, or the queue of a subscriber, is full")
+        }
+        (AckKind::Pubrel | AckKind::Pubcomp, ReasonCode::PACKET_IDENTIFIER_NOT_FOUND) => {
+            Some("no exchange is open under this packet identifier")
+        }
+        (AckKind::Puback | AckKind::Pubrec | AckKind::Pubrel | AckKind::Pubcomp, _) => None,
+    }
+}
+
+/// Puts an alias in the place of the topic, where the client takes any (§3.3.2.3.4). What it says leaves next, so both sides agree. `len` is that of the frame
+/// without: an alias that is new makes it longer.
+fn say_by_alias(open: &mut Open, head: &mut PublishHead<'_>, len: u64) {
+    let limit = u64::from(open.max_packet_size);
+    let Some(aliases) = &mut open.aliases_out else { return };
+    if len + ALIASED_MORE > limit {
+        return;
+    }
+    let topic = TopicName::trusted(head.topic);
+    let said = aliases.assign(topic);
+    head.topic = said.topic(topic);
+    head.topic_alias = said.alias();
+}
+
+/// Bytes by which a new alias makes a frame longer at most: the property, and both lengths in front of it.
+const ALIASED_MORE: u64 = ALIAS_LEN as u64 + 2;
 
 /// Its length was held against the client's Maximum Packet Size, which is never above what a frame can be; from then on expiry only shrinks.
 const FITS: &str = "a message that is too long for a frame is dropped before";

@@ -4,18 +4,22 @@ use alloc::{string::ToString, vec::Vec};
 use core::num::NonZero;
 
 use columba_proto::{
-    QoS, ReasonCode, SubscriptionFilter,
+    PacketId, QoS, ReasonCode, SubscriptionFilter, Version,
     packet::{
-        AckProperties, Reasons, RetainHandling, Suback, Subscribe, SubscribeEntry, SubscriptionOptions, Unsuback, Unsubscribe,
+        AckProperties, Packet, Reasons, RetainHandling, Suback, Subscribe, SubscribeEntry, SubscriptionOptions, Unsuback,
+        Unsubscribe,
     },
     property::SubscriptionId,
+    wire::{VARINT_MAX, frame_len},
 };
 
 use super::{Room, Shard};
 use crate::{
+    connection::ProblemInformation,
     durable::Record,
     hold::Frame,
     id::{ChangeSeq, ConnectionId, MessageId, SessionNo},
+    limits::FRAME_MAX,
     route::Grant,
     seam::Cx,
     session::Cursor,
@@ -26,6 +30,9 @@ impl Shard {
         let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
         let (slot, version, is_bridge) = (open.session, open.protocol.version(), open.is_bridge);
         if !self.check_form(cx, id, subscribe.entries.iter().map(|entry| entry.filter)) {
+            return;
+        }
+        if !self.check_answer(cx, id, subscribe.entries.iter().count()) {
             return;
         }
         let mut reasons = Vec::new();
@@ -55,9 +62,7 @@ impl Shard {
                 }
             }
         }
-        let mut frame = Vec::new();
-        Suback { id: subscribe.id, reasons: Reasons::from(&*reasons), properties: AckProperties::default() }
-            .encode(version, &mut frame);
+        let frame = self.suback(id, version, subscribe.id, &reasons);
         let suback = self.send(cx, id, until, Frame::Bytes(frame.into()));
         if let Some(rare) = &mut self.sessions[slot as usize].rare {
             rare.suback = suback;
@@ -69,6 +74,9 @@ impl Shard {
         let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
         let (slot, version) = (open.session, open.protocol.version());
         if !self.check_form(cx, id, unsubscribe.filters.iter()) {
+            return;
+        }
+        if !self.check_answer(cx, id, unsubscribe.filters.iter().count()) {
             return;
         }
         let mut reasons = Vec::new();
@@ -88,6 +96,33 @@ impl Shard {
         Unsuback { id: unsubscribe.id, reasons: Reasons::from(&*reasons), properties: AckProperties::default() }
             .encode(version, &mut frame);
         self.send(cx, id, until, Frame::Bytes(frame.into()));
+    }
+
+    /// A client that does not take an answer of this size cannot have it, and nothing is done without one [MQTT-3.1.2-24].
+    fn check_answer(&mut self, cx: &Cx<'_>, id: ConnectionId, filters: usize) -> bool {
+        let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return false };
+        // Packet identifier, no properties; a code for each filter.
+        let remaining = u32::try_from(2 + 1 + filters).unwrap_or(u32::MAX);
+        let is_small = remaining <= VARINT_MAX && frame_len(remaining) <= open.max_packet_size;
+        if !is_small {
+            let why = "the answer is larger than the client's maximum packet size [MQTT-3.1.2-24]";
+            self.fail(cx, id, ReasonCode::PACKET_TOO_LARGE, why);
+        }
+        is_small
+    }
+
+    /// SUBACK, with the reason for the first refusal where the client wants to know it.
+    fn suback(&mut self, id: ConnectionId, version: Version, packet_id: PacketId, reasons: &[ReasonCode]) -> Vec<u8> {
+        let open = self.connections.get_mut(id).and_then(|connection| connection.open());
+        let (problems, limit) =
+            open.map_or((ProblemInformation::Unwanted, FRAME_MAX), |open| (open.problems, open.max_packet_size));
+        let reason_string = reasons.iter().find_map(|reason| why(*reason)).filter(|_| problems == ProblemInformation::Wanted);
+        let properties = AckProperties { reason_string, ..AckProperties::default() };
+        let suback = Suback { id: packet_id, reasons: Reasons::from(reasons), properties };
+        let mut frame = Vec::new();
+        let fits = Packet::Suback(suback).encode_within(version, limit, &mut frame);
+        debug_assert!(fits.is_ok(), "its size was looked at before");
+        frame
     }
 
     /// What is no filter at all makes the packet malformed (§4.13.1): before anything of it is done, the connection ends. 0x8F in SUBACK is for filters that
@@ -192,6 +227,19 @@ impl Shard {
 /// What a bridge means and cannot say in 3.x: its own publications do not come back to it, and RETAIN travels on.
 fn options_of_a_bridge(filter: &SubscriptionFilter, asked: SubscriptionOptions) -> SubscriptionOptions {
     SubscriptionOptions { no_local: filter.share().is_none(), retain_as_published: true, ..asked }
+}
+
+/// What is said to people about a refused subscription.
+fn why(reason: ReasonCode) -> Option<&'static str> {
+    match reason {
+        ReasonCode::TOPIC_FILTER_INVALID => Some("a topic filter with too many levels"),
+        ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED => Some("shared subscriptions are not offered"),
+        ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED => Some("topic filters with wildcards are not offered"),
+        ReasonCode::QUOTA_EXCEEDED => {
+            Some("more subscriptions than one session may have, or no room on the disk for another one")
+        }
+        _ => None,
+    }
 }
 
 /// The granted QoS as SUBACK says it [MQTT-3.9.3-2].

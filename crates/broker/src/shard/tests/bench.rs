@@ -388,11 +388,12 @@ fn words(packet: &Packet<'_>) -> String {
             let payload = String::from_utf8_lossy(publish.payload);
             let qos = publish.qos as u8;
             let left = publish.properties.message_expiry.map(|seconds| format!(" for {seconds}s")).unwrap_or_default();
+            let topic = publish.topic.map_or("", TopicName::as_str);
+            let alias = publish.properties.topic_alias.map(|alias| format!("={alias}")).unwrap_or_default();
             format!(
-                "publish{}{} q{qos} id{id} {} {payload}{left}",
+                "publish{}{} q{qos} id{id} {topic}{alias} {payload}{left}",
                 flag(publish.dup, " dup"),
                 flag(publish.retain, " retain"),
-                publish.topic.unwrap().as_str()
             )
         }
         Packet::Ack(ack) => {

@@ -179,8 +179,8 @@ fn a_retained_message_comes_to_every_new_subscription_and_an_empty_one_clears_it
 fn many_retained_messages_all_come_paced_by_the_window() {
     let mut bench = Bench::new();
     let (publisher, _) = bench.connect("p", &Setup::default());
-    for number in 0..1_000 {
-        let topic = format!("r/{number:04}");
+    for number in 0..100_000 {
+        let topic = format!("r/{number:05}");
         bench.say(publisher, &Packet::Publish(Publish { retain: true, ..message(&topic, QoS::AtLeastOnce, 1, "x") }));
     }
     let (subscriber, _) = bench.connect("s", &persistent());
@@ -201,7 +201,7 @@ fn many_retained_messages_all_come_paced_by_the_window() {
         }
     }
 
-    assert_eq!(topics.len(), 1_000);
+    assert_eq!(topics.len(), 100_000);
     assert!(topics.is_sorted());
 }
 
