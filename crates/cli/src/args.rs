@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use columba_client::AuthMethod;
 use columba_proto::{QoS, Version};
 
 use crate::bench::BenchArgs;
 use crate::check::CheckArgs;
 use crate::property::PropertyFlag;
 use crate::store::StoreArgs;
+use crate::user::UserArgs;
 use crate::{guarantees, serve, values};
 
 /// columba: an MQTT broker and its clients.
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Check(Box<CheckArgs>),
     /// Look at a data directory, copy it, back it up, restore it
     Store(StoreArgs),
+    /// Say who may log in
+    User(UserArgs),
     /// Print the version
     Version,
 }
@@ -115,6 +119,9 @@ pub(crate) struct CommonArgs {
     /// File whose first line is the password
     #[arg(long, value_name = "FILE", help_heading = "Login")]
     pub(crate) password_file: Option<PathBuf>,
+    /// Show user name and password by this method, in which the password does not travel (MQTT 5)
+    #[arg(long, value_name = "METHOD", value_parser = auth_method, help_heading = "Login")]
+    pub(crate) auth_method: Option<AuthMethod>,
 
     /// Messages at QoS 1 and 2 in flight at once
     #[arg(short = 'M', long, alias = "max-inflight", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Flow")]
@@ -347,6 +354,15 @@ pub(crate) fn version(text: &str) -> Result<Version, String> {
         "3.1.1" | "4" | "311" | "mqttv311" => Ok(Version::V311),
         "3.1" | "3" | "31" | "mqttv31" => Ok(Version::V31),
         _ => Err("write 5, 3.1.1 or 3.1".to_owned()),
+    }
+}
+
+/// Reads the name of an enhanced authentication, as the standard's property has it or in small letters.
+fn auth_method(text: &str) -> Result<AuthMethod, String> {
+    if text.eq_ignore_ascii_case(columba_proto::scram::METHOD) {
+        Ok(AuthMethod::ScramSha256)
+    } else {
+        Err("write scram-sha-256".to_owned())
     }
 }
 

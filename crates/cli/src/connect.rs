@@ -75,7 +75,9 @@ pub(crate) async fn connect<T>(
     match attempt(args, target, role, version, &prepare).await? {
         Ok(connected) => Ok(connected),
         Err(ConnectError::Refused(refusal))
-            if refusal.reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION && args.protocol_version.is_none() =>
+            if refusal.reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION && args.protocol_version.is_none()
+                // In 3.1.1 the password would travel as it is.
+                && args.auth_method.is_none() =>
         {
             say_fallback(args);
             let again = attempt(args, target, role, Version::V311, &prepare).await?;
@@ -115,6 +117,9 @@ fn options(args: &CommonArgs, target: &Target, role: Role, version: Version) -> 
     if args.protocol_version.is_some_and(|version| !version.has_properties()) && !args.properties.is_empty() {
         return Err(property::need_version_5());
     }
+    if args.auth_method.is_some() && target.username.is_none() {
+        return Err(Failure::usage("--auth-method shows who somebody is, and there is no user name").try_this("-u NAME -P -"));
+    }
     let mut options = Options::new(target.host.clone(), target.port);
     options.version = version;
     options.bind_address = args.bind_address;
@@ -124,6 +129,7 @@ fn options(args: &CommonArgs, target: &Target, role: Role, version: Version) -> 
     options.keep_alive = args.keepalive;
     options.username.clone_from(&target.username);
     options.password = target.password.clone().map(Into::into);
+    options.auth_method = args.auth_method;
     options.inflight_max = args.inflight;
     if let Some(receive_maximum) = args.receive_maximum {
         options.receive_maximum = receive_maximum;

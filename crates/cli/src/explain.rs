@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use columba_client::{ConnectError, Lost, PublishError, ReasonCode, Refusal, SubscribeError, Version};
+use columba_client::{ConnectError, Lost, PublishError, ReasonCode, Refusal, ScramError, SubscribeError, Version};
 use columba_proto::{SubscriptionFilterError, TopicFilterError, TopicNameError};
 
 use crate::args::CommonArgs;
@@ -36,6 +36,12 @@ pub(crate) fn connecting(error: &ConnectError, args: &CommonArgs, target: &Targe
             let what = format!("{}:{} answered, but not as an MQTT broker", target.host, target.port);
             Failure::new(Exit::NotConnected, what).note(why.to_string())
         }
+        ConnectError::Authentication(ScramError::Signature) => {
+            Failure::new(Exit::Refused, format!("{}:{} does not prove that it knows the user", target.host, target.port))
+                .note("somebody else may be answering in the broker's place; the password was not sent")
+        }
+        ConnectError::Authentication(why) => Failure::new(Exit::Refused, format!("the authentication failed: {why}")),
+        ConnectError::NoAuthentication(_) => Failure::usage("--auth-method needs MQTT 5").try_this("-V 5"),
         ConnectError::Refused(refusal) => refused(refusal, args, target),
     }
 }

@@ -22,6 +22,7 @@ mod store;
 mod subscribe;
 mod target;
 mod trace;
+mod user;
 mod values;
 
 use std::ffi::OsString;
@@ -83,6 +84,7 @@ fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
             | Command::Bench(_)
             | Command::Check(_)
             | Command::Store(_)
+            | Command::User(_)
             | Command::Version,
         )
         | None => false,
@@ -138,6 +140,7 @@ fn run(cli: Cli) -> ExitCode {
         Some(Command::Bench(args)) => finish(bench::run(args).map(print_and_end), false),
         Some(Command::Check(args)) => finish(check::run(*args).map(print_and_end), false),
         Some(Command::Store(args)) => finish(store::run(args).map(print_and_end), false),
+        Some(Command::User(args)) => finish(user::run(args).map(print_and_end), false),
     }
 }
 

@@ -8,9 +8,22 @@ use crate::explain;
 
 /// Reads a line from standard input; on a terminal after a prompt, and without showing it.
 pub(crate) fn password() -> Result<String, Failure> {
+    ask("Password: ")
+}
+
+/// Reads a new password; on a terminal twice, so that it is the one that was meant.
+pub(crate) fn new_password() -> Result<String, Failure> {
+    let first = password()?;
+    if io::stdin().is_terminal() && ask("The same again: ")? != first {
+        return Err(Failure::usage("the two passwords are not the same"));
+    }
+    Ok(first)
+}
+
+fn ask(prompt: &str) -> Result<String, Failure> {
     let is_asked = io::stdin().is_terminal();
     if is_asked {
-        eprint!("Password: ");
+        eprint!("{prompt}");
         io::stderr().flush().unwrap_or_default();
         echo("-echo");
     }

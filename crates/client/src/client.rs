@@ -16,7 +16,7 @@ use crate::event::Event;
 use crate::inbox::{AckMode, Inbox, Waiting};
 use crate::limits::{EVENTS_MAX, MESSAGE_OVERHEAD_BYTES};
 use crate::message::{MessageProperties, Publication};
-use crate::options::{Options, Will};
+use crate::options::{AuthMethod, Options, Will};
 use crate::subscription::Subscribe;
 use crate::tap::{PacketEvent, Tap, Verdict};
 
@@ -310,6 +310,12 @@ impl Builder {
     pub fn credentials(mut self, username: impl Into<String>, password: impl Into<Bytes>) -> Self {
         self.options.username = Some(username.into());
         self.options.password = Some(password.into());
+        self
+    }
+
+    /// Shows user name and password by this method (MQTT 5).
+    pub fn auth_method(mut self, method: AuthMethod) -> Self {
+        self.options.auth_method = Some(method);
         self
     }
 

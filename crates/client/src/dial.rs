@@ -4,11 +4,13 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use columba_proto::connection::Open;
 use columba_proto::connection::client::{Answer, AwaitConnack};
-use columba_proto::packet::{Connack, Connect, ConnectProperties, Packet, PublishProperties, Will};
+use columba_proto::packet::{Auth, Connack, Connect, ConnectProperties, Packet, PublishProperties, Will};
+use columba_proto::scram::METHOD;
 use columba_proto::{PacketType, PeerError, QoS, ReasonCode, Version, Violation};
 
 use crate::connection::{Connection, Wire};
 use crate::error::{ConnectError, Refusal};
+use crate::login::Login;
 use crate::options::Options;
 use crate::session::{Outlet, Welcome};
 use crate::tap::{Direction, Tap, Verdict};
@@ -36,12 +38,13 @@ pub(crate) async fn dial(
 async fn attempt(options: &Options, tap: &mut Tap, clean_start: bool, client_id: &str) -> Result<Established, ConnectError> {
     let mut connection =
         Connection::open(&options.host, options.port, options.bind_address, options.version, options.maximum_packet_size).await?;
-    let phase = send_connect(options, tap, clean_start, client_id, &mut connection);
+    let (login, first) = Login::begin(options)?.unzip();
+    let phase = send_connect(options, tap, clean_start, client_id, first.as_deref(), &mut connection);
     connection.flush().await.map_err(|error| ConnectError::Closed(Some(error)))?;
     if connection.output.is_cut() {
         return Err(ConnectError::Closed(None));
     }
-    let (open, welcome) = read_connack(options.version, phase, tap, &mut connection).await?;
+    let (open, welcome) = read_connack(options.version, phase, login, tap, &mut connection).await?;
     Ok(Established { connection, open, welcome })
 }
 
@@ -50,6 +53,7 @@ fn send_connect(
     tap: &mut Tap,
     clean_start: bool,
     client_id: &str,
+    authentication_data: Option<&[u8]>,
     connection: &mut Connection,
 ) -> AwaitConnack {
     let user_properties = pairs(&options.user_properties);
@@ -63,7 +67,8 @@ fn send_connect(
             request_response_information: options.request_response_information.then_some(true),
             request_problem_information: (!options.request_problem_information).then_some(false),
             user_properties: user_properties.as_slice().into(),
-            ..ConnectProperties::default()
+            authentication_method: authentication_data.map(|_| METHOD),
+            authentication_data,
         }
     } else {
         ConnectProperties::default()
@@ -87,8 +92,9 @@ fn send_connect(
         keep_alive: options.keep_alive,
         client_id,
         will,
-        username: options.username.as_deref(),
-        password: options.password.as_deref(),
+        // A method of its own carries both.
+        username: options.username.as_deref().filter(|_| authentication_data.is_none()),
+        password: options.password.as_deref().filter(|_| authentication_data.is_none()),
         properties,
     };
     let phase = AwaitConnack::new(&connect);
@@ -98,7 +104,8 @@ fn send_connect(
 
 async fn read_connack(
     version: Version,
-    phase: AwaitConnack,
+    mut phase: AwaitConnack,
+    mut login: Option<Login>,
     tap: &mut Tap,
     connection: &mut Connection,
 ) -> Result<(Open, Welcome), ConnectError> {
@@ -108,9 +115,20 @@ async fn read_connack(
             if is_refusal_of_version_5(version, frame.first, frame.body) {
                 return Err(ConnectError::Refused(unsupported_version()));
             }
-            let answer = phase.on_packet(frame.first, frame.body).map_err(ConnectError::NotMqtt)?;
-            let accepted = judged(&answer, version, tap)?;
             let len = frame.len;
+            let answer = phase.on_packet(frame.first, frame.body).map_err(ConnectError::NotMqtt)?;
+            if let Answer::Continue(next, auth) = answer {
+                pass(tap, &Packet::Auth(auth))?;
+                let begun = login.ok_or(ConnectError::NotMqtt(Violation::UnexpectedAuth.into()))?;
+                let (goes_on, data) = begun.answer(&auth)?;
+                (phase, login) = (next, Some(goes_on));
+                connection.input.handled(len);
+                let auth = Auth::new(ReasonCode::CONTINUE_AUTHENTICATION, Some(METHOD), Some(&data));
+                Wire { output: &mut connection.output, tap }.send(&Packet::Auth(auth));
+                connection.flush().await.map_err(|error| ConnectError::Closed(Some(error)))?;
+                continue;
+            }
+            let accepted = judged(&answer, version, login, tap)?;
             connection.input.handled(len);
             return Ok(accepted);
         }
@@ -139,27 +157,30 @@ fn unsupported_version() -> Refusal {
     Refusal { reason: ReasonCode::UNSUPPORTED_PROTOCOL_VERSION, text: None, server_reference: None }
 }
 
-fn judged(answer: &Answer<'_>, version: Version, tap: &mut Tap) -> Result<(Open, Welcome), ConnectError> {
+fn judged(answer: &Answer<'_>, version: Version, login: Option<Login>, tap: &mut Tap) -> Result<(Open, Welcome), ConnectError> {
     match answer {
         Answer::Open(open, connack) => {
-            pass(tap, *connack)?;
+            pass(tap, &Packet::Connack(*connack))?;
+            if let Some(login) = login {
+                login.finish(connack)?;
+            }
             Ok((*open, accepted(version, connack)))
         }
         Answer::Refused(connack) => {
-            pass(tap, *connack)?;
+            pass(tap, &Packet::Connack(*connack))?;
             Err(ConnectError::Refused(Refusal {
                 reason: connack.reason,
                 text: connack.properties.reason_string.map(str::to_owned),
                 server_reference: connack.properties.server_reference.map(str::to_owned),
             }))
         }
-        // Comes only where CONNECT names a method, and ours does not.
+        // Answered before.
         Answer::Continue(..) => Err(ConnectError::NotMqtt(Violation::UnexpectedAuth.into())),
     }
 }
 
-fn pass(tap: &mut Tap, connack: Connack<'_>) -> Result<(), ConnectError> {
-    match tap.judge(Direction::Receive, &Packet::Connack(connack)) {
+fn pass(tap: &mut Tap, packet: &Packet<'_>) -> Result<(), ConnectError> {
+    match tap.judge(Direction::Receive, packet) {
         Verdict::Keep => Ok(()),
         Verdict::CutAfter | Verdict::Lose | Verdict::CutBefore => Err(ConnectError::Closed(None)),
     }

@@ -494,7 +494,7 @@ async fn say_what_was_wrong(lost: &Lost, connection: &mut Connection, tap: &mut 
     tokio::time::timeout(CLOSE_WAIT_MAX, connection.flush()).await.ok();
 }
 
-/// A number that differs between clients that lost the same server at the same moment.
-fn chance() -> u64 {
+/// A number that nobody can tell before, and that differs between clients that lost the same server at the same moment.
+pub(crate) fn chance() -> u64 {
     RandomState::new().build_hasher().finish()
 }

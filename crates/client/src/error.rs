@@ -4,7 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use columba_proto::{PeerError, QoS, ReasonCode, SubscriptionFilterError, TextError, TopicNameError};
+use columba_proto::scram::ScramError;
+use columba_proto::{PeerError, QoS, ReasonCode, SubscriptionFilterError, TextError, TopicNameError, Version};
 use thiserror::Error;
 
 /// Why there is no connection to the server.
@@ -41,6 +42,12 @@ pub enum ConnectError {
     /// What answers is no MQTT server.
     #[error("the server answered with something else than CONNACK")]
     NotMqtt(#[source] PeerError),
+    /// The authentication failed on our side: the server did not prove who it is, or user name and password cannot be said in it.
+    #[error("the authentication failed")]
+    Authentication(#[from] ScramError),
+    /// There is no enhanced authentication in this version, and the password was not sent.
+    #[error("MQTT {} has no enhanced authentication", .0.name())]
+    NoAuthentication(Version),
 }
 
 /// A refusal in the words of the server.
@@ -98,6 +105,8 @@ impl ConnectError {
         match self {
             Self::Refused(refusal) => is_worth_a_retry(refusal.reason),
             Self::Resolve { .. } | Self::Tcp { .. } | Self::TimedOut { .. } | Self::Closed(_) | Self::NotMqtt(_) => true,
+            // The same password to the same server ends in the same way.
+            Self::Authentication(_) | Self::NoAuthentication(_) => false,
         }
     }
 }

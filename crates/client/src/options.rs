@@ -34,6 +34,8 @@ pub struct Options {
     pub username: Option<String>,
     /// How we prove it.
     pub password: Option<Bytes>,
+    /// How user name and password are shown to the server; `None`: as they are, in CONNECT. MQTT 5 only.
+    pub auth_method: Option<AuthMethod>,
     /// What the server publishes when our connection ends without a DISCONNECT (§3.1.2.5).
     pub will: Option<Will>,
     /// Messages of QoS 1 and 2 that the server may have in flight to us.
@@ -64,6 +66,13 @@ pub struct Options {
     /// After this time without an acknowledgement, send again what is in flight: 3.1 asks for it, 3.1.1 allows it, 5
     /// forbids it. Zero turns it off.
     pub retry_interval: Duration,
+}
+
+/// An enhanced authentication (§4.12).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AuthMethod {
+    /// SCRAM-SHA-256 (RFC 7677): the password does not travel, and the server has to prove that it knows the user. Passwords are text here.
+    ScramSha256,
 }
 
 /// The message that speaks for a client that is gone (§3.1.2.5).
@@ -110,6 +119,7 @@ impl Options {
             keep_alive: 60,
             username: None,
             password: None,
+            auth_method: None,
             will: None,
             receive_maximum: limits::RECEIVE_MAXIMUM,
             maximum_packet_size: None,

@@ -26,6 +26,8 @@ pub struct Recovered {
 pub struct Banner {
     pub(crate) data: Data,
     pub(crate) access: Access,
+    /// There is a users file.
+    pub(crate) has_users: bool,
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) recovered: Recovered,
 }
@@ -49,6 +51,9 @@ impl Display for Banner {
         }
         let reachable = self.addresses.iter().any(|address| !address.ip().is_loopback());
         match (self.access, reachable) {
+            (Access::ThisMachine, _) if self.has_users => {
+                writeln!(f, "       by SCRAM-SHA-256 only: who is in the users file")?;
+            }
             (Access::Anyone, true) => {
                 writeln!(f, "       no password: anyone who reaches it may connect")?;
             }
@@ -58,7 +63,9 @@ impl Display for Banner {
         }
         let port = self.addresses.first().map_or(1883, SocketAddr::port);
         let port = if port == 1883 { String::new() } else { format!(" -p {port}") };
-        write!(f, "Try:  columba sub{port} -t 'hello/#' -v      columba pub{port} -t hello/world -m hi")
+        let login =
+            if self.has_users && self.access == Access::ThisMachine { " -u NAME -P - --auth-method scram-sha-256" } else { "" };
+        write!(f, "Try:  columba sub{port}{login} -t 'hello/#' -v      columba pub{port}{login} -t hello/world -m hi")
     }
 }
 
@@ -76,10 +83,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_has_to_log_in_is_told_how() {
+        let banner = Banner {
+            data: Data::Ephemeral,
+            access: Access::ThisMachine,
+            has_users: true,
+            addresses: vec!["0.0.0.0:1883".parse().unwrap()],
+            recovered: Recovered::default(),
+        };
+
+        let shown = banner.to_string();
+
+        assert!(shown.contains("by SCRAM-SHA-256 only: who is in the users file"), "{shown}");
+        assert!(shown.contains("columba sub -u NAME -P - --auth-method scram-sha-256 -t 'hello/#'"), "{shown}");
+    }
+
+    #[test]
     fn the_banner_names_data_addresses_and_what_to_try() {
         let banner = Banner {
             data: Data::Directory("/srv/columba".into()),
             access: Access::ThisMachine,
+            has_users: false,
             addresses: vec!["127.0.0.1:1883".parse().unwrap(), "[::1]:1883".parse().unwrap()],
             recovered: Recovered { sessions: 2, retained: 14, took: Duration::from_millis(3) },
         };
@@ -96,6 +120,7 @@ mod tests {
         let banner = Banner {
             data: Data::Ephemeral,
             access: Access::Anyone,
+            has_users: false,
             addresses: vec!["0.0.0.0:1884".parse().unwrap()],
             recovered: Recovered::default(),
         };

@@ -10,6 +10,7 @@ use crate::{
     config::{ConfigError, Host, ListenAddress},
     damage::Damage,
     holder::Holder,
+    users::UsersError,
 };
 
 /// Why the broker does not start.
@@ -24,6 +25,9 @@ pub enum StartError {
         /// Which.
         listener: ListenAddress,
     },
+    /// The users file cannot be read.
+    #[error(transparent)]
+    Users(#[from] UsersError),
     /// Somebody else listens there.
     #[error("{address} is taken{}", holder.as_ref().map(|holder| format!(" ({holder})")).unwrap_or_default())]
     Taken {
@@ -122,6 +126,7 @@ impl StartError {
             Self::Damaged(damage) => damage.shown(),
             Self::Config(_)
             | Self::Reachable { .. }
+            | Self::Users(_)
             | Self::Taken { .. }
             | Self::Listen { .. }
             | Self::UnknownHost { .. }
@@ -137,6 +142,9 @@ impl StartError {
         match self {
             Self::Reachable { listener } => vec![
                 format!("columba serve --listen {}   # this machine only", ListenAddress { host: Host::Local, ..*listener }),
+                format!(
+                    "columba user add NAME --file users && columba serve --listen {listener} --set auth.users_file=users   # MQTT 5 clients with SCRAM-SHA-256"
+                ),
                 format!("columba serve --listen {listener} --allow-anonymous   # anyone on the network may connect"),
             ],
             Self::Taken { address, .. } => {
@@ -149,6 +157,7 @@ impl StartError {
                 vec![format!("columba serve --data-dir {} --accept-loss   # makes it anew from the journal", dir.display())]
             }
             Self::Config(_)
+            | Self::Users(_)
             | Self::Listen { .. }
             | Self::UnknownHost { .. }
             | Self::Directory(_)
@@ -160,6 +169,6 @@ impl StartError {
 
     /// Whether the user's words are at fault rather than the world.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Reachable { .. } | Self::TooManyListeners)
+        matches!(self, Self::Config(_) | Self::Reachable { .. } | Self::Users(_) | Self::TooManyListeners)
     }
 }

@@ -18,6 +18,7 @@
 //! | `damage` | a journal that cannot be read everywhere: what is lost, and going on without it |
 //! | [`tools`], `control` | the same data without a broker, or beside it: check, dump, export, import, statistics, backup |
 //! | `durability`, `honesty`, [`guarantees`] | what acknowledgements wait for; what the disk is; all that said to people |
+//! | [`users`] | who may log in |
 //! | `listen`, `holder` | addresses, taken exclusively |
 //! | [`log`], `events` | what is told |
 
@@ -47,6 +48,7 @@ mod signals;
 mod store;
 mod tidy;
 pub mod tools;
+pub mod users;
 
 pub use banner::{Banner, Recovered};
 pub use config::Config;

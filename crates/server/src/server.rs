@@ -6,6 +6,7 @@ use std::{
     hash::{BuildHasher, Hasher},
     io,
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         mpsc::{self, Receiver, Sender},
@@ -15,6 +16,7 @@ use std::{
 
 use columba_broker::{
     Shard,
+    auth::{Login, Strangers},
     durable::State,
     id::{Clock, ShardId},
     limits,
@@ -23,7 +25,7 @@ use columba_broker::{
     route::Strategies,
     seam::{Commons, Cx},
 };
-use columba_proto::Time;
+use columba_proto::{Time, scram::Secret};
 use thiserror::Error;
 
 use crate::{
@@ -31,12 +33,13 @@ use crate::{
     checkpoint,
     clock::ProcessClock,
     commons::Common,
-    config::{Config, Data, OnFailure},
+    config::{Access, Config, Data, OnFailure},
     core::{Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls},
     durability::{self, Plan},
     error::StartError,
     listen, loader, process, signals,
     store::{Opened, Store},
+    users::{KnownUsers, UsersError, UsersFile},
 };
 
 /// A broker that can be started.
@@ -82,7 +85,10 @@ impl Server {
     pub fn start(config: Config) -> Result<Running, StartError> {
         process::raise_descriptor_limit();
         process::use_small_pages();
-        listen::check_reach(&config.listeners, config.access)?;
+        let login = config.users_file.as_deref().map(|path| login(path, config.access)).transpose()?;
+        if login.is_none() {
+            listen::check_reach(&config.listeners, config.access)?;
+        }
         let reserved = listen::reserve(&config.listeners)?;
         let clock = ProcessClock::start();
         let began = Instant::now();
@@ -122,8 +128,9 @@ impl Server {
             None => None,
         };
 
+        let has_users = login.is_some();
         let brain_config =
-            Arc::new(limits::Config { written_listeners: plan.written_listeners.clone(), ..config.limits.clone() });
+            Arc::new(limits::Config { written_listeners: plan.written_listeners.clone(), login, ..config.limits.clone() });
         let mut shells = Vec::new();
         for (index, poll) in polls.into_iter().enumerate() {
             let id = ShardId(u16::try_from(index).unwrap_or(u16::MAX));
@@ -145,8 +152,13 @@ impl Server {
             }
         }
         let workers = spread(shells, config.runtime.workers, &speaker).map_err(system("a thread"))?;
-        let banner =
-            Banner { data: config.data, access: config.access, addresses, recovered: Recovered { sessions, retained, took } };
+        let banner = Banner {
+            data: config.data,
+            access: config.access,
+            has_users,
+            addresses,
+            recovered: Recovered { sessions, retained, took },
+        };
         Ok(Running { banner, on_failure: config.durability.on_failure, shared, workers, loader, store, words, speaker })
     }
 }
@@ -285,9 +297,20 @@ pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-fn random_bytes() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&random().to_ne_bytes());
-    bytes[8..].copy_from_slice(&random().to_ne_bytes());
+fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    for eight in bytes.chunks_mut(8) {
+        eight.copy_from_slice(&random().to_ne_bytes()[..eight.len()]);
+    }
     bytes
+}
+
+/// Who may log in, and whether the others may come in.
+fn login(users_file: &Path, access: Access) -> Result<Login, UsersError> {
+    let users = KnownUsers::from(UsersFile::read(users_file)?);
+    let strangers = match access {
+        Access::ThisMachine => Strangers::Refused,
+        Access::Anyone => Strangers::Welcome,
+    };
+    Ok(Login { users: Arc::new(users), secret: Arc::new(Secret::new(random_bytes())), strangers })
 }

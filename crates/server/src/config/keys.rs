@@ -49,6 +49,10 @@ static KEYS: &[Key<Config>] = &[
         config.access = if value.flag()? { Access::Anyone } else { Access::ThisMachine };
         Ok(())
     }),
+    key("auth.users_file", |config, value| {
+        config.users_file = Some(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
     key("limits.max_connections", |config, value| {
         config.max_connections = value.or_none(|value| count(value, 1))?;
         Ok(())

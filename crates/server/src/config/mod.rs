@@ -31,6 +31,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Who may connect.
     pub access: Access,
+    /// Where it is written who may log in; who is in there may connect from anywhere. With [`Access::Anyone`] the others may, too.
+    pub users_file: Option<PathBuf>,
     /// Connections of all listeners together, where bounded.
     pub max_connections: Option<u32>,
     /// What a shard's brain allows.
@@ -69,7 +71,7 @@ pub enum OnDamage {
 /// Who may connect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Access {
-    /// Anyone on this machine; a listener that others can reach is refused at start.
+    /// Anyone on this machine; a listener that others can reach is refused at start. Where there is a users file: those who log in, wherever they are.
     ThisMachine,
     /// Anyone who can reach a listener.
     Anyone,
@@ -184,6 +186,7 @@ impl Default for Config {
             on_damage: OnDamage::Refuse,
             listeners: vec![Listener::local()],
             access: Access::ThisMachine,
+            users_file: None,
             max_connections: None,
             limits: limits::Config::default(),
             shared: Strategies::default(),
