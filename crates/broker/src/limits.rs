@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use columba_proto::{QoS, TopicName, wire::VARINT_MAX};
+use columba_proto::{QoS, ReasonCode, TopicName, wire::VARINT_MAX};
 
 use crate::auth::Login;
 
@@ -89,6 +89,10 @@ pub struct Config {
     pub cached_topics_max: usize,
     /// Connections of one shard.
     pub connections_max: usize,
+    /// Response Information for MQTT 5 clients that ask for it: the beginning of topics for responses, most likely (§3.2.2.3.15).
+    pub response_information: Option<Box<str>>,
+    /// Where clients may go when this broker stops (§4.11); MQTT 5 clients are told.
+    pub server_reference: Option<Box<str>>,
     /// By what clients show who they are; `None`: by nothing, and all are let in.
     pub login: Option<Login>,
     /// Listeners, by their index in the configuration, whose acknowledgements wait for [`Durable::Written`] only.
@@ -160,6 +164,12 @@ pub enum QueueFull {
 }
 
 impl Config {
+    /// The other server that a packet with this reason names (§3.2.2.3.16, §3.14.2.2.5).
+    pub(crate) fn reference_with(&self, reason: ReasonCode) -> Option<&str> {
+        let names = matches!(reason, ReasonCode::USE_ANOTHER_SERVER | ReasonCode::SERVER_MOVED);
+        self.server_reference.as_deref().filter(|_| names)
+    }
+
     /// Whether queues of durable sessions have a bound of their own.
     pub fn limits_queues(&self) -> bool {
         self.queue_messages_max != u64::MAX || self.queue_bytes_max != u64::MAX
@@ -204,6 +214,8 @@ impl Default for Config {
             subscriptions_max: 10_000,
             cached_topics_max: 65_536,
             connections_max: 1_000_000,
+            response_information: None,
+            server_reference: None,
             login: None,
             written_listeners: Vec::new(),
         }

@@ -314,6 +314,7 @@ impl Builder {
     }
 
     /// Shows user name and password by this method (MQTT 5).
+    #[must_use]
     pub fn auth_method(mut self, method: AuthMethod) -> Self {
         self.options.auth_method = Some(method);
         self

@@ -119,7 +119,7 @@ async fn read_connack(
             let answer = phase.on_packet(frame.first, frame.body).map_err(ConnectError::NotMqtt)?;
             if let Answer::Continue(next, auth) = answer {
                 pass(tap, &Packet::Auth(auth))?;
-                let begun = login.ok_or(ConnectError::NotMqtt(Violation::UnexpectedAuth.into()))?;
+                let begun = login.ok_or_else(|| ConnectError::NotMqtt(Violation::UnexpectedAuth.into()))?;
                 let (goes_on, data) = begun.answer(&auth)?;
                 (phase, login) = (next, Some(goes_on));
                 connection.input.handled(len);

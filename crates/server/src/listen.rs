@@ -3,9 +3,10 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
+    time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::{
     config::{Access, Host, ListenAddress, Listener, Needed},
@@ -15,6 +16,11 @@ use crate::{
 
 /// Connections that the kernel keeps ready for `accept`, for each socket.
 const BACKLOG: i32 = 4096;
+
+/// A client that turned its keep-alive off and whose machine is gone says so to nobody: the system asks after so much silence, so often, and then lets go of it.
+const PROBE_AFTER: Duration = Duration::from_mins(5);
+const PROBE_EVERY: Duration = Duration::from_secs(30);
+const PROBES: u32 = 4;
 
 /// How often a free port is looked for that both families have.
 const FREE_PORT_TRIES: usize = 16;
@@ -98,6 +104,8 @@ fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     }
     // The port is free again at once after a stop, whatever connections linger in TIME_WAIT.
     socket.set_reuse_address(true)?;
+    // Connections inherit it.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY).with_retries(PROBES))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -180,6 +188,21 @@ mod tests {
 
         assert_eq!(open[0].len(), 4);
         assert!(taken(&reserve(&again)));
+    }
+
+    #[test]
+    fn the_system_looks_whether_silent_clients_are_there() {
+        let reserved = reserve(&[listener("127.0.0.1:0")]).unwrap().remove(0);
+        let address = reserved.address;
+        let sockets = reserved.open(1).unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        sockets[0].set_nonblocking(false).unwrap();
+
+        let (accepted, _) = sockets[0].accept().unwrap();
+
+        let accepted = socket2::SockRef::from(&accepted);
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), PROBE_AFTER);
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub(super) struct Refusal<'w> {
     pub(super) why: &'w str,
 }
 
+/// More bytes than a CONNACK of ours has without response information.
+const CONNACK_LEN_MAX: usize = 256;
+
 /// What a client has shown of who it is.
 pub(super) enum Shown<'b> {
     /// Nothing yet; the body of its CONNECT.
@@ -190,6 +193,9 @@ impl Shard {
     fn check(&self, connect: &Connect<'_>) -> Result<(), Refusal<'static>> {
         let version = connect.version;
         let refuse = |reason, why| Err(Refusal { reason, why });
+        if self.is_draining && self.config.server_reference.is_some() {
+            return refuse(ReasonCode::USE_ANOTHER_SERVER, "the server is shutting down");
+        }
         if self.is_draining {
             return refuse(ReasonCode::SERVER_UNAVAILABLE, "the server is shutting down");
         }
@@ -344,6 +350,7 @@ impl Shard {
                 wildcard_subscription_available: (!config.wildcard_subscriptions).then_some(false),
                 shared_subscription_available: (!config.shared_subscriptions).then_some(false),
                 server_keep_alive: terms.server_keep_alive,
+                response_information: self.response_information(connect),
                 // That of CONNECT [MQTT-4.12.0-5], and none without one there [MQTT-4.12.0-6].
                 authentication_method: connect.properties.authentication_method,
                 authentication_data: terms.proof.map(|proof| &*proof.answer),
@@ -355,6 +362,13 @@ impl Shard {
         let mut frame = Vec::new();
         Connack { session_present: resumed, reason: ReasonCode::SUCCESS, properties }.encode(version, &mut frame);
         frame
+    }
+
+    /// Only for those who ask [MQTT-3.1.2-28], and who have room for it: it is nothing that a connection should fail for.
+    fn response_information(&self, connect: &Connect<'_>) -> Option<&str> {
+        let text = self.config.response_information.as_deref()?;
+        let is_wanted = connect.properties.request_response_information == Some(true);
+        (is_wanted && max_packet_size(connect) as usize > CONNACK_LEN_MAX + text.len()).then_some(text)
     }
 
     pub(super) fn refuse(&mut self, id: ConnectionId, connect: &Connect<'_>, refusal: &Refusal<'_>) {
@@ -381,8 +395,11 @@ impl Shard {
             return;
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let properties =
-            ConnackProperties { reason_string: why.filter(|_| version.has_properties()), ..ConnackProperties::default() };
+        let properties = ConnackProperties {
+            reason_string: why.filter(|_| version.has_properties()),
+            server_reference: self.config.reference_with(reason).filter(|_| version.has_properties()),
+            ..ConnackProperties::default()
+        };
         let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);
         let connack = Packet::Connack(Connack { session_present: false, reason, properties });
         // One that does not fit is left out; the connection is closed either way [MQTT-3.2.2-7].

@@ -325,9 +325,13 @@ impl Shard {
     /// The server stops: everyone is told and sent away; nobody new is let in.
     pub fn shutdown(&mut self, cx: &Cx<'_>) {
         self.is_draining = true;
+        let reason = match self.config.server_reference {
+            Some(_) => ReasonCode::USE_ANOTHER_SERVER,
+            None => ReasonCode::SERVER_SHUTTING_DOWN,
+        };
         let ids: Vec<_> = self.connections.ids().collect();
         for id in ids {
-            self.fail(cx, id, ReasonCode::SERVER_SHUTTING_DOWN, "the server is shutting down");
+            self.fail(cx, id, reason, "the server is shutting down");
         }
     }
 
@@ -599,7 +603,12 @@ impl Shard {
         }
         let (version, limit) = (open.protocol.version(), open.max_packet_size as usize);
         let mut frame = Vec::new();
-        Disconnect { reason_string: Some(why), ..Disconnect::new(reason) }.encode(version, &mut frame);
+        let server_reference = self.config.reference_with(reason);
+        Disconnect { reason_string: Some(why), server_reference, ..Disconnect::new(reason) }.encode(version, &mut frame);
+        if frame.len() > limit {
+            frame.clear();
+            Disconnect { server_reference, ..Disconnect::new(reason) }.encode(version, &mut frame);
+        }
         if frame.len() > limit {
             frame.clear();
             Disconnect::new(reason).encode(version, &mut frame);

@@ -45,6 +45,14 @@ static KEYS: &[Key<Config>] = &[
         config.data = Data::Directory(super::source::expand_home(value.text()?));
         Ok(())
     }),
+    key("response_information", |config, value| {
+        config.limits.response_information = Some(said(value)?);
+        Ok(())
+    }),
+    key("server_reference", |config, value| {
+        config.limits.server_reference = Some(said(value)?);
+        Ok(())
+    }),
     key("auth.anonymous", |config, value| {
         config.access = if value.flag()? { Access::Anyone } else { Access::ThisMachine };
         Ok(())
@@ -287,6 +295,16 @@ fn quota(value: &Value) -> Result<Quota, Wrong> {
 
 /// What an empty data directory takes, and a little.
 const QUOTA_BYTES_MIN: u64 = 16 << 20;
+
+/// A text that packets can carry beside others.
+fn said(value: &Value) -> Result<Box<str>, Wrong> {
+    let text = value.text()?;
+    let is_good = !text.is_empty() && text.len() <= SAID_LEN_MAX && !text.chars().any(char::is_control);
+    if is_good { Ok(text.into()) } else { Err(Wrong(format!("a text of 1 to {SAID_LEN_MAX} bytes, on one line"))) }
+}
+
+/// Bytes of a text that clients are told: no client that takes small packets could be told more.
+const SAID_LEN_MAX: usize = 1_024;
 
 fn count(value: &Value, least: u64) -> Result<u32, Wrong> {
     let number = value.number(least..=u64::from(u32::MAX))?;

@@ -11,7 +11,7 @@ use columba_proto::{
 };
 
 use super::bench::{Bench, Client, Setup, message, pid, v5};
-use crate::{Config, Room, seam::Origin};
+use crate::{Config, Room, Shard, seam::Origin};
 
 const NOTHING: Vec<&str> = Vec::new();
 
@@ -353,5 +353,39 @@ fn a_packet_above_the_limit_ends_the_connection() {
 
         assert_eq!(bench.told(client), farewell, "§3.2.2.3.6");
         assert!(!bench.shard.wants_reading(client.id), "closed");
+    }
+}
+
+/// Whether the CONNACK of a client that asks for response information, or not, has it.
+fn told_where_to_answer(wanted: Option<bool>, max_packet_size: u32) -> bool {
+    let mut bench = Bench::with(Config { response_information: Some("replies/".into()), ..Config::default() });
+    let mut setup = asking(None, max_packet_size);
+    setup.properties.request_response_information = wanted;
+    let client = bench.open("c", &setup);
+    let bytes = bench.bytes(client);
+    bytes.windows(8).any(|part| part == b"replies/")
+}
+
+#[test]
+fn response_information_is_for_those_who_ask_and_have_room() {
+    assert!(told_where_to_answer(Some(true), 1_000));
+    assert!(!told_where_to_answer(Some(false), 1_000), "[MQTT-3.1.2-28]");
+    assert!(!told_where_to_answer(None, 1_000), "[MQTT-3.1.2-28]");
+    assert!(!told_where_to_answer(Some(true), 40));
+}
+
+#[test]
+fn a_server_that_stops_names_another_one() {
+    for (reference, said, names) in [(Some("other:1883"), "disconnect 0x9c", true), (None, "disconnect 0x8b", false)] {
+        let mut bench = Bench::with(Config { server_reference: reference.map(Into::into), ..Config::default() });
+        let (client, _) = bench.connect("c", &v5(0));
+        let (old, _) = bench.connect("old", &Setup::default());
+
+        bench.act(Shard::shutdown);
+
+        let out = bench.shard.out(client.id).unwrap().pending();
+        assert_eq!(out.windows(10).any(|part| part == b"other:1883"), names, "§4.11");
+        assert_eq!(bench.told(client), [said]);
+        assert_eq!(bench.told(old), NOTHING);
     }
 }
