@@ -1,4 +1,4 @@
-//! Decoding allocates nothing at all, so no packet can make it allocate more than its own size.
+//! Decoding allocates nothing at all, so no packet can make it allocate more than its own size; nor do topic aliases once they are given away.
 #![expect(unsafe_code, reason = "counting allocations takes a global allocator")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use columba_proto::packet::Packet;
 use columba_proto::wire::{Split, split};
-use columba_proto::{Peer, Version, decode};
+use columba_proto::{AliasesOut, OutAlias, Peer, TopicName, Version, decode};
 
 struct Counting;
 
@@ -81,4 +81,26 @@ fn decoding_allocates_nothing() {
     ] {
         assert_eq!(allocations(Version::V5, from, &frame), 0);
     }
+}
+
+#[test]
+fn topic_aliases_that_change_hands_allocate_nothing() {
+    let names: Vec<String> = (0..48).map(|number| format!("gate/{number:02}")).collect();
+    let topics: Vec<_> = names.iter().map(|name| TopicName::new(name).expect("a topic name")).collect();
+    let mut aliases = AliasesOut::new(32);
+    let mut introduced = 0;
+    let rounds: Vec<_> = topics.chunks(8).map(|few| [few; 16].concat()).collect();
+    let mut send_all = || {
+        for topic in rounds.iter().flatten() {
+            introduced += usize::from(matches!(aliases.assign(*topic), OutAlias::Introduce(_)));
+        }
+    };
+    (0..100).for_each(|_| send_all());
+
+    let before = ALLOCATIONS.get();
+    (0..100).for_each(|_| send_all());
+
+    let allocations = ALLOCATIONS.get() - before;
+    assert_eq!(allocations, 0);
+    assert!(introduced > 200, "they changed hands: {introduced}");
 }
