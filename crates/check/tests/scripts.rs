@@ -1,14 +1,21 @@
 //! Every conversation, with a broker in this process.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
 use columba_broker::Config;
+use columba_broker::auth::{self, Users};
+use columba_check::script::Login;
 use columba_check::script::memory::Memory;
 use columba_check::script::runner::{self, Case, Choice, Outcome, Played};
 use columba_check::script::world::World;
 use columba_proto::QoS;
+use columba_proto::scram::{Keys, Secret};
 
 fn play(config: &Config, cases: &[Case]) -> Vec<Played> {
     let new_world = || -> Box<dyn World> { Box::new(Memory::new(config.clone(), 1)) };
-    let mut setting = runner::probe(new_world(), None).expect("a broker in this process");
+    let login = config.login.is_some().then(|| Login { username: "judge".into(), password: Some(b"fair".into()) });
+    let mut setting = runner::probe(new_world(), login).expect("a broker in this process");
     setting.features.restart = true;
     runner::play_all(cases, &new_world, &setting, 4, "memory", |_| {})
 }
@@ -55,7 +62,18 @@ fn columba_goes_along_with_every_conversation() {
     assert!(skipped.is_empty(), "a script that nobody plays shows nothing: {skipped:?}");
 }
 
-/// A broker that lacks what it may lack.
+/// There is a judge.
+#[derive(Debug)]
+struct Judge;
+
+impl Users for Judge {
+    fn scram_keys(&self, user: &str) -> Option<Keys> {
+        let rounds = NonZeroU32::new(2).expect("not zero");
+        (user == "judge").then(|| Keys::derive("fair", b"salt", rounds).expect("a password that can be"))
+    }
+}
+
+/// A broker that lacks what it may lack, and knows somebody.
 fn narrow() -> Config {
     Config {
         max_qos: QoS::AtLeastOnce,
@@ -66,6 +84,11 @@ fn narrow() -> Config {
         inflight: 2,
         max_topic_alias: 1,
         max_packet_size: 4_096,
+        login: Some(auth::Login {
+            users: Arc::new(Judge),
+            secret: Arc::new(Secret::new([7; 32])),
+            strangers: auth::Strangers::Welcome,
+        }),
         ..Config::default()
     }
 }

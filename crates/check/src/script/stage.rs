@@ -179,6 +179,11 @@ impl Stage {
         &self.setting.features
     }
 
+    /// As whom clients come, where that is known.
+    pub fn login(&self) -> Option<&Login> {
+        self.setting.login.as_ref()
+    }
+
     /// A client identifier of this story alone.
     pub fn id(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)

@@ -14,6 +14,7 @@ mod qos1;
 mod qos2;
 mod restarts;
 mod resuming;
+mod scram;
 mod sessions;
 mod sharing;
 mod strings;
@@ -42,6 +43,7 @@ pub fn all() -> impl Iterator<Item = &'static Script> {
         flow::SCRIPTS,
         sessions::SCRIPTS,
         authentication::SCRIPTS,
+        scram::SCRIPTS,
         restarts::SCRIPTS,
     ]
     .into_iter()
