@@ -251,9 +251,18 @@ impl State {
 
     /// A message leaves a queue.
     fn leave(&mut self, session: SessionNo, message: MessageId) {
-        if self.take(session, message).is_none() && self.cold_moves.remove(&(session, message)).is_none() {
+        if self.take(session, message).is_none() && self.take_cold_move(session, message).is_none() {
             *self.early.acks.entry((session, message)).or_default() += 1;
         }
+    }
+
+    /// Takes back a move within the cold store. There it has become one entry with what the session had of the message by itself, so both go.
+    fn take_cold_move(&mut self, session: SessionNo, message: MessageId) -> Option<ColdMove> {
+        let moved = self.cold_moves.remove(&(session, message))?;
+        if let Some(cold) = self.cold_of(session) {
+            cold.acked.insert(message);
+        }
+        Some(moved)
     }
 
     /// Takes a message out of the part of a queue that is in memory.
@@ -282,7 +291,7 @@ impl State {
         let queued = self.take(from, message).or_else(|| self.early.deliveries.remove(&(from, message)));
         if let Some(queued) = queued {
             self.deliver(target.session, delivery(message, queued.message, target));
-        } else if let Some(before) = self.cold_moves.remove(&(from, message)) {
+        } else if let Some(before) = self.take_cold_move(from, message) {
             self.early.moves.insert((before.from, message), (target.clone(), true));
         } else {
             self.early.moves.insert((from, message), (target.clone(), maybe_cold));

@@ -279,6 +279,30 @@ fn a_message_that_groups_pass_on_under_its_old_identity_is_counted_with_the_othe
 }
 
 #[test]
+fn one_answer_ends_what_was_moved_within_the_store_to_a_queue_that_had_it() {
+    let mut follower = Follower::new();
+    follower.commit(&[created(1), created(2), published(10, b"x", 1..=2)]);
+    follower.checkpoint();
+    let target = TargetRecord {
+        session: SessionNo(2),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        subscription_ids: Vec::new(),
+        groups: Vec::from([GroupKey(8)]),
+    };
+
+    let mut state = recover(&follower.cold).unwrap();
+    for record in [Record::Moved { from: SessionNo(1), message: MessageId(10), target }, dropped(2, 10)] {
+        state.apply(&record).unwrap();
+        state.end_of_commit();
+    }
+    state.finish(&follower.cold).unwrap();
+    state.load_queues(&follower.cold).unwrap();
+
+    assert!(state.sessions.values().all(|session| session.queue.is_empty()), "{state:?}");
+}
+
+#[test]
 fn a_window_of_big_messages_is_shorter() {
     let mut follower = Follower::new();
     let payload = alloc::vec![7; 400_000];
