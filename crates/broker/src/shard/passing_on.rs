@@ -208,11 +208,22 @@ impl Shard {
         self.enqueue(cx, to.slot, to.no, delivery, Some(cx.commons.clock().latest()));
     }
 
-    /// A session's own delivery of a message that it has inherited before. In the queue and in flight it joins that one; where the client has had it, it is
-    /// over, as the record is that both have in common.
+    /// A session's own delivery of a message that it has inherited before. In the queue and in flight it joins that one; where the client has had it, it is over.
     pub(super) fn meets_inherited(&mut self, slot: u32, no: SessionNo, delivery: &Delivery) -> bool {
         let Some(session) = self.sessions.get_mut(slot as usize).filter(|session| session.no == no) else { return false };
-        session.joins_in_flight(delivery) || !session.queue.holds(delivery.id)
+        if session.joins_in_flight(delivery) {
+            return true;
+        }
+        if session.queue.holds(delivery.id) {
+            return false;
+        }
+        let recorded = session.recorded;
+        // Each record that brought it needs one that ends it: within one commit the end of the first can come before both.
+        if recorded {
+            self.record(&Record::Dropped { session: no, message: delivery.id });
+        }
+        self.record_left(no, recorded, delivery);
+        true
     }
 
     /// A message has left a session for good. Beside the session's own record, which says so where the session is recorded, the entries end that only its

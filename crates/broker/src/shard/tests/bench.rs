@@ -36,6 +36,8 @@ pub(super) struct Bench {
     written: Vec<Vec<u8>>,
     /// Batches that are.
     journal: Vec<Vec<u8>>,
+    /// Which of it other shards have written.
+    elsewhere: Vec<usize>,
 }
 
 /// A cold store in which nothing stands: the whole journal is replayed.
@@ -127,6 +129,7 @@ impl Bench {
             config,
             written: Vec::new(),
             journal: Vec::new(),
+            elsewhere: Vec::new(),
         }
     }
 
@@ -219,6 +222,7 @@ impl Bench {
         let message = MessageRecord::from(message);
         let mut bytes = Vec::new();
         Record::Published { id, message, targets: vec![target], sets_retained: false, will_of: None }.encode(&mut bytes);
+        self.elsewhere.push(self.journal.len());
         self.journal.push(bytes);
     }
 
@@ -232,16 +236,16 @@ impl Bench {
     }
 
     pub(super) fn replay(&self) -> State {
-        let mut state = State::default();
-        for batch in &self.journal {
-            let mut bytes = &batch[..];
-            while !bytes.is_empty() {
-                state.apply(&Record::decode(&mut bytes).unwrap()).unwrap();
-            }
-            state.end_of_commit();
-        }
-        state.finish(&NoColdStore).unwrap();
-        state
+        replay(self.journal.iter().cloned())
+    }
+
+    /// The same where all since the first record of another shard is one commit, and such records stand last in it.
+    pub(super) fn replay_with_elsewhere_last(&self) -> State {
+        let (before, behind) = self.journal.split_at(self.elsewhere[0]);
+        let (theirs, ours): (Vec<_>, Vec<_>) =
+            (before.len()..).zip(behind).partition(|(place, _)| self.elsewhere.contains(place));
+        let one = ours.into_iter().chain(theirs).flat_map(|(_, batch)| batch.iter().copied()).collect();
+        replay(before.iter().cloned().chain([one]))
     }
 
     pub(super) fn pass(&mut self, ms: u64) {
@@ -363,6 +367,19 @@ impl Bench {
 fn commons(strategy: Strategy) -> LocalCommons {
     let strategies = Strategies { default: strategy, ..Strategies::default() };
     LocalCommons::with(Placement::new([0; 16], 4, 1), 7, strategies)
+}
+
+fn replay(commits: impl Iterator<Item = Vec<u8>>) -> State {
+    let mut state = State::default();
+    for commit in commits {
+        let mut bytes = &commit[..];
+        while !bytes.is_empty() {
+            state.apply(&Record::decode(&mut bytes).unwrap()).unwrap();
+        }
+        state.end_of_commit();
+    }
+    state.finish(&NoColdStore).unwrap();
+    state
 }
 
 pub(super) fn message<'a>(topic: &'a str, qos: QoS, id: u16, payload: &'a str) -> Publish<'a> {
