@@ -21,6 +21,8 @@ pub(crate) struct Got {
     pub(crate) retained_fresh: u16,
     /// The first of all.
     pub(crate) first: Step,
+    /// The first with RETAIN 0.
+    pub(crate) first_live: Step,
     /// The last with RETAIN 1.
     pub(crate) last_retained: Step,
     /// The highest and lowest QoS of all.
@@ -69,6 +71,9 @@ impl Copies {
                     got.retained_fresh += u16::from(!dup || qos == 2);
                     got.last_retained = step;
                 } else {
+                    if got.live_total() == 0 {
+                        got.first_live = step;
+                    }
                     got.lowest_live = got.lowest_live.min(qos);
                     got.live[usize::from(qos.min(2))] += 1;
                     got.fresh += u16::from(!dup);
@@ -191,7 +196,7 @@ fn too_much<'a, I: Iterator<Item = &'a Segment>>(
         history.vocabulary.is_shared(segment.filter)
             || (publication.from.is_some_and(|from| from <= segment.maybe_to) && segment.asked <= publication.latest())
     };
-    if live > 0 && !matching().any(|segment| segment.asked < got.first && overlaps(segment)) {
+    if live > 0 && !matching().any(|segment| segment.asked < got.first_live && overlaps(segment)) {
         return Some(Wrong::NotAskedFor);
     }
     if matching().map(|segment| history.subscription(segment.subscription).qos).max().is_none_or(|asked| got.highest > asked) {
