@@ -200,7 +200,8 @@ impl Shard {
         let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
         let reason = if delivery.message.is_expired(cx.now) {
             Some(DropReason::Expired)
-        } else if head(&delivery, &on_the_wire(&delivery.ids), None, false, cx).frame_len(open.protocol.version())
+        } else if head(&delivery, &on_the_wire(&delivery.ids), Some(PacketId::FIRST), false, cx)
+            .frame_len(open.protocol.version())
             > u64::from(open.max_packet_size)
         {
             Some(DropReason::TooLarge)

@@ -53,6 +53,23 @@ fn a_client_that_has_no_room_for_connack_is_refused_and_its_session_left_alone()
     assert!(bench.shard.wants_reading(first.id), "nobody took over");
 }
 
+/// [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+#[test]
+fn a_message_is_too_large_for_its_reader_with_the_first_byte_above_the_maximum() {
+    let mut bench = Bench::new();
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    let (reader, _) = bench.connect("r", &with_max_packet_size(20));
+    bench.ask(reader, "t", QoS::AtLeastOnce);
+    bench.told(reader);
+
+    // Two bytes of fixed header, three of topic, two of identifier, one of property length: twelve are left.
+    for (id, payload) in [(1, "123456789012"), (2, "1234567890123"), (3, "small")] {
+        bench.say(publisher, &Packet::Publish(message("t", QoS::AtLeastOnce, id, payload)));
+    }
+
+    assert_eq!(bench.told(reader), ["publish q1 id1 t 123456789012", "publish q1 id2 t small"]);
+}
+
 #[test]
 fn retained_messages_come_behind_the_suback_that_waits_for_the_disk() {
     let mut bench = Bench::new();
