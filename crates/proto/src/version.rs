@@ -102,6 +102,11 @@ impl Version {
         matches!(self, Self::V311 | Self::V5)
     }
 
+    /// Will QoS and will retain are zero where there is no will [MQTT-3.1.2-11] [MQTT-3.1.2-13]; MQTT 3.1 disregards them then.
+    pub const fn checks_will_flags_without_will(self) -> bool {
+        matches!(self, Self::V311 | Self::V5)
+    }
+
     /// May the highest bit of the level say that a bridge is calling? Only brokers that speak 3.x among themselves do it.
     pub const fn has_bridge_bit(self) -> bool {
         matches!(self, Self::V31 | Self::V311)

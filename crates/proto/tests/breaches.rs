@@ -206,6 +206,15 @@ mod connect {
         accepted(V5, Client, &frame(0x10, b"\x00\x06MQIsdp\x03\x82\x00\x00\x00\x01c"));
     }
 
+    /// 3.1, "Will QoS": disregarded where the will flag is not set.
+    #[test]
+    fn in_3_1_the_flags_of_no_will_do_not_matter() {
+        for flags in [0x0a, 0x1a, 0x22] {
+            accepted(V5, Client, &frame(0x10, &[&b"\x00\x06MQIsdp\x03"[..], &[flags], b"\x00\x00\x00\x01c"].concat()));
+        }
+        refused(V5, Client, &v311(0x22, &[0, 0]), MALFORMED);
+    }
+
     /// [MQTT-3.1.3-11], [MQTT-4.7.0-1]
     #[test]
     fn a_will_topic_is_a_topic_name() {

@@ -192,7 +192,8 @@ fn check_flags(version: Version, flags: u8) -> Result<(), Malformed> {
     if flags & RESERVED != 0 && version.checks_reserved_connect_flag() {
         return Err(Malformed::ReservedConnectFlag);
     }
-    if flags & WILL == 0 && flags & (WILL_QOS | WILL_RETAIN) != 0 {
+    let has_stray_will_flags = flags & WILL == 0 && flags & (WILL_QOS | WILL_RETAIN) != 0;
+    if has_stray_will_flags && version.checks_will_flags_without_will() {
         return Err(Malformed::WillFlagsWithoutWill);
     }
     if flags & PASSWORD != 0 && flags & USER_NAME == 0 && !version.allows_password_alone() {
