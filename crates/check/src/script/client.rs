@@ -23,7 +23,6 @@ pub struct Client<'s> {
     read: Vec<u8>,
     last_id: u16,
     asked: Asked,
-    is_closed: bool,
     /// The CONNACK that accepted it, once it came.
     connack: Option<Heard>,
 }
@@ -68,17 +67,7 @@ pub(super) fn frame(first: u8, body: &[u8]) -> Vec<u8> {
 
 impl<'s> Client<'s> {
     pub(super) fn new(stage: &'s Stage, line: LineNo, name: &str, version: Version) -> Self {
-        Self {
-            stage,
-            line,
-            name: name.into(),
-            version,
-            read: Vec::new(),
-            last_id: 0,
-            asked: Asked::default(),
-            is_closed: false,
-            connack: None,
-        }
+        Self { stage, line, name: name.into(), version, read: Vec::new(), last_id: 0, asked: Asked::default(), connack: None }
     }
 
     fn failed<T>(&self, expected: impl Into<String>, got: impl Into<String>) -> Verdict<T> {
@@ -222,7 +211,6 @@ impl<'s> Client<'s> {
                 Arrival::Bytes => {}
                 Arrival::Nothing => return Ok(None),
                 Arrival::Closed => {
-                    self.is_closed = true;
                     self.stage.say(&self.name, "the broker closes the connection".into());
                     return self.failed("the connection stays", "the broker closed it");
                 }
@@ -289,12 +277,11 @@ impl<'s> Client<'s> {
         Ok(heard)
     }
 
-    /// A CONNACK, or the end of the connection: `None`.
+    /// A CONNACK, or `None` where the broker closes the connection in its place.
     pub fn expect_connack_or_end(&mut self) -> Verdict<Option<Heard>> {
-        match self.expect_connack() {
-            Ok(heard) => Ok(Some(heard)),
-            Err(Stop::Failed { .. }) if self.is_closed => Ok(None),
-            Err(stop) => Err(stop),
+        match self.hear_or_end()? {
+            Some(heard) if heard.packet_type() != PacketType::Connack => self.failed("connack", heard.told()),
+            heard => Ok(heard),
         }
     }
 
@@ -338,16 +325,32 @@ impl<'s> Client<'s> {
         Ok(())
     }
 
-    /// Every PUBLISH until nothing comes any more, each received with the whole handshake of its QoS.
+    /// Every PUBLISH until nothing comes any more, received with the handshake of its QoS; several may be under way at a time.
     pub fn receive_all(&mut self) -> Verdict<Vec<Heard>> {
-        let silence = self.stage.world.borrow().silence();
+        let silence = self.stage.silence();
         let mut all = Vec::new();
         while let Some(heard) = self.hear_within(silence)? {
-            if heard.packet_type() != PacketType::Publish {
-                return self.failed("publish or nothing", heard.told());
+            match heard.packet() {
+                Packet::Publish(Publish { qos, packet_id, .. }) => {
+                    if let Some(id) = packet_id {
+                        let answer = if qos == QoS::AtLeastOnce { AckKind::Puback } else { AckKind::Pubrec };
+                        self.acknowledge(answer, id);
+                    }
+                    all.push(heard);
+                }
+                Packet::Ack(Ack { kind: AckKind::Pubrel, id, .. }) => self.acknowledge(AckKind::Pubcomp, id),
+                Packet::Ack(_)
+                | Packet::Connect(_)
+                | Packet::Connack(_)
+                | Packet::Subscribe(_)
+                | Packet::Suback(_)
+                | Packet::Unsubscribe(_)
+                | Packet::Unsuback(_)
+                | Packet::Pingreq
+                | Packet::Pingresp
+                | Packet::Disconnect(_)
+                | Packet::Auth(_) => return self.failed("publish or nothing", heard.told()),
             }
-            self.take(&heard)?;
-            all.push(heard);
         }
         Ok(all)
     }

@@ -277,7 +277,12 @@ impl Stage {
 
     /// Something that the standard only recommends, and that this broker does not do.
     pub fn advise(&self, text: impl Into<String>) {
-        self.advice.borrow_mut().push(text.into());
+        let text = text.into();
+        let mut advice = self.advice.borrow_mut();
+        // Of a table of packets each may earn it, and once is enough.
+        if !advice.contains(&text) {
+            advice.push(text);
+        }
     }
 
     /// Something that the standard leaves open, and that is worth knowing.
@@ -302,6 +307,11 @@ impl Stage {
         self.check(is_so, format!("{what}: {expected:?}"), format!("{got:?}"))
     }
 
+    /// How long nothing must come until it is said that nothing comes.
+    pub fn silence(&self) -> Duration {
+        self.world.borrow().silence()
+    }
+
     /// Every QoS that the broker takes, the cheapest first.
     pub fn each_qos(&self) -> impl Iterator<Item = QoS> + use<> {
         let maximum = self.features().maximum_qos;
@@ -310,8 +320,8 @@ impl Stage {
 
     /// Each of these, sent by a client of its own that is connected, ends its connection.
     pub fn each_ends(&self, table: &[(&str, Vec<u8>)], reasons: &[ReasonCode]) -> Verdict {
-        for (at, (what, bytes)) in table.iter().enumerate() {
-            let mut client = self.client(&format!("breaker{at}"))?;
+        for (what, bytes) in table {
+            let mut client = self.client("breaker")?;
             client.send_bytes(what, bytes);
             client.expect_end(reasons)?;
         }
@@ -321,8 +331,8 @@ impl Stage {
     /// Each of these, sent on a connection of its own in place of a CONNECT, ends it. The versions without properties say nothing then (3.1.1
     /// `[MQTT-3.1.4-1]`).
     pub fn each_connect_ends(&self, table: &[(&str, Vec<u8>)], reasons: &[ReasonCode]) -> Verdict {
-        for (at, (what, bytes)) in table.iter().enumerate() {
-            let mut client = self.dial(&format!("breaker{at}"), self.version)?;
+        for (what, bytes) in table {
+            let mut client = self.dial("breaker", self.version)?;
             client.send_bytes(what, bytes);
             if self.version.has_properties() {
                 client.expect_end(reasons)?;

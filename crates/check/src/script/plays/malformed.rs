@@ -118,7 +118,7 @@ fn pubrel_with_other_flags_ends_the_connection(stage: &Stage) -> Verdict {
     let version = stage.version();
     let topic = stage.topic("a");
     for flags in [0b0000, 0b0011, 0b0110, 0b1010] {
-        let mut client = stage.client(&format!("breaker{flags}"))?;
+        let mut client = stage.client("breaker")?;
         client.send_bytes("PUBLISH", &publish(version, 0b0100, topic.as_bytes(), Some(1), &[], b"twice kept"));
         let pubrec = client.hear()?;
         stage.same("the answer", PacketType::Pubrec, pubrec.packet_type())?;
@@ -196,12 +196,11 @@ fn properties_that_cannot_be_end_the_connection(stage: &Stage) -> Verdict {
     let version = stage.version();
     let topic = stage.topic("a");
     let response_topic = [vec![0x08], text("r")].concat();
-    let blocks: [(&str, Vec<u8>); 9] = [
+    let blocks: [(&str, Vec<u8>); 8] = [
         ("a property that nobody has listed", vec![0x7f, 0]),
         ("property 0", vec![0x00, 0]),
         ("a session expiry in PUBLISH", vec![0x11, 0, 0, 0, 1]),
         ("a reason string in PUBLISH", [vec![0x1f], text("why")].concat()),
-        ("payload format 2", vec![0x01, 2]),
         ("two payload formats", vec![0x01, 0, 0x01, 0]),
         ("two message expiries", vec![0x02, 0, 0, 0, 9, 0x02, 0, 0, 0, 9]),
         ("two response topics", [response_topic.clone(), response_topic].concat()),
