@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::clause::{self, By, Clause, Entry, Standard};
-use super::faulty::FAULTS;
+use super::faulty;
 use super::plays;
 
 /// The whole page.
@@ -42,7 +42,7 @@ fn section(standard: Standard, scripts: &BTreeMap<Clause, Vec<&'static str>>, pa
         ),
     );
     for entry in entries {
-        let broken = if FAULTS.iter().any(|fault| fault.breaks.contains(&entry.clause)) { " \u{2717}" } else { "" };
+        let broken = if faulty::all().any(|fault| fault.breaks.contains(&entry.clause)) { " \u{2717}" } else { "" };
         let known = match (&entry.by, scripts.get(&entry.clause)) {
             (By::Script, None) => "**open**".to_owned(),
             (By::Script, Some(titles)) => titles.join("; "),

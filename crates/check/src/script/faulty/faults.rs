@@ -1,4 +1,4 @@
-//! The faults, by what the broker does wrong.
+//! Faults of brokers that do something else than what they were asked.
 
 use columba_proto::packet::{Packet, PublishProperties, Reasons, RetainHandling, Suback, SubscribeEntry, Unsuback};
 use columba_proto::{AckKind, PacketId, Peer, QoS, ReasonCode};
@@ -6,8 +6,7 @@ use columba_proto::{AckKind, PacketId, Peer, QoS, ReasonCode};
 use super::{Fault, Frame, Scene};
 use crate::script::clause::{v3, v5};
 
-/// All of them.
-pub const FAULTS: &[Fault] = &[
+pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "never closes a connection",
         breaks: &[

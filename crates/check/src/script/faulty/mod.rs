@@ -1,6 +1,8 @@
 //! Brokers with one fault each, to show that the scripts find it: a right broker, and between it and the story somebody who changes what passes.
 
+mod answers;
 mod faults;
+mod lenient;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,7 +14,10 @@ use columba_proto::{Peer, Version, decode};
 use super::clause::Clause;
 use super::world::{Arrival, Ending, LineNo, Unable, World};
 
-pub use faults::FAULTS;
+/// All of them.
+pub fn all() -> impl Iterator<Item = &'static Fault> {
+    [faults::FAULTS, lenient::FAULTS, answers::FAULTS].into_iter().flatten()
+}
 
 /// One way to break the standard.
 #[derive(Clone, Copy, Debug)]
