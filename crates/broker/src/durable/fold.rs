@@ -10,6 +10,7 @@ use core::ops::ControlFlow;
 use columba_proto::PacketId;
 
 use super::{
+    ahead::Ahead,
     apply::take_one,
     keys::{
         ColdError, ColdRead, HIGHEST, KeyChange, ORDER, Part, behind_session, filter_for_value, get_number, message_key,
@@ -32,6 +33,7 @@ pub type FoldError = ColdError;
 pub struct Fold {
     sessions: BTreeSet<SessionNo>,
     window: Window,
+    ahead: Ahead,
     /// Topics that the window before this one cleared: an older version could still have come. Their marks go with this window.
     cleared: BTreeMap<Box<str>, MessageId>,
     early: Early,
@@ -74,6 +76,7 @@ impl Fold {
             // Collected at once from sorted numbers, the tree is dense.
             sessions: sessions.into_iter().collect(),
             window: Window::default(),
+            ahead: Ahead::default(),
             cleared,
             early: Early::default(),
             highest,
@@ -174,6 +177,7 @@ impl Fold {
     /// All changes since the last call, to be written in one batch with the position behind the last commit. Called between commits.
     pub fn take_changes(&mut self) -> Vec<KeyChange> {
         debug_assert!(self.early.deliveries.is_empty(), "called between commits");
+        self.ahead.clear();
         let marks: BTreeMap<_, _> = self
             .window
             .retained
@@ -322,8 +326,19 @@ impl Fold {
 
     /// A message leaves a queue.
     fn leave(&mut self, session: SessionNo, message: MessageId, cold: &dyn ColdRead) -> Result<(), FoldError> {
-        match self.unqueue(session, message, cold)? {
-            Some((entry, _)) => self.window.release(message, entry.source),
+        let source = match self.window.unqueue(session, message) {
+            Known::Here(entry) => Some(entry.source),
+            Known::Untouched if self.maybe_cold(session.0.max(message.0)) => {
+                let source = self.ahead.find(session, message, cold)?;
+                if let Some(source) = source {
+                    self.unqueue_cold(session, message, source, cold)?;
+                }
+                source
+            }
+            Known::Gone | Known::Untouched => None,
+        };
+        match source {
+            Some(source) => self.window.release(message, source),
             None => *self.early.acks.entry((session, message)).or_default() += 1,
         }
         Ok(())
@@ -381,13 +396,25 @@ impl Fold {
             return Ok(None);
         };
         let queued = parse_queued(session, &value)?;
+        let source = queued.source();
+        self.unqueue_cold(session, message, source, cold)?;
+        let inline = queued.message.map(<[u8]>::to_vec);
+        Ok(Some((Reference { target: queued.target, source }, inline)))
+    }
+
+    /// Takes an entry out of a queue in the store. A counted message's count is loaded.
+    fn unqueue_cold(
+        &mut self,
+        session: SessionNo,
+        message: MessageId,
+        source: Source,
+        cold: &dyn ColdRead,
+    ) -> Result<(), FoldError> {
         self.window.unqueue_cold(session, message);
-        let source = if queued.message.is_some() { Source::Inline } else { Source::Counted };
         if source == Source::Counted {
             self.count(message, cold)?;
         }
-        let inline = queued.message.map(<[u8]>::to_vec);
-        Ok(Some((Reference { target: queued.target, source }, inline)))
+        Ok(())
     }
 
     /// Holds a message in the window, counted once more. One that the store has too (a message that a group passed on) goes on being counted there.
@@ -532,10 +559,21 @@ pub(super) fn scan(
     to: Option<&[u8]>,
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), ColdError>,
 ) -> Result<(), ColdError> {
-    let mut result = Ok(());
+    scan_some(cold, space, from, to, |key, value| visit(key, value).map(|()| true))
+}
+
+/// Visits a range until `visit` fails or wants no more.
+pub(super) fn scan_some(
+    cold: &dyn ColdRead,
+    space: u8,
+    from: &[u8],
+    to: Option<&[u8]>,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, ColdError>,
+) -> Result<(), ColdError> {
+    let mut result = Ok(true);
     cold.visit(space, from, to, &mut |key, value| {
         result = visit(key, value);
-        if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if let Ok(true) = result { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
-    result
+    result.map(|_| ())
 }

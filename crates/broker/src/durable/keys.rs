@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::{
     codec::RecordError,
     record::{MessageRecord, TargetRecord},
+    window::Source,
     wire::{How, Reader, put_bytes, put_message, put_target_options, put_u64},
 };
 use crate::id::{MessageId, SessionNo};
@@ -220,6 +221,12 @@ pub(super) struct Queued<'a> {
     pub(super) target: TargetRecord,
     /// `None`: the message stands in [`space::MESSAGES`].
     pub(super) message: Option<&'a [u8]>,
+}
+
+impl Queued<'_> {
+    pub(super) fn source(&self) -> Source {
+        if self.message.is_some() { Source::Inline } else { Source::Counted }
+    }
 }
 
 pub(super) fn put_queued(out: &mut Vec<u8>, how: How<'_>, message: Option<&[u8]>) {

@@ -7,6 +7,7 @@
 //! Inside one commit the order of records of different shards means nothing: an acknowledgement can stand before its publication, a publication before the
 //! session that it goes to. Both shapes keep such loose ends until the end of the commit. A commit is all or nothing, so they always find each other.
 
+mod ahead;
 mod apply;
 mod codec;
 mod export;

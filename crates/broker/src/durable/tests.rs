@@ -1,6 +1,7 @@
 //! The two folds of a journal against each other: in memory, and through the cold store at any cut.
 
 use alloc::{collections::BTreeMap, string::ToString, vec::Vec};
+use core::cell::Cell;
 
 use columba_proto::QoS;
 
@@ -340,4 +341,80 @@ fn what_comes_and_goes_between_two_checkpoints_is_never_written() {
     }
 
     assert_eq!(follower.fold.take_changes().len(), 1, "the highest identity and nothing else");
+}
+
+/// Counts how often the store is asked.
+struct Counted<'a> {
+    cold: &'a MemoryCold,
+    asked: Cell<usize>,
+}
+
+impl ColdRead for Counted<'_> {
+    fn get(&self, space: u8, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError> {
+        self.asked.set(self.asked.get() + 1);
+        self.cold.get(space, key)
+    }
+
+    fn visit(&self, space: u8, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), ColdError> {
+        self.asked.set(self.asked.get() + 1);
+        self.cold.visit(space, from, to, visit)
+    }
+}
+
+#[test]
+fn what_leaves_queues_in_their_order_is_not_looked_up_one_by_one() {
+    const SESSIONS: u64 = 3;
+    const MESSAGES: u64 = 3000;
+    let mut follower = Follower::new();
+    let sessions: Vec<_> = (1..=SESSIONS).map(created).collect();
+    follower.commit(&sessions);
+    for id in 0..MESSAGES {
+        follower.commit(&[published(10 + id, b"x", [1 + id % SESSIONS])]);
+    }
+    follower.checkpoint();
+
+    let cold = Counted { cold: &follower.cold, asked: Cell::new(0) };
+    for id in 0..MESSAGES {
+        follower.fold.record(&dropped(1 + id % SESSIONS, 10 + id), &cold).unwrap();
+        follower.fold.end_of_commit();
+    }
+
+    assert!(cold.asked.get() <= 30, "asked {} times", cold.asked.get());
+    follower.checkpoint();
+    assert_eq!(follower.cold.keys(space::QUEUE), 0);
+}
+
+#[test]
+fn what_leaves_queues_in_no_order_is_found_too_and_nothing_twice() {
+    const MESSAGES: u64 = 500;
+    let seed = 7;
+    let mut rng = Rng::new(seed);
+    let mut follower = Follower::new();
+    follower.commit(&[created(1), created(2)]);
+    // Every third message stands in both queues and is counted.
+    let payload = [7; 3000];
+    for id in 0..MESSAGES {
+        follower.commit(&[published(10 + id, &payload, 1..=1 + u64::from(id % 3 == 0))]);
+    }
+    follower.checkpoint();
+
+    let mut left: Vec<_> = (0..MESSAGES).map(|id| 10 + id).collect();
+    while !left.is_empty() {
+        let message = left.swap_remove(rng.below(left.len()));
+        follower.commit(&[dropped(1, message)]);
+        if rng.chance(2) {
+            follower.checkpoint();
+            // Once more: it is not there, neither in the store nor in what was read ahead.
+            follower.commit(&[dropped(1, message)]);
+        }
+    }
+    follower.checkpoint();
+
+    let in_both = (0..MESSAGES).step_by(3).count();
+    assert_eq!((follower.cold.keys(space::QUEUE), follower.cold.keys(space::MESSAGES)), (in_both, in_both), "seed {seed}");
+    for id in (0..MESSAGES).step_by(3) {
+        follower.commit(&[dropped(2, 10 + id)]);
+    }
+    follower.checkpoint();
+    assert_eq!(follower.cold.keys(space::QUEUE) + follower.cold.keys(space::MESSAGES), 0, "seed {seed}");
 }

@@ -1,6 +1,10 @@
 //! Changes of keys since the last checkpoint; what came and went in between leaves nothing behind.
 
-use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    vec::Vec,
+};
 
 use super::{
     keys::{ColdError, ColdRead, KeyChange, behind_session, message_key, put_queued, queue_key, session_key, space},
@@ -12,12 +16,21 @@ use crate::id::{MessageId, SessionNo};
 /// A payload stands beside each of its references as long as that costs no more than this.
 const INLINE_MAX: usize = 4096;
 
+/// About what the end of an entry takes in memory until it is written.
+const GONE_BYTES: usize = 64;
+
+/// Room for what stands before the message in most entries of queues.
+const TARGET_BYTES: usize = 8;
+
 /// What a checkpoint will write.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     /// Sessions and their parts, by space and key.
-    keys: BTreeMap<(u8, Vec<u8>), Slot<Vec<u8>>>,
-    queue: BTreeMap<(SessionNo, MessageId), Slot<Reference>>,
+    keys: BTreeMap<(u8, Vec<u8>), Slot>,
+    /// Entries of queues that this window has put.
+    queue: BTreeMap<(SessionNo, MessageId), Reference>,
+    /// Entries of the store that this window has taken out, some of them put again.
+    gone: BTreeSet<(SessionNo, MessageId)>,
     /// Messages of this window that are in a queue.
     messages: BTreeMap<MessageId, Held>,
     /// How many queues name each of the messages in the cold store, where that changed.
@@ -29,11 +42,11 @@ pub(super) struct Window {
 
 /// A key that was touched.
 #[derive(Debug)]
-struct Slot<T> {
+struct Slot {
     /// The store may have the key too, so its end must be written.
     maybe_cold: bool,
     /// `None`: it goes.
-    value: Option<T>,
+    value: Option<Vec<u8>>,
 }
 
 /// An entry of a queue.
@@ -114,9 +127,9 @@ impl Window {
             self.delete(space, key, false);
         }
         let queue = (session, MessageId(0))..=(session, MessageId(u64::MAX));
-        let is_its_own = |slot: &Slot<Reference>| slot.value.as_ref().is_some_and(|entry| entry.target.groups.is_empty());
+        let is_its_own = |entry: &Reference| entry.target.groups.is_empty();
         let queued: Vec<_> =
-            self.queue.range(queue).filter(|(_, slot)| is_its_own(slot)).map(|((_, message), _)| *message).collect();
+            self.queue.range(queue).filter(|(_, entry)| is_its_own(entry)).map(|((_, message), _)| *message).collect();
         for message in queued {
             if let Known::Here(entry) = self.unqueue(session, message) {
                 self.release(message, entry.source);
@@ -158,56 +171,61 @@ impl Window {
 
     /// Puts an entry, the reference to its message already counted, or makes it one with the entry that is there: then its reference is counted once too often.
     pub(super) fn enqueue(&mut self, session: SessionNo, message: MessageId, entry: Reference) -> Option<Source> {
-        let slot = self.queue.entry((session, message)).or_insert(Slot { maybe_cold: false, value: None });
-        if let Some(known) = &mut slot.value {
-            known.target.join(entry.target);
-            return Some(entry.source);
+        match self.queue.entry((session, message)) {
+            Entry::Occupied(mut known) => {
+                known.get_mut().target.join(entry.target);
+                Some(entry.source)
+            }
+            Entry::Vacant(place) => {
+                place.insert(entry);
+                None
+            }
         }
-        slot.value = Some(entry);
-        None
     }
 
     /// Takes an entry out, if it is in this window.
     pub(super) fn unqueue(&mut self, session: SessionNo, message: MessageId) -> Known {
-        let key = (session, message);
-        let Some(slot) = self.queue.get_mut(&key) else {
-            return Known::Untouched;
-        };
-        let Some(entry) = slot.value.take() else {
-            return Known::Gone;
-        };
-        if !slot.maybe_cold {
-            self.queue.remove(&key);
+        match self.queue.remove(&(session, message)) {
+            Some(entry) => Known::Here(entry),
+            None if self.gone.contains(&(session, message)) => Known::Gone,
+            None => Known::Untouched,
         }
-        Known::Here(entry)
     }
 
     /// An entry of the store goes.
     pub(super) fn unqueue_cold(&mut self, session: SessionNo, message: MessageId) {
-        self.bytes += 16;
-        self.queue.insert((session, message), Slot { maybe_cold: true, value: None });
+        if self.gone.insert((session, message)) {
+            self.bytes += GONE_BYTES;
+        }
     }
 
     pub(super) fn is_touched(&self, session: SessionNo, message: MessageId) -> bool {
-        self.queue.contains_key(&(session, message))
+        self.queue.contains_key(&(session, message)) || self.gone.contains(&(session, message))
     }
 
     /// All changes, and an empty window.
     pub(super) fn take(&mut self) -> Vec<KeyChange> {
-        let Self { keys, queue, messages, mut counts, retained, bytes: _ } = core::mem::take(self);
-        let mut changes = Vec::with_capacity(keys.len() + queue.len() + messages.len() + counts.len() + retained.len());
+        let Self { keys, queue, gone, mut messages, mut counts, retained, bytes: _ } = core::mem::take(self);
+        let sizes = [keys.len(), queue.len(), gone.len(), messages.len(), counts.len(), retained.len()];
+        let mut changes = Vec::with_capacity(sizes.into_iter().sum());
         let mut change = |space, key, value| changes.push(KeyChange { space, key, value });
         for ((space, key), slot) in keys {
             change(space, key, slot.value);
         }
-        for ((session, message), slot) in queue {
-            let value = slot.value.map(|entry| {
-                let held = messages.get(&message).filter(|held| entry.source == Source::Window && held.is_inline());
-                let mut value = Vec::new();
-                put_queued(&mut value, (&entry.target).into(), held.map(|held| &*held.value));
-                value
-            });
-            change(space::QUEUE, queue_key(session, message), value);
+        for (session, message) in gone {
+            if !queue.contains_key(&(session, message)) {
+                change(space::QUEUE, queue_key(session, message), None);
+            }
+        }
+        for ((session, message), entry) in queue {
+            let held = messages.get(&message).filter(|held| entry.source == Source::Window && held.is_inline());
+            let mut value = Vec::with_capacity(held.map_or(0, |held| held.value.len()) + TARGET_BYTES);
+            put_queued(&mut value, (&entry.target).into(), held.map(|held| &*held.value));
+            if held.is_some_and(|held| held.references == 1) {
+                // Its only copy is in the change now.
+                messages.remove(&message);
+            }
+            change(space::QUEUE, queue_key(session, message), Some(value));
         }
         for (message, held) in messages {
             if held.is_inline() {
