@@ -170,6 +170,8 @@ fn a_key_that_is_too_long_is_refused_before_anything_is_written() {
 #[test]
 fn a_visit_beside_a_writer_sees_whole_checkpoints() {
     const KEYS: u16 = 500;
+    // Long enough that tables are written meanwhile: the moment at which one is done used to show half of a checkpoint.
+    const VALUE: usize = 500;
     let dir = tempfile::tempdir().unwrap();
     let mut cold = FjallCold::open(&dir.path().join("cold")).unwrap();
     let reader = cold.reader();
@@ -177,10 +179,10 @@ fn a_visit_beside_a_writer_sees_whole_checkpoints() {
 
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for round in 0..200_u64 {
+            for round in 0..200_u8 {
                 let mut batch = Batch::new();
                 for key in 0..KEYS {
-                    batch.put(Space(1), key.to_be_bytes(), round.to_le_bytes());
+                    batch.put(Space(1), key.to_be_bytes(), [round; VALUE]);
                 }
                 cold.write(batch, Position::START).unwrap();
             }

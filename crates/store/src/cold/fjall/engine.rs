@@ -41,6 +41,9 @@ pub(super) struct Engine {
     database: Database,
     keyspace: Keyspace,
     long: Mutex<BTreeMap<Space, Keyspace>>,
+    /// While a batch is applied, the state before it. fjall shows a batch that is half applied when a flush or a compaction ends in the meantime: that takes a
+    /// later sequence number, and makes everything up to it visible.
+    before: Mutex<Option<Snapshot>>,
 }
 
 fn options() -> KeyspaceCreateOptions {
@@ -68,7 +71,7 @@ impl Engine {
                 long.insert(space, database.keyspace(&name, options).map_err(refused(path))?);
             }
         }
-        Ok(Self { database, keyspace, long: Mutex::new(long) })
+        Ok(Self { database, keyspace, long: Mutex::new(long), before: Mutex::default() })
     }
 
     pub(super) fn position(&self, path: &Path) -> Result<Option<Position>, ColdError> {
@@ -94,7 +97,22 @@ impl Engine {
             }
         }
         writes.insert(&self.keyspace, POSITION, position.to_bytes());
-        writes.commit().map_err(refused(path))
+        // Readers that come during the commit do not wait for it.
+        *self.before() = Some(self.database.snapshot());
+        let committed = writes.commit();
+        *self.before() = None;
+        committed.map_err(refused(path))
+    }
+
+    fn before(&self) -> MutexGuard<'_, Option<Snapshot>> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All whole batches.
+    fn snapshot(&self) -> Snapshot {
+        // Under the lock, so that no commit begins before it is taken.
+        let before = self.before();
+        before.as_ref().map_or_else(|| self.database.snapshot(), Clone::clone)
     }
 
     pub(super) fn keys_about(&self) -> u64 {
@@ -235,7 +253,7 @@ pub(super) struct View {
 
 impl View {
     pub(super) fn new(engine: Arc<Engine>, path: &Path) -> Self {
-        Self { snapshot: engine.database.snapshot(), engine, path: path.to_owned() }
+        Self { snapshot: engine.snapshot(), engine, path: path.to_owned() }
     }
 
     fn long(&self, space: Space) -> Option<Keyspace> {
