@@ -5,19 +5,31 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use fjall::{Database, Iter, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot};
+use fjall::compaction::Leveled;
+use fjall::config::PartitioningPolicy;
+use fjall::{AbstractTree as _, Database, Iter, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot};
 
 use super::Rebuilt;
 use crate::cold::{Change, ColdError, ColdRead, KEY_LEN_MAX, Space, Visit};
 use crate::log::Position;
 
-/// What is gathered in memory before a table is written.
+/// What is gathered in memory before a table is written; and while keys are removed, because tables of removals would otherwise be so short, and each brings
+/// a compaction with it.
 const MEMTABLE_BYTES: u64 = 4 << 20;
+const MEMTABLE_REMOVALS_BYTES: u64 = 16 << 20;
+/// Full ones that may wait for the disk before the next write.
+const SEALED_MAX: usize = 1;
+const SEALED_WAIT: Duration = Duration::from_millis(2);
+const SEALED_WAIT_MAX: Duration = Duration::from_secs(2);
+/// The length of a table behind the first level: what a compaction rewrites is a multiple of it.
+const TABLE_BYTES: u64 = 16 << 20;
 /// Recently read blocks.
 const CACHE_BYTES: u64 = 8 << 20;
-/// Threads that flush and compact.
-const WORKERS: usize = 2;
+/// Threads that flush and compact. Of two or more, one passes each compaction on to the others, again and again until one of them is free.
+const WORKERS: usize = 1;
 /// The smallest that fjall accepts for its own journals.
 const JOURNALING_BYTES: u64 = 64 << 20;
 /// The keyspace for all spaces. Each keyspace costs some twenty syncs to make and a memtable to keep; a prefix costs
@@ -47,7 +59,14 @@ pub(super) struct Engine {
 }
 
 fn options() -> KeyspaceCreateOptions {
-    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
+    let leveled = Leveled::default().with_table_target_size(TABLE_BYTES);
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(MEMTABLE_REMOVALS_BYTES)
+        .compaction_strategy(Arc::new(leveled))
+        // An index or filter in one piece is too large for the cache: each lookup would read all of it from the file.
+        .index_block_partitioning_policy(PartitioningPolicy::new([false, true]))
+        .filter_block_partitioning_policy(PartitioningPolicy::new([false, true]))
+        .expect_point_read_hits(true)
 }
 
 impl Engine {
@@ -86,6 +105,8 @@ impl Engine {
     /// One atomic batch, durable on return.
     pub(super) fn write(&self, path: &Path, changes: Vec<Change>, position: Position) -> Result<(), ColdError> {
         let mut writes = self.database.batch().durability(Some(PersistMode::SyncAll));
+        let removals = changes.iter().filter(|change| change.value.is_none()).count();
+        let full = if removals * 2 > changes.len() { MEMTABLE_REMOVALS_BYTES } else { MEMTABLE_BYTES };
         for Change { space, key, value } in changes {
             let (keyspace, key) = match stored_key(space, &key) {
                 Some(stored) => (self.keyspace.clone(), stored),
@@ -101,7 +122,8 @@ impl Engine {
         *self.before() = Some(self.database.snapshot());
         let committed = writes.commit();
         *self.before() = None;
-        committed.map_err(refused(path))
+        committed.map_err(refused(path))?;
+        self.seal_memtables(path, full)
     }
 
     fn before(&self) -> MutexGuard<'_, Option<Snapshot>> {
@@ -113,6 +135,24 @@ impl Engine {
         // Under the lock, so that no commit begins before it is taken.
         let before = self.before();
         before.as_ref().map_or_else(|| self.database.snapshot(), Clone::clone)
+    }
+
+    /// Seals those that hold at least `full` bytes. The engine's thread would not do it before it has ended a compaction, and until then they would grow. Waits
+    /// a little for sealed ones to become tables: of those the engine would keep four.
+    fn seal_memtables(&self, path: &Path, full: u64) -> Result<(), ColdError> {
+        let long = self.long().clone();
+        for keyspace in [&self.keyspace].into_iter().chain(long.values()) {
+            if keyspace.tree.active_memtable().size() < full {
+                continue;
+            }
+            keyspace.rotate_memtable().map_err(refused(path))?;
+            let begun = Instant::now();
+            // Not for ever: if it cannot write, the next write says so.
+            while keyspace.tree.sealed_memtable_count() > SEALED_MAX && begun.elapsed() < SEALED_WAIT_MAX {
+                thread::sleep(SEALED_WAIT);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn keys_about(&self) -> u64 {
@@ -356,4 +396,20 @@ fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, ColdError>) -> Resul
 
 fn refused(path: &Path) -> impl Fn(fjall::Error) -> ColdError {
     move |source| ColdError::Engine { path: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_leaves_no_full_memtable_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path()).unwrap();
+        for key in 0..8_u8 {
+            let change = Change { space: Space(1), key: vec![key], value: Some(vec![7; 5 << 20]) };
+            engine.write(dir.path(), vec![change], Position::START).unwrap();
+            assert_eq!(engine.keyspace.tree.active_memtable().size(), 0);
+        }
+    }
 }
