@@ -19,7 +19,8 @@ pub fn page() -> String {
         "# Conformance\n\n\
          Every normative statement of MQTT 5.0 and MQTT 3.1.1 in our words, and how it is known that columba keeps it. Made from `crates/check/clauses.toml` and the\n\
          scripts by `COLUMBA_BLESS=1 cargo test -p columba-check --test tidy`. The scripts are played in memory and over TCP by the tests, and by `columba check` on any\n\
-         broker. \u{2717} marks a statement that a broker of the tests breaks on purpose, and its script finds it.\n",
+         broker. \u{2717} marks a statement that a broker of the tests breaks on purpose, and its script finds it. What the standards leave open\n\
+         is in [choices](choices.md).\n",
     );
     for standard in [Standard::Mqtt5, Standard::Mqtt311] {
         section(standard, &scripts, &mut page);

@@ -59,6 +59,7 @@ pub(super) const SCRIPTS: &[Script] = &[
             v5("MQTT-3.2.0-2"),
             v5("MQTT-3.2.2-1"),
             v3("MQTT-3.1.4-4"),
+            v3("MQTT-7.1.1-1"),
             v3("MQTT-3.2.0-1"),
         ],
         needs: &[],
