@@ -53,11 +53,11 @@ fn every_finding_on_mosquitto_is_known_and_explained() {
 
     let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
     let scripts = verdict["scripts"].as_array().unwrap();
-    let text = |script: &Value, key: &str| script[key].as_str().unwrap().to_owned();
+    let field = |script: &Value, key: &str| script[key].as_str().unwrap().to_owned();
     let failed: BTreeMap<Finding, &Value> = scripts
         .iter()
         .filter(|script| script["result"] == "fail")
-        .map(|script| ((text(script, "version"), text(script, "title")), script))
+        .map(|script| ((field(script, "version"), field(script, "title")), script))
         .collect();
     let known = known();
     let unexplained: Vec<String> = failed
@@ -86,8 +86,8 @@ fn every_known_finding_names_a_clause_that_its_script_cites() {
         })
         .collect();
     for (finding, (clause, why, _)) in known() {
-        let cited = cites.get(&finding).unwrap_or_else(|| panic!("no script {finding:?}"));
-        assert!(cited.split_whitespace().any(|id| id == clause), "{finding:?} does not cite {clause}");
+        let clauses = cites.get(&finding).unwrap_or_else(|| panic!("no script {finding:?}"));
+        assert!(clauses.split_whitespace().any(|id| id == clause), "{finding:?} does not cite {clause}");
         assert!(why.len() > 20, "{finding:?} is not explained");
     }
 }
