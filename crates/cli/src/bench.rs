@@ -17,6 +17,8 @@ use crate::exit::{Exit, Failure};
 use crate::values;
 
 const MIB: u64 = 1024 * 1024;
+/// How long a drained broker may take to give its disk space back.
+const IDLE: Duration = Duration::from_mins(1);
 
 /// What `columba bench` takes.
 #[derive(Args, Debug)]
@@ -280,6 +282,7 @@ fn restart(args: &RestartArgs) -> Result<(String, Exit), Failure> {
         payload: args.size as usize,
         version: Version::V311,
         window: 10_000,
+        idle: IDLE,
     };
     let dir = scratch()?;
     let found = load::restart(&columba()?, plan, dir.path(), say)?;

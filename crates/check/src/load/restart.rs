@@ -19,8 +19,6 @@ use super::{Line, LoadError, Peer, SessionKind, free_port};
 const BATCH: usize = 100;
 /// Acknowledgements that go out together: fewer than any broker's window, or both sides would wait.
 const ACK_BYTES: usize = 8 * 4;
-/// How long the broker may take to give its disk space back.
-const IDLE: Duration = Duration::from_mins(1);
 /// Between two looks at the broker's directory.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -37,6 +35,8 @@ pub struct RestartPlan {
     pub version: Version,
     /// How many messages the publisher has unacknowledged.
     pub window: u16,
+    /// How long the idle broker is watched at the end, until its directory is as small as it was.
+    pub idle: Duration,
 }
 
 /// What came of it.
@@ -58,7 +58,7 @@ pub struct Restart {
     pub resident: u64,
     /// The most resident memory that the storing broker had, less what it had before, in bytes.
     pub grew_by: u64,
-    /// What the broker keeps on disk: made anew, when all was stored, and at its smallest in the idle minute after the drain.
+    /// What the broker keeps on disk: made anew, when all was stored, and at its smallest in the idle time after the drain.
     pub on_disk: OnDisk,
 }
 
@@ -119,7 +119,7 @@ pub fn restart(peer: &Peer, plan: RestartPlan, dir: &Path, mut progress: impl Fn
     }
     let delivering = begun.elapsed();
     progress("waiting for the disk space to come back");
-    let (drained, drained_after) = smallest(dir, fresh)?;
+    let (drained, drained_after) = smallest(dir, fresh, plan.idle)?;
     let on_disk = OnDisk { fresh, stored, drained, drained_after };
     let Found { delivered, flaws, forgotten } = found;
     Ok(Restart { storing, listens_after, delivering, delivered, flaws, forgotten, resident, grew_by, on_disk })
@@ -129,11 +129,11 @@ fn used(dir: &Path) -> Result<u64, LoadError> {
     disk_usage(dir).map_err(|source| LoadError::Io { doing: "measuring the broker's directory", source })
 }
 
-/// Waits until the directory is as small as it was, for [`IDLE`] at most. The answer is the smallest that it was, and when.
-fn smallest(dir: &Path, fresh: u64) -> Result<(u64, Duration), LoadError> {
+/// Waits until the directory is as small as it was, so long at most. The answer is the smallest that it was, and when.
+fn smallest(dir: &Path, fresh: u64, idle: Duration) -> Result<(u64, Duration), LoadError> {
     let begun = Instant::now();
     let mut smallest = (used(dir)?, Duration::ZERO);
-    while smallest.0 > fresh && begun.elapsed() < IDLE {
+    while smallest.0 > fresh && begun.elapsed() < idle {
         thread::sleep(LOOK);
         let now = used(dir)?;
         if now < smallest.0 {
