@@ -89,6 +89,7 @@ impl Shard {
     pub fn restore_ended(&mut self, cx: &Cx<'_>, no: SessionNo, ended: EndedSession) {
         let cold = ended.cold.map(|cold| ColdPart { skip: cold.acked, up_to: cold.up_to });
         self.drain_ended(cx, no, Queue::recovered(ended.queue.into_values().collect(), cold, &[]));
+        self.publish_dead_letters(cx);
     }
 
     /// Passes on what is in memory, and asks for what is in the cold store.
@@ -137,6 +138,8 @@ impl Shard {
             let Some(member) = group.choose_heir(publisher) else { continue };
             let heir = Delivery {
                 qos: delivery.message.qos.min(member.grant.qos),
+                // As this member wants it [MQTT-3.3.1-12]: what is left can have been joined with a retained copy, or have come to one that wants the flag.
+                retain: delivery.message.retain && member.grant.retain_as_published,
                 ids: member.grant.id.map(NonZero::get).into_iter().collect(),
                 claim: group.claim.clone(),
                 ..delivery.clone()

@@ -4,7 +4,10 @@ use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
 
 use columba_proto::{
     AckKind, PacketId, Peer, QoS, ReasonCode, Time, TopicName, Version, decode,
-    packet::{Ack, Connect, ConnectProperties, Disconnect, Packet, Publish, PublishProperties, Subscribe, SubscribeEntry, Will},
+    packet::{
+        Ack, Connect, ConnectProperties, Disconnect, Packet, Publish, PublishProperties, Subscribe, SubscribeEntry,
+        SubscriptionOptions, Will,
+    },
     property::UserProperties,
     wire::{Split, split},
 };
@@ -291,11 +294,17 @@ impl Bench {
     }
 
     /// SUBSCRIBE, its answer left to be read.
-    pub(super) fn ask(&mut self, client: Client, filter: &str, qos: QoS) {
-        let entries = [SubscribeEntry { filter, options: qos.into() }];
+    pub(super) fn ask(&mut self, client: Client, filter: &str, options: impl Into<SubscriptionOptions>) {
+        let entries = [SubscribeEntry { filter, options: options.into() }];
         let entries = (&entries[..]).into();
         let subscribe = Subscribe { id: pid(9), subscription_id: None, user_properties: UserProperties::default(), entries };
         self.say(client, &Packet::Subscribe(subscribe));
+    }
+
+    /// SUBSCRIBE of a client that wants the publishers' RETAIN.
+    pub(super) fn subscribe_as_published(&mut self, client: Client, filter: &str, qos: QoS) {
+        self.ask(client, filter, SubscriptionOptions { retain_as_published: true, ..qos.into() });
+        assert_eq!(self.told(client), [format!("suback {}", qos as u8)]);
     }
 
     pub(super) fn subscribe(&mut self, client: Client, filter: &str, qos: QoS) {

@@ -2,9 +2,12 @@
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 
-use columba_proto::{AckKind, QoS};
+use columba_proto::{
+    AckKind, QoS,
+    packet::{Packet, Publish},
+};
 
-use super::bench::{Bench, Client, Setup, persistent, v5};
+use super::bench::{Bench, Client, Setup, message, persistent, v5};
 use crate::{
     Config,
     id::{MessageId, SessionNo},
@@ -73,6 +76,27 @@ fn what_a_member_has_in_the_cold_store_goes_to_another_when_its_session_ends() {
 
     assert_eq!(bench.told(two), ["publish q1 id1 t a", "publish q1 id2 t b", "publish q1 id3 t c"]);
     assert!(bench.replay().ended.is_empty(), "and nothing is left to be passed on");
+}
+
+#[test]
+fn what_is_passed_on_has_the_retain_flag_that_its_new_member_wants() {
+    for (wants, expected) in [(false, "publish q1 id1 t x"), (true, "publish retain q1 id1 t x")] {
+        let mut bench = Bench::new();
+        let (one, _) = bench.connect("one", &v5(10));
+        bench.subscribe_as_published(one, "$share/g/t", QoS::AtLeastOnce);
+        bench.disconnect(one);
+        let (publisher, _) = bench.connect("p", &Setup::default());
+        bench.say(publisher, &Packet::Publish(Publish { retain: true, ..message("t", QoS::AtLeastOnce, 1, "x") }));
+        let (two, _) = bench.connect("two", &v5(100));
+        if wants {
+            bench.subscribe_as_published(two, "$share/g/t", QoS::AtLeastOnce);
+        } else {
+            bench.subscribe(two, "$share/g/t", QoS::AtLeastOnce);
+        }
+
+        bench.pass(10_000);
+        assert_eq!(bench.told(two), [expected]);
+    }
 }
 
 #[test]
