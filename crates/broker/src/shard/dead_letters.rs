@@ -35,8 +35,8 @@ impl Shard {
     /// Keeps a message that was dropped for its dead letter, where there is one.
     pub(super) fn lay_aside(&mut self, slot: u32, delivery: &Delivery) {
         let Some(below) = &self.config.dead_letter_topic else { return };
-        // What is dropped from a queue of dead letters ends here, or it would go round for ever.
-        let is_one = delivery.message.topic.strip_prefix(&**below).is_some_and(|rest| rest.starts_with('/'));
+        // What is dropped from a queue of dead letters ends here, or it would go round for ever. One whose topic would be too long has the bare topic.
+        let is_one = delivery.message.topic.strip_prefix(&**below).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if !is_one {
             let session = &self.sessions[slot as usize];
             let (of, client_id) = (session.no, Arc::clone(&session.client_id));

@@ -333,6 +333,8 @@ impl Shard {
         for id in ids {
             self.fail(cx, id, reason, "the server is shutting down");
         }
+        // What wills dropped from full queues.
+        self.publish_dead_letters(cx);
     }
 
     /// Looks at the timers that are due.

@@ -4,8 +4,8 @@ use alloc::{format, string::String, vec::Vec};
 
 use columba_proto::{AckKind, QoS};
 
-use super::bench::{Bench, Setup, persistent, v5};
-use crate::{Config, QueueFull};
+use super::bench::{Bench, Setup, persistent, v5, will};
+use crate::{Config, QueueFull, shard::Shard};
 
 /// A durable session `s` that is away, with room for two messages on `t`.
 fn full(queue_full: QueueFull) -> Bench {
@@ -196,6 +196,45 @@ fn a_full_queue_that_takes_its_own_dead_letters_comes_to_rest() {
     bench.crash();
 
     assert_eq!(payloads(&mut bench, "s").len(), 2);
+}
+
+#[test]
+fn what_the_will_of_a_stopping_broker_drops_is_in_a_dead_letter_after_the_start() {
+    let mut bench = with_dead_letters(QueueFull::DropOldest);
+    publish_five(&mut bench);
+    payloads(&mut bench, "d");
+    bench.connect("w", &Setup { will: Some(will("t", 0)), ..persistent() });
+
+    bench.act(Shard::shutdown);
+    bench.crash();
+
+    assert_eq!(payloads(&mut bench, "s"), ["5", "gone"]);
+    assert_eq!(payloads(&mut bench, "d").last().map(String::as_str), Some("4"));
+}
+
+#[test]
+fn a_dead_letter_whose_topic_would_be_too_long_is_one_too() {
+    let config = Config {
+        queue_messages_max: 1,
+        queue_full: QueueFull::DropOldest,
+        dead_letter_topic: Some("dead".into()),
+        ..Config::default()
+    };
+    let mut bench = Bench::with(config);
+    let (subscriber, _) = bench.connect("s", &persistent());
+    bench.subscribe(subscriber, "#", QoS::AtLeastOnce);
+    bench.disconnect(subscriber);
+    let topic = "t".repeat(65_535);
+    let (publisher, _) = bench.connect("p", &v5(0));
+    for id in 1..=2 {
+        bench.publish(publisher, &topic, QoS::AtLeastOnce, id, "x");
+    }
+    // The letter of the first takes the place of the second, whose letter takes its place; a letter that is dropped ends there.
+    bench.pass(1_000);
+    bench.outputs();
+    let dropped = bench.events.iter().filter(|event| event.contains("QueueFull")).count();
+    assert_eq!((dropped, payloads(&mut bench, "s").len()), (1, 1), "{:?}", bench.events);
+    assert!(bench.events.iter().any(|event| event.contains("QueueFull, count: 3")), "{:?}", bench.events);
 }
 
 #[test]
