@@ -205,6 +205,112 @@ fn many_retained_messages_all_come_paced_by_the_window() {
     assert!(topics.is_sorted());
 }
 
+/// What the old connection of a client is in the middle of when another one takes its session over.
+#[derive(Clone, Copy, Debug)]
+enum Midst {
+    /// Its CONNACK waits for the disk.
+    Connecting,
+    /// Its SUBACK does.
+    Subscribing,
+    /// Retained messages come, and it reads none.
+    TakingRetained,
+    /// It has more to read than the broker writes ahead.
+    NotReading,
+    /// Half of a packet has come.
+    HalfAPacket,
+    /// It was told to go, and its socket is still there.
+    BeingClosed,
+    /// It has said DISCONNECT, and its socket is still there.
+    Gone,
+}
+
+#[test]
+fn a_takeover_in_any_state_takes_the_session_over_once() {
+    use Midst::{BeingClosed, Connecting, Gone, HalfAPacket, NotReading, Subscribing, TakingRetained};
+    for midst in [Connecting, Subscribing, TakingRetained, NotReading, HalfAPacket, BeingClosed, Gone] {
+        for version in [Version::V31, Version::V311, Version::V5] {
+            let case = format!("{midst:?} {version:?}");
+            let mut bench = Bench::with(crate::Config { deliver_ahead_max: 300, ..crate::Config::default() });
+            let lasting = || Setup { version, ..if version == Version::V5 { v5(100) } else { persistent() } };
+            let (publisher, _) = bench.connect("p", &Setup::default());
+            for number in 0..40 {
+                let topic = format!("r/{number:02}");
+                bench.say(publisher, &Packet::Publish(Publish { retain: true, ..message(&topic, QoS::AtLeastOnce, 1, "x") }));
+            }
+            bench.told(publisher);
+            let (first, _) = bench.connect("s", &lasting());
+            bench.subscribe(first, "t", QoS::AtLeastOnce);
+            bench.subscribe(first, "filler", QoS::AtMostOnce);
+            bench.cut_off(first);
+
+            bench.syncs = !matches!(midst, Connecting);
+            let old = bench.open("s", &lasting());
+            let mut wanted = vec!["t one"];
+            match midst {
+                Connecting => wanted.clear(),
+                Subscribing => {
+                    bench.syncs = false;
+                    bench.ask(old, "u", QoS::AtLeastOnce);
+                    wanted.clear();
+                }
+                TakingRetained => bench.ask(old, "r/+", QoS::AtLeastOnce),
+                NotReading => (0..80).for_each(|_| bench.publish(publisher, "filler", QoS::AtMostOnce, 0, "x")),
+                HalfAPacket => bench.say_bytes(old, &[0x30, 10, 0]),
+                BeingClosed => bench.say_bytes(old, &[0x00, 0x00]),
+                Gone => bench.disconnect(old),
+            }
+            if bench.syncs {
+                bench.publish(publisher, "t", QoS::AtLeastOnce, 1, "one");
+            }
+
+            let new = bench.open("s", &lasting());
+            // A third one at once, as a client does that loses patience.
+            let last = bench.open("s", &lasting());
+            bench.syncs = true;
+            bench.sync();
+            bench.publish(publisher, "t", QoS::AtLeastOnce, 2, "two");
+            wanted.push("t two");
+
+            let told = everything(&mut bench, last);
+            assert!(told[0].starts_with("connack"), "{case}: {told:?}");
+            let got: Vec<&str> = told.iter().filter_map(|line| line.split_once(" t ").map(|(_, payload)| payload)).collect();
+            let wanted: Vec<&str> = wanted.iter().map(|line| &line[2..]).collect();
+            assert_eq!(got, wanted, "{case}");
+            if matches!(midst, TakingRetained) {
+                assert_eq!(told.iter().filter(|line| line.contains(" r/")).count(), 40, "{case}: {told:?}");
+            }
+            for earlier in [old, new] {
+                let told = bench.told(earlier);
+                assert!(told.last().is_none_or(|last| !last.ends_with("two")), "{case}: {told:?}");
+                bench.cut_off(earlier);
+            }
+            bench.publish(publisher, "t", QoS::AtLeastOnce, 3, "three");
+            assert!(
+                bench.told(last).iter().any(|line| line.ends_with("t three")),
+                "{case}: the end of an old socket is not the end of the session"
+            );
+        }
+    }
+}
+
+/// All that comes while everything is acknowledged.
+fn everything(bench: &mut Bench, client: Client) -> Vec<alloc::string::String> {
+    let mut all = vec![];
+    loop {
+        let told = bench.told(client);
+        if told.is_empty() {
+            return all;
+        }
+        for line in &told {
+            let id = line.split_once(" q1 id").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+            if let Some(id) = id {
+                bench.ack(client, AckKind::Puback, id);
+            }
+        }
+        all.extend(told);
+    }
+}
+
 #[test]
 fn retained_messages_at_qos_0_wait_for_a_slow_reader_and_none_is_dropped() {
     let mut bench = Bench::with(crate::Config { deliver_ahead_max: 300, ..crate::Config::default() });
