@@ -13,6 +13,7 @@ use columba_proto::{QoS, Version};
 
 use crate::bench::BenchArgs;
 use crate::check::CheckArgs;
+use crate::config::ConfigArgs;
 use crate::property::PropertyFlag;
 use crate::store::StoreArgs;
 use crate::user::UserArgs;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     /// Run the broker
     #[command(disable_help_flag = true)]
     Serve(Box<serve::Args>),
+    /// Look at a configuration, or take one over from mosquitto
+    Config(ConfigArgs),
     /// Say what QoS 0, 1 and 2 mean with a configuration on this disk
     Guarantees(guarantees::Args),
     /// Publish messages

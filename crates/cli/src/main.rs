@@ -7,6 +7,7 @@ mod broker;
 mod check;
 #[cfg(test)]
 mod command_lines;
+mod config;
 mod connect;
 mod demo;
 mod exit;
@@ -79,6 +80,7 @@ fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
         Some(Command::Sub(args)) => args.common.host.as_deref() == Some(""),
         Some(
             Command::Serve(_)
+            | Command::Config(_)
             | Command::Guarantees(_)
             | Command::Demo(_)
             | Command::Bench(_)
@@ -136,6 +138,7 @@ fn run(cli: Cli) -> ExitCode {
             finish(block_on(subscribe::run(*args)), quiet)
         }
         Some(Command::Demo(args)) => finish(demo::run(&args), false),
+        Some(Command::Config(args)) => finish(config::run(args).map(print_and_end), false),
         Some(Command::Guarantees(args)) => finish(guarantees::run(args).map(print_and_end), false),
         Some(Command::Bench(args)) => finish(bench::run(args).map(print_and_end), false),
         Some(Command::Check(args)) => finish(check::run(*args).map(print_and_end), false),

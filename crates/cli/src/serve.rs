@@ -18,7 +18,7 @@ const USAGE: u8 = 2;
 /// Runs the broker in the foreground until SIGTERM or SIGINT
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Configuration file
+    /// Configuration file: TOML, or mosquitto's if its name ends in .conf
     #[arg(short = 'c', long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where to listen, as HOST:PORT or mqtt://HOST:PORT; `*` is all interfaces (repeatable) [default: localhost:1883]

@@ -85,6 +85,9 @@ impl Server {
     pub fn start(config: Config) -> Result<Running, StartError> {
         process::raise_descriptor_limit();
         process::use_small_pages();
+        for note in &config.notes {
+            tracing::info!("{note}");
+        }
         let login = config.users_file.as_deref().map(|path| login(path, config.access)).transpose()?;
         if login.is_none() {
             listen::check_reach(&config.listeners, config.access)?;

@@ -45,6 +45,10 @@ static KEYS: &[Key<Config>] = &[
         config.data = Data::Directory(super::source::expand_home(value.text()?));
         Ok(())
     }),
+    key("ephemeral", |config, value| {
+        config.data = if value.flag()? { Data::Ephemeral } else { Config::default().data };
+        Ok(())
+    }),
     key("response_information", |config, value| {
         config.limits.response_information = Some(said(value)?);
         Ok(())

@@ -2,6 +2,7 @@
 
 mod keys;
 mod listener;
+pub mod mosquitto;
 mod source;
 mod suggest;
 mod value;
@@ -47,6 +48,8 @@ pub struct Config {
     pub log: Log,
     /// Threads.
     pub runtime: Runtime,
+    /// What its source has to say beside it, for the log.
+    pub notes: Vec<String>,
 }
 
 /// Where what must survive a restart is kept.
@@ -199,6 +202,7 @@ impl Default for Config {
             disk: DiskLimits::default(),
             log: Log { format: LogFormat::Text, filter: Targets::new().with_default(tracing::Level::INFO) },
             runtime: Runtime::default(),
+            notes: Vec::new(),
         }
     }
 }

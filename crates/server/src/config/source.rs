@@ -16,16 +16,20 @@ use toml::{
 use super::{
     Access, Config, Data, ListenAddressError, Listener,
     keys::{Keyed, LISTENER, SHARED_GROUP, SharedGroup},
+    mosquitto::Import,
     value::{Value, Wrong},
 };
 
 /// How a variable of the environment begins that sets a key.
 const PREFIX: &str = "COLUMBA__";
 
+/// Beside the file: further ones over it.
+const DIRECTORY: &str = "conf.d";
+
 /// Where the configuration comes from, in rising order of weight.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// A TOML file.
+    /// A TOML file, or one of mosquitto if its name ends in `.conf`.
     pub file: Option<PathBuf>,
     /// The environment: names and values; names without the prefix `COLUMBA__` are passed over.
     pub env: Vec<(String, String)>,
@@ -119,6 +123,14 @@ pub enum Problem {
     /// Groups given in a way that cannot hold them.
     #[error("groups with strategies of their own come from the file; shared.strategy is that of all others")]
     GroupHere,
+    /// A line of a mosquitto.conf without which the broker would be weaker than its owner wanted.
+    #[error("\"{option}\" is not honoured: {why}")]
+    Refused {
+        /// The option.
+        option: Box<str>,
+        /// Why, or what to do instead.
+        why: Box<str>,
+    },
     /// Listeners given in a way that cannot hold them.
     #[error("listeners come from the file or from --listen")]
     ListenerHere,
@@ -136,9 +148,11 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         if let Some(path) = &sources.file {
-            let text = fs::read_to_string(path)
-                .map_err(|error| ConfigError { place: Place::File(path.clone()), problem: Problem::Unreadable(error) })?;
-            config.read_file(path, &text)?;
+            if path.extension().is_some_and(|extension| extension == "conf") {
+                Import::read(path)?.apply(&mut config)?;
+            } else {
+                config.read_files(path)?;
+            }
         }
         for (name, value) in &sources.env {
             if let Some(key) = name.strip_prefix(PREFIX) {
@@ -182,6 +196,36 @@ impl Config {
             return Err(Problem::GroupHere);
         }
         set(self, key, &Value::from_text(text))
+    }
+
+    /// A file, and over it those that end in `.toml` in `conf.d` beside it, in the order of their names. Their listeners come to those of the file.
+    fn read_files(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let unreadable = |path: &Path| {
+            let path = path.to_owned();
+            move |error| ConfigError { place: Place::File(path), problem: Problem::Unreadable(error) }
+        };
+        let beside = path.with_file_name(DIRECTORY);
+        let mut files = vec![path.to_owned()];
+        match fs::read_dir(&beside) {
+            Ok(entries) => {
+                for entry in entries {
+                    let path = entry.map_err(unreadable(&beside))?.path();
+                    files.extend(path.extension().is_some_and(|extension| extension == "toml").then_some(path));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unreadable(&beside)(error)),
+        }
+        files[1..].sort();
+        let default = std::mem::take(&mut self.listeners);
+        let mut listeners = Vec::new();
+        for path in files {
+            let text = fs::read_to_string(&path).map_err(unreadable(&path))?;
+            self.read_file(&path, &text)?;
+            listeners.append(&mut self.listeners);
+        }
+        self.listeners = if listeners.is_empty() { default } else { listeners };
+        Ok(())
     }
 
     fn read_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
@@ -264,7 +308,7 @@ fn read_groups(value: &Spanned<DeValue<'_>>) -> Result<BTreeMap<Box<str>, Strate
     Ok(groups)
 }
 
-fn set<T: Keyed>(target: &mut T, name: &str, value: &Value) -> Result<(), Problem> {
+pub(super) fn set<T: Keyed>(target: &mut T, name: &str, value: &Value) -> Result<(), Problem> {
     let key = T::key(name).ok_or_else(|| Problem::UnknownKey { key: name.into(), nearest: T::nearest(name) })?;
     (key.set)(target, value).map_err(|Wrong(expected)| Problem::WrongValue { key: name.into(), expected: expected.into() })
 }
@@ -422,6 +466,26 @@ mod tests {
         assert_eq!(config.max_connections, Some(6));
         assert_eq!(config.data, Data::Directory("/a".into()));
         assert_eq!(config.listeners.len(), 2);
+    }
+
+    #[test]
+    fn files_in_conf_d_come_over_the_file_and_bring_listeners_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        fs::create_dir(dir.path().join("conf.d")).unwrap();
+        write("columba.toml", "[[listener]]\nurl = \"*:1\"\n[limits]\ninflight = 1\nreceive_maximum = 1\n");
+        write("conf.d/20.toml", "[limits]\ninflight = 3\n");
+        write("conf.d/10.toml", "[[listener]]\nurl = \"*:2\"\n[limits]\ninflight = 2\n");
+        write("conf.d/30.toml.off", "nonsense");
+        let sources = Sources { file: Some(dir.path().join("columba.toml")), ..Sources::default() };
+
+        let config = load(&sources).unwrap();
+        let ports: Vec<u16> = config.listeners.iter().map(|listener| listener.address.port).collect();
+        assert_eq!((config.limits.inflight, config.limits.receive_maximum, ports), (3, 1, vec![1, 2]));
+
+        write("conf.d/20.toml", "\n[limts]\n");
+        let error = load(&sources).unwrap_err();
+        assert!(error.contains("conf.d/20.toml:2:2: unknown key \"limts\""), "{error}");
     }
 
     #[test]

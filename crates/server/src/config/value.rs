@@ -38,6 +38,17 @@ impl Value {
         DeValue::parse(text).map_or_else(|_| Self::Text(text.to_owned()), |value| Self::from_toml(value.get_ref()))
     }
 
+    /// As it stands in a file.
+    pub(super) fn to_toml(&self) -> String {
+        match self {
+            Self::Text(text) => toml::Value::String(text.clone()).to_string(),
+            Self::Number(number) => number.to_string(),
+            Self::Flag(flag) => flag.to_string(),
+            Self::List(items) => format!("[{}]", items.iter().map(Self::to_toml).collect::<Vec<_>>().join(", ")),
+            Self::Other(_) => String::new(),
+        }
+    }
+
     pub(super) fn text(&self) -> Result<&str, Wrong> {
         match self {
             Self::Text(text) => Ok(text),

@@ -1,0 +1,112 @@
+//! `columba config`: is a configuration right, and what a mosquitto.conf means here.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use clap::Subcommand;
+use columba_server::{
+    Config,
+    config::{Sources, mosquitto::Import},
+};
+
+use crate::exit::{Exit, Failure};
+
+/// What `columba config` takes.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Say whether the broker would start with a configuration (exit status: 0 it would, 2 it would not)
+    Check(CheckArgs),
+    /// Print a mosquitto.conf as a configuration of columba, and what became of its lines (exit status: 1 if some are refused)
+    Import(ImportArgs),
+}
+
+#[derive(clap::Args, Debug)]
+struct CheckArgs {
+    /// Configuration file: TOML, or mosquitto's if its name ends in .conf
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[expect(clippy::doc_markdown, reason = "help is plain text: backticks would be shown")]
+    /// Set one key over it, like limits.max_connections=1000 (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(clap::Args, Debug)]
+struct ImportArgs {
+    /// The mosquitto.conf
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// What it found, as text.
+pub(crate) fn run(args: ConfigArgs) -> Result<(String, Exit), Failure> {
+    match args.what {
+        What::Check(CheckArgs { file, set }) => check(file, set),
+        What::Import(ImportArgs { file }) => import(&file),
+    }
+}
+
+fn check(file: PathBuf, set: Vec<String>) -> Result<(String, Exit), Failure> {
+    let name = file.display().to_string();
+    let sources = Sources { file: Some(file), env: Sources::process_env(), set, ..Sources::default() };
+    let config = Config::load(&sources).map_err(|error| Failure::usage(error.to_string()))?;
+    let mut text = String::new();
+    for note in &config.notes {
+        text += note;
+        text.push('\n');
+    }
+    Ok((format!("{text}{name}: ok"), Exit::Done))
+}
+
+/// The configuration goes to the standard output alone, so that it can go into a file.
+fn import(file: &std::path::Path) -> Result<(String, Exit), Failure> {
+    let import = Import::read(file).map_err(|error| Failure::usage(error.to_string()))?;
+    let report: Vec<String> = import.remarks.iter().map(|remark| format!("{remark}\n")).collect();
+    // Nobody reads it: the configuration is still wanted.
+    io::stderr().write_all(report.concat().as_bytes()).unwrap_or_default();
+    let exit = if import.refused().next().is_some() { Exit::Other } else { Exit::Done };
+    Ok((import.to_toml().trim_end().to_owned(), exit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn a_configuration_that_is_right_says_so_and_one_that_is_not_says_where() {
+        let (_dir, path) = file("columba.toml", "[limits]\ninflight = 50\n");
+        let (text, exit) = check(path.clone(), vec![]).unwrap();
+        assert_eq!((text, exit), (format!("{}: ok", path.display()), Exit::Done));
+
+        let (_dir, path) = file("columba.toml", "[limits]\ninflght = 50\n");
+        let failure = check(path, vec![]).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.to_string().contains("columba.toml:2:1: unknown key \"limits.inflght\""), "{failure}");
+    }
+
+    #[test]
+    fn what_is_imported_is_a_configuration_that_is_right() {
+        let (_dir, path) = file("mosquitto.conf", "listener 1884 127.0.0.1\nallow_anonymous true\nmax_queued_messages 50\n");
+        let (text, exit) = import(&path).unwrap();
+        assert_eq!(exit, Exit::Done);
+
+        let (_dir, path) = file("columba.toml", &text);
+        let (told, _) = check(path, vec![]).unwrap();
+        assert!(told.ends_with(": ok"), "{told}");
+    }
+}
