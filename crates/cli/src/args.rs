@@ -17,7 +17,7 @@ use crate::config::ConfigArgs;
 use crate::property::PropertyFlag;
 use crate::store::StoreArgs;
 use crate::user::UserArgs;
-use crate::{guarantees, serve, values};
+use crate::{guarantees, manual, serve, values};
 
 /// columba: an MQTT broker and its clients.
 #[derive(Debug, Parser)]
@@ -57,6 +57,10 @@ pub(crate) enum Command {
     Store(StoreArgs),
     /// Say who may log in
     User(UserArgs),
+    /// Print what makes a shell complete the words of this command line
+    Completions(manual::CompletionsArgs),
+    /// Write the manual pages of all commands into a directory
+    Man(manual::ManArgs),
     /// Print the version
     Version,
 }

@@ -14,6 +14,7 @@ mod exit;
 mod explain;
 mod guarantees;
 mod interrupt;
+mod manual;
 mod output;
 mod prompt;
 mod property;
@@ -87,6 +88,8 @@ fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
             | Command::Check(_)
             | Command::Store(_)
             | Command::User(_)
+            | Command::Completions(_)
+            | Command::Man(_)
             | Command::Version,
         )
         | None => false,
@@ -144,6 +147,8 @@ fn run(cli: Cli) -> ExitCode {
         Some(Command::Check(args)) => finish(check::run(*args).map(print_and_end), false),
         Some(Command::Store(args)) => finish(store::run(args).map(print_and_end), false),
         Some(Command::User(args)) => finish(user::run(args).map(print_and_end), false),
+        Some(Command::Completions(args)) => finish(Ok(print_and_end((manual::completions(&args), Exit::Done))), false),
+        Some(Command::Man(args)) => finish(manual::pages(&args).map(print_and_end), false),
     }
 }
 

@@ -20,7 +20,7 @@
 //! | `durability`, `honesty`, [`guarantees`] | what acknowledgements wait for; what the disk is; all that said to people |
 //! | [`users`] | who may log in |
 //! | `listen`, `holder` | addresses, taken exclusively |
-//! | [`log`], `events` | what is told |
+//! | [`log`], `events`, `notify` | what is told, to people and to the service manager |
 
 mod banner;
 mod checkpoint;
@@ -40,6 +40,7 @@ mod honesty;
 mod listen;
 mod loader;
 pub mod log;
+mod notify;
 mod process;
 mod replay;
 mod room;

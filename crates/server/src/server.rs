@@ -37,7 +37,7 @@ use crate::{
     core::{Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls},
     durability::{self, Plan},
     error::StartError,
-    listen, loader, process, signals,
+    listen, loader, notify, process, signals,
     store::{Opened, Store},
     users::{KnownUsers, UsersError, UsersFile},
 };
@@ -187,6 +187,7 @@ impl Running {
         if let Err(error) = signals::listen(self.speaker.clone()) {
             tracing::error!(%error, "cannot listen to signals; they end the process at once");
         }
+        notify::ready(&self.banner.to_string());
         let failure = loop {
             match self.words.recv() {
                 Ok(Word::Stop) => break None,
@@ -198,6 +199,7 @@ impl Running {
             }
         };
         tracing::info!("stopping");
+        notify::stopping();
         match failure {
             // What the other shards promise would still hold, but the clients of the broken one hang: let them come back.
             Some(Failure::Broken) => {

@@ -1,0 +1,197 @@
+//! What packages bring along: the unit, the container's start, the assets of the Debian package.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use columba_check::outside;
+
+const COLUMBA: &str = env!("CARGO_BIN_EXE_columba");
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// A broker that is killed with its test.
+struct Running(Child);
+
+impl Running {
+    fn terminate(&mut self) {
+        let told = Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
+        assert!(told.success());
+        assert!(self.0.wait().unwrap().success());
+    }
+
+    /// The lines of its banner up to the one with an address.
+    fn port(&mut self) -> String {
+        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let line = lines.into_iter().find(|line| line.contains("mqtt://")).unwrap();
+        line.split_once("127.0.0.1:").unwrap().1.split_whitespace().next().unwrap().to_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.0.kill().unwrap_or_default();
+        self.0.wait().map(drop).unwrap_or_default();
+    }
+}
+
+/// The program and the words of a command of the unit.
+fn command_of(unit: &str, key: &str) -> Vec<String> {
+    let line = unit.lines().find_map(|line| line.strip_prefix(&format!("{key}="))).unwrap();
+    let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    assert_eq!(words[0], "/usr/bin/columba");
+    words.into_iter().skip(1).map(|word| word.replace("/etc/columba", &root().join("packaging").display().to_string())).collect()
+}
+
+#[test]
+fn the_unit_gives_the_broker_what_it_needs_and_little_more() {
+    let name = "the_unit_gives_the_broker_what_it_needs_and_little_more";
+    let Some(analyze) = outside::or_skip(outside::program("systemd-analyze"), name, "systemd-analyze") else { return };
+    let unit = root().join("packaging/systemd/columba.service");
+
+    let judged =
+        Command::new(analyze).args(["security", "--offline=true", "--threshold=20", "--no-pager"]).arg(unit).output().unwrap();
+
+    assert!(judged.status.success(), "{}{}", String::from_utf8_lossy(&judged.stdout), String::from_utf8_lossy(&judged.stderr));
+}
+
+#[test]
+fn the_unit_starts_with_the_packages_configuration_and_hears_of_start_and_stop() {
+    let unit = read("packaging/systemd/columba.service");
+    let checked = Command::new(COLUMBA).args(command_of(&unit, "ExecStartPre")).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+
+    let dir = tempfile::tempdir().unwrap();
+    let manager = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut words = command_of(&unit, "ExecStart");
+    words.extend(["--ephemeral", "--listen", "127.0.0.1:0"].map(str::to_owned));
+    let child = Command::new(COLUMBA)
+        .args(words)
+        .env("NOTIFY_SOCKET", dir.path().join("notify"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut broker = Running(child);
+    let hear = || {
+        let mut bytes = [0; 1024];
+        let len = manager.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..len].to_vec()).unwrap()
+    };
+
+    let ready = hear();
+    assert!(ready.starts_with("READY=1\nSTATUS=columba "), "{ready}");
+    broker.terminate();
+    assert!(hear().starts_with("STOPPING=1\n"));
+}
+
+/// Starts what the image starts, in a directory of its own.
+fn start_container(data: &Path, more: &[(&str, &str)]) -> Command {
+    let bin = data.join("bin");
+    if !bin.exists() {
+        fs::create_dir_all(&bin).unwrap();
+        std::os::unix::fs::symlink(COLUMBA, bin.join("columba")).unwrap();
+    }
+    let path = format!("{}:{}", bin.display(), env::var("PATH").unwrap());
+    let mut command = Command::new("sh");
+    command
+        .arg(root().join("packaging/docker/entrypoint.sh"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(data.join("data"))
+        .env_remove("COLUMBA_PASSWORD")
+        .env("PATH", path)
+        .env("COLUMBA_DATA", data)
+        .envs(more.iter().copied())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_container_without_instructions_makes_a_password_once_and_lets_nobody_in_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = Running(start_container(dir.path(), &[]).spawn().unwrap());
+    let mut told = String::new();
+    BufReader::new(first.0.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    let password = told.split(" is ").nth(1).unwrap_or_else(|| panic!("{told}")).split(' ').next().unwrap().to_owned();
+    assert_eq!(password.len(), 24, "{told}");
+    first.port();
+    first.terminate();
+
+    let mut second = Running(start_container(dir.path(), &[]).stderr(Stdio::null()).spawn().unwrap());
+    let port = second.port();
+    let publish = |more: &[&str]| {
+        let words = [&["pub", "-p", &port, "-t", "t", "-m", "x", "-q", "1", "--auth-method", "scram-sha-256"], more].concat();
+        Command::new(COLUMBA).args(words).stderr(Stdio::null()).status().unwrap().code()
+    };
+    assert_eq!(publish(&["-u", "columba", "-P", &password]), Some(0));
+    assert_eq!(publish(&["-u", "columba", "-P", "guess"]), Some(5));
+    let users = fs::read_to_string(dir.path().join("users")).unwrap();
+    assert!(!users.contains(&password), "only its hash is kept");
+}
+
+#[test]
+fn a_container_that_is_told_so_lets_anyone_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker =
+        Running(start_container(dir.path(), &[("COLUMBA_ALLOW_ANONYMOUS", "1")]).stderr(Stdio::null()).spawn().unwrap());
+    let port = broker.port();
+
+    let sent = Command::new(COLUMBA).args(["pub", "-p", &port, "-t", "t", "-m", "x", "-q", "1"]).status().unwrap();
+    assert!(sent.success());
+    assert!(!dir.path().join("users").exists());
+}
+
+#[test]
+fn what_the_image_copies_and_starts_is_there() {
+    let dockerfile = read("packaging/docker/Dockerfile");
+    let own = dockerfile.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|line| !line.starts_with("--from"));
+    for line in own {
+        let from = line.split(' ').next().unwrap();
+        assert!(root().join(from).exists(), "{line}");
+    }
+    let words: Vec<&str> = dockerfile.lines().find_map(|line| line.strip_prefix("CMD ")).unwrap().split('"').collect();
+    assert_eq!(words[1], "serve");
+    assert!(dockerfile.contains("ENTRYPOINT [\"/usr/bin/columba-entrypoint\"]"));
+}
+
+#[test]
+fn the_debian_package_finds_its_assets() {
+    let manifest: toml::Table = read("crates/cli/Cargo.toml").parse().unwrap();
+    let deb = &manifest["package"]["metadata"]["deb"];
+    let here = root().join("crates/cli");
+    let mut found = 0;
+    for asset in deb["assets"].as_array().unwrap() {
+        let from = asset[0].as_str().unwrap();
+        // What the build makes.
+        if from.contains("target/") {
+            continue;
+        }
+        let path = here.join(from.trim_end_matches("*.md"));
+        assert!(path.exists(), "{from}");
+        found += 1;
+    }
+    assert!(found >= 5);
+    for script in ["postinst", "build"] {
+        let path = root().join("packaging/debian").join(script);
+        assert!(Command::new("bash").arg("-n").arg(path).status().unwrap().success(), "{script}");
+    }
+}

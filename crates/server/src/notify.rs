@@ -1,0 +1,44 @@
+//! What a service manager wants to hear (`sd_notify(3)`): that the broker is ready, what it is doing, that it stops. One datagram each; without `NOTIFY_SOCKET`
+//! nobody asks, and nothing is sent.
+
+use std::{
+    env,
+    ffi::OsStr,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            ffi::OsStrExt as _,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+};
+
+/// The environment variable with the manager's socket.
+const SOCKET: &str = "NOTIFY_SOCKET";
+
+/// Everything is recovered, and all listeners are open. `status` is a line for people.
+pub(crate) fn ready(status: &str) {
+    send(&format!("READY=1\nSTATUS={}\n", one_line(status)));
+}
+
+/// The broker begins to stop.
+pub(crate) fn stopping() {
+    send("STOPPING=1\nSTATUS=saying goodbye to the clients\n");
+}
+
+/// Whoever did not ask is told nothing; whoever asked and cannot be reached is at fault, and learns it from the log.
+fn send(message: &str) {
+    let Some(name) = env::var_os(SOCKET).filter(|name| !name.is_empty()) else { return };
+    let address = match name.as_bytes() {
+        [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest),
+        path => SocketAddr::from_pathname(OsStr::from_bytes(path)),
+    };
+    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address));
+    if let Err(error) = sent {
+        tracing::warn!(%error, "cannot tell the service manager");
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
