@@ -46,7 +46,7 @@ pub enum Event {
     },
     /// Messages were dropped; told once a second at most for each client and reason.
     Dropped {
-        /// For whom; those that are [`DropReason::Unstorable`]: from whom.
+        /// For whom; those that are [`DropReason::Unstorable`] or [`DropReason::NotAuthorized`]: from whom.
         client_id: Box<str>,
         /// Why.
         reason: DropReason,
@@ -77,4 +77,20 @@ pub enum DropReason {
     Unstorable,
     /// Its queue has as many messages, or as many bytes, as it may have.
     QueueFull,
+    /// Its publisher may not publish there.
+    NotAuthorized,
+}
+
+impl DropReason {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::SlowConsumer,
+        Self::Expired,
+        Self::TooLarge,
+        Self::Refused,
+        Self::SessionEnded,
+        Self::Unstorable,
+        Self::QueueFull,
+        Self::NotAuthorized,
+    ];
 }

@@ -16,6 +16,7 @@ pub mod placement;
 pub mod retained;
 pub mod route;
 pub mod seam;
+pub mod stats;
 
 mod connection;
 mod hold;

@@ -29,7 +29,7 @@ pub struct RetainedStore {
     expiring: BTreeSet<(Time, Arc<str>)>,
     cleared: BTreeMap<Arc<str>, MessageId>,
     cleared_order: VecDeque<(Arc<str>, MessageId)>,
-    /// Topics whose message is in memory, oldest first.
+    /// Topics whose message is in memory and may go from there, oldest first.
     here: BTreeMap<MessageId, Arc<str>>,
     bytes: usize,
 }
@@ -106,6 +106,13 @@ impl RetainedStore {
         }
         self.restore(Arc::clone(topic), id, Kept::Here(message));
         true
+    }
+
+    /// The same for what the broker says of itself: it stays in memory, for the cold store never has it, and counts in none of its bounds.
+    pub fn announce(&mut self, id: MessageId, message: Arc<Message>) {
+        let topic = Arc::clone(&message.topic);
+        self.remove(&topic);
+        self.topics.insert(topic, Version { id, kept: Kept::Here(message) });
     }
 
     /// Puts a version as a recovery found it.
@@ -232,9 +239,10 @@ impl RetainedStore {
         let Some(version) = self.topics.remove(topic) else {
             return false;
         };
-        if let Some(message) = version.kept.message() {
+        if let Some(message) = version.kept.message()
+            && self.here.remove(&version.id).is_some()
+        {
             self.bytes -= message.size();
-            self.here.remove(&version.id);
         }
         if let Some(at) = version.kept.expires() {
             self.expiring.remove(&(at, Arc::clone(topic)));

@@ -29,6 +29,11 @@ pub(crate) fn tell(event: &Event) {
                     tracing::warn!(%client_id, reason = "its queue is full", count = *count, "messages dropped");
                     return;
                 }
+                DropReason::NotAuthorized => {
+                    // MQTT 3.x cannot tell its client.
+                    tracing::warn!(%client_id, reason = "the client may not publish there", count = *count, "messages dropped");
+                    return;
+                }
                 DropReason::Unstorable => "cannot be stored; not acknowledged",
             };
             tracing::debug!(%client_id, reason, count = *count, "messages dropped");

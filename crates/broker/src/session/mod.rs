@@ -22,6 +22,7 @@ use crate::{
     message::Message,
     route::{Grant, Presence, Publisher, SessionRef, affinity},
     seam::{Delivery, StoredRetained},
+    stats::Census,
 };
 
 /// One Session of this shard.
@@ -138,6 +139,22 @@ impl Session {
             Arc::new(presence)
         });
         SessionRef { no: self.no, slot, presence: Arc::clone(presence) }
+    }
+
+    /// Adds what it has.
+    pub(crate) fn count(&self, census: &mut Census) {
+        match self.link {
+            Link::Attached(_) => census.attached += 1,
+            Link::Detached { .. } => census.detached += 1,
+        }
+        if self.is_member {
+            census.shared_subscriptions += self.subscriptions.iter().filter(|it| is_shared(&it.filter)).count() as u64;
+        }
+        let stock = self.queue.stock();
+        census.queued_messages += stock.messages;
+        census.queued_bytes += stock.bytes;
+        census.in_flight_out += self.sender.len() as u64;
+        census.in_flight_in += self.receiver.len() as u64;
     }
 
     /// As whom it publishes.

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, string::ToString, vec::Vec};
 
 use columba_proto::{
-    ReasonCode, ReasonPlace, Version, Violation,
+    PacketType, ReasonCode, ReasonPlace, Version, Violation,
     connection::server::{AwaitConnect, BeforeConnack, Connecting},
     packet::{Auth, Connect, Packet},
     scram::{self, ClientFirst, ScramError},
@@ -105,6 +105,7 @@ impl Shard {
             return;
         };
         Self::append(connection, &mut self.pool, &mut self.dirty, id).extend_from_slice(&frame);
+        self.counters.sent(PacketType::Auth, frame.len());
     }
 
     /// It is known who sent CONNECT.

@@ -4,13 +4,13 @@ use alloc::{boxed::Box, format, string::String, string::ToString, sync::Arc, vec
 use core::num::NonZero;
 
 use columba_proto::{
-    AliasesIn, AliasesOut, KeepAlive, QoS, ReasonCode, Version,
+    AliasesIn, AliasesOut, KeepAlive, PacketType, QoS, ReasonCode, Version,
     connection::server::{AwaitConnect, Connecting, answer_to_refused},
     packet::{Connack, ConnackProperties, Connect, Packet},
     qos::ReceiveQuota,
 };
 
-use super::Shard;
+use super::{Shard, own_topics::is_own};
 use crate::{
     connection::{Ending, LoggedIn, Open, Phase, ProblemInformation, Publications},
     durable::{Record, StoredWill},
@@ -217,6 +217,9 @@ impl Shard {
             if will.retain && !self.config.retain {
                 return refuse(ReasonCode::RETAIN_NOT_SUPPORTED, "a retained will, but retain is not offered [MQTT-3.2.2-13]");
             }
+            if is_own(will.topic.as_str()) {
+                return refuse(ReasonCode::NOT_AUTHORIZED, "the will topic is one of the broker's own (4.7.2)");
+            }
             if will.topic.levels().count() > usize::from(self.config.topic_levels) {
                 return refuse(ReasonCode::TOPIC_NAME_INVALID, "the will topic has too many levels");
             }
@@ -403,12 +406,18 @@ impl Shard {
         let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);
         let connack = Packet::Connack(Connack { session_present: false, reason, properties });
         // One that does not fit is left out; the connection is closed either way [MQTT-3.2.2-7].
+        let before = out.len();
         connack.encode_within(version, limit, out).unwrap_or_default();
+        let len = out.len() - before;
+        if len > 0 {
+            self.counters.sent(PacketType::Connack, len);
+        }
     }
 
     fn tell_connected(&mut self, id: ConnectionId, slot: u32, version: Version, resumed: bool) {
         let Some(connection) = self.connections.get(id) else { return };
         let peer = connection.origin.peer.clone();
+        *self.counters.online(connection.origin.listener, version) += 1;
         let user = match &connection.phase {
             Phase::Open(open) => open.login.as_ref().map(|login| login.user.clone()),
             Phase::AwaitConnect | Phase::Authenticating(_) | Phase::Closing => None,

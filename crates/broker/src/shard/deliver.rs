@@ -4,7 +4,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::num::NonZero;
 
 use columba_proto::{
-    ALIAS_LEN, AckKind, PacketId, QoS, ReasonCode, TopicFilter, TopicName,
+    ALIAS_LEN, AckKind, PacketId, PacketType, QoS, ReasonCode, TopicFilter, TopicName,
     packet::{Ack, AckProperties, Packet, PublishHead},
     property::SubscriptionId,
     qos::Sending,
@@ -72,11 +72,16 @@ impl Shard {
             self.dropped(cx, slot, reason);
         } else if open.greeted {
             say_by_alias(open, &mut head, len);
-            head.encode(version, Self::append(connection, &mut self.pool, &mut self.dirty, id)).expect(FITS);
+            let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);
+            let before = out.len();
+            head.encode(version, out).expect(FITS);
+            self.counters.sent(PacketType::Publish, out.len() - before);
+            self.counters.publish_sent(QoS::AtMostOnce, publication.payload.len());
         } else {
             // Nothing passes CONNACK.
             let mut frame = Vec::new();
             head.encode(version, &mut frame).expect(FITS);
+            self.counters.publish_sent(QoS::AtMostOnce, publication.payload.len());
             self.send_bytes(id, ChangeSeq(0), &frame);
         }
     }
@@ -258,6 +263,7 @@ impl Shard {
         let version = open.protocol.version();
         let mut frame = Vec::new();
         head(delivery, &on_the_wire(&delivery.ids), None, false, cx).encode(version, &mut frame).expect(FITS);
+        self.counters.publish_sent(QoS::AtMostOnce, delivery.message.payload().len());
         self.send_bytes(id, until, &frame);
     }
 
@@ -499,7 +505,11 @@ impl Shard {
                     say_by_alias(open, &mut head, len);
                 }
                 let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);
+                let before = out.len();
                 head.encode(version, out).expect(FITS);
+                self.counters.sent(PacketType::Publish, out.len() - before);
+                self.counters.publish_sent(delivery.qos, delivery.message.payload().len());
+                self.counters.repeated += u64::from(dup);
             }
             Some(Sending::AwaitPubcomp) | None => {}
         }
@@ -521,6 +531,7 @@ impl Shard {
         let (problems, limit) = (open.problems, open.max_packet_size);
         let ack = Ack::new(kind, packet_id, reason);
         let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);
+        let before = out.len();
         match why(kind, reason) {
             Some(why) if problems == ProblemInformation::Wanted => {
                 let properties = AckProperties { reason_string: Some(why), ..AckProperties::default() };
@@ -529,6 +540,7 @@ impl Shard {
             }
             Some(_) | None => ack.encode(version, out),
         }
+        self.counters.sent(kind.packet_type(), out.len() - before);
     }
 
     pub(super) fn dropped(&mut self, cx: &Cx<'_>, slot: usize, reason: DropReason) {
@@ -543,6 +555,7 @@ fn why(kind: AckKind, reason: ReasonCode) -> Option<&'static str> {
         (AckKind::Puback | AckKind::Pubrec, ReasonCode::QUOTA_EXCEEDED) => {
             Some("it cannot be stored now: the disk, or the queue of a subscriber, is full")
         }
+        (AckKind::Puback | AckKind::Pubrec, ReasonCode::NOT_AUTHORIZED) => Some("topics below $SYS are the broker's own (4.7.2)"),
         (AckKind::Pubrel | AckKind::Pubcomp, ReasonCode::PACKET_IDENTIFIER_NOT_FOUND) => {
             Some("no exchange is open under this packet identifier")
         }

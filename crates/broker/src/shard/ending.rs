@@ -43,12 +43,14 @@ impl Shard {
         let Some(open) = connection.open() else { return };
         let slot = open.session;
         let since = open.since;
+        let version = open.protocol.version();
         if ending.is_ours {
             self.say_disconnect(id, ending.reason, why);
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.phase = Phase::Closing;
         let peer = connection.origin.peer.clone();
+        *self.counters.online(connection.origin.listener, version) -= 1;
         let client_id = Box::from(&*self.sessions[slot as usize].client_id);
         self.event(Event::Disconnected {
             client_id,

@@ -64,6 +64,7 @@ impl Shard {
         let reached = self.batch.reached(open.waits_for);
         if until <= reached && (open.greeted || open.ring.is_empty()) {
             Self::append(connection, &mut self.pool, &mut self.dirty, id).extend_from_slice(bytes);
+            self.counters.sent_encoded(bytes);
             return;
         }
         if until <= reached && open.ring.join_first(bytes) {
@@ -102,6 +103,7 @@ impl Shard {
                     open.greeted = true;
                 }
                 Self::append(connection, &mut self.pool, &mut self.dirty, id).extend_from_slice(&bytes);
+                self.counters.sent_encoded(&bytes);
             }
         }
     }

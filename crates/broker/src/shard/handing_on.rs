@@ -251,7 +251,7 @@ impl Shard {
     }
 
     /// To everyone at once; the answer is who has no room.
-    fn hand_on(
+    pub(super) fn hand_on(
         &mut self,
         cx: &Cx<'_>,
         id: MessageId,

@@ -1,7 +1,7 @@
 //! One shard's brain: connections, sessions and routing of the clients that live here. No lock, no await, no clock.
 //!
 //! The files below follow a client's life: [`connect`] and [`authenticate`], [`publish`] (towards us) and [`handing_on`] (to sessions), [`deliver`] and [`acknowledge`] (from us),
-//! [`subscribe`], [`ending`] with [`passing_on`] to other members of a group, and [`restore`] (after a start). [`frames`] and [`withheld`] decide when something
+//! [`own_topics`], [`subscribe`], [`ending`] with [`passing_on`] to other members of a group, and [`restore`] (after a start). [`frames`] and [`withheld`] decide when something
 //! leaves, [`paging`] what stays in memory.
 
 mod acknowledge;
@@ -13,6 +13,7 @@ mod ending;
 mod frames;
 mod handing_on;
 mod limit;
+mod own_topics;
 mod paging;
 mod passing_on;
 mod publish;
@@ -51,6 +52,7 @@ use crate::{
     route::TopicCache,
     seam::{Cx, Gone, Origin, Output, Parcel},
     session::{Session, queue::Queue},
+    stats::{Census, Counters},
     timers::{Timer, Timers},
 };
 
@@ -92,6 +94,7 @@ pub struct Shard {
     dirty: Vec<ConnectionId>,
     reading_changed: Vec<ConnectionId>,
     outputs: VecDeque<Output>,
+    counters: Counters,
     pool: Pool,
     scratch: Vec<u8>,
     assigned: u64,
@@ -162,6 +165,7 @@ impl Shard {
             dirty: Vec::new(),
             reading_changed: Vec::new(),
             outputs: VecDeque::new(),
+            counters: Counters::default(),
             pool: Pool::default(),
             scratch: Vec::new(),
             assigned: 0,
@@ -176,6 +180,7 @@ impl Shard {
 
     /// A connection was accepted, or handed over by another shard.
     pub fn opened(&mut self, cx: &Cx<'_>, origin: Origin) -> ConnectionId {
+        self.counters.opened += 1;
         let id = self.connections.insert(Connection::new(origin));
         self.timers.set(cx.now.plus_ms(self.config.connect_wait_ms), Timer::ConnectWait(id));
         if self.is_draining || self.connections.len() > self.config.connections_max {
@@ -190,6 +195,7 @@ impl Shard {
         if connection.is_closing() {
             return;
         }
+        self.counters.bytes_received += bytes.len() as u64;
         if let Some(open) = connection.open() {
             open.keep_alive.heard(cx.now);
         }
@@ -423,6 +429,21 @@ impl Shard {
         self.sessions.len()
     }
 
+    /// What has happened here so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What the sessions from slot `from` on have at this moment, of at most `max` slots, and where to go on.
+    pub fn census(&self, from: usize, max: usize) -> (Census, Option<usize>) {
+        let mut census = Census::default();
+        let (from, end) = (from.min(self.sessions.capacity()), from.saturating_add(max).min(self.sessions.capacity()));
+        for session in (from..end).filter_map(|slot| self.sessions.get(slot)) {
+            session.count(&mut census);
+        }
+        (census, (end < self.sessions.capacity()).then_some(end))
+    }
+
     /// Whether records of this shard are not on disk yet.
     pub fn is_waiting(&self) -> bool {
         self.batch.synced() < self.batch.last_append()
@@ -458,8 +479,10 @@ impl Shard {
             match split(&bytes[used..], limit) {
                 Ok(Split::Need) => return used,
                 Ok(Split::Frame { first, body, len }) => {
+                    self.counters.received(first);
                     if let Some(to) = self.handle(cx, id, first, body) {
                         let bytes = bytes[used..].to_vec();
+                        self.counters.handed_over(first, &bytes);
                         self.connections.remove(id);
                         self.outputs.push_back(Output::HandOver { connection: id, to, bytes });
                         return used;
@@ -539,7 +562,7 @@ impl Shard {
         match &connection.phase {
             Phase::AwaitConnect => {
                 let peer = connection.origin.peer.clone();
-                self.outputs.push_back(Output::Event(Event::Refused { peer, client_id: None, why: why.into(), reason }));
+                self.event(Event::Refused { peer, client_id: None, why: why.into(), reason });
                 self.drop_connection(id);
             }
             Phase::Authenticating(_) => self.end_authentication(id, reason, why),
@@ -563,7 +586,7 @@ impl Shard {
             let peer = connection.origin.peer.clone();
             let why = "no complete CONNECT in time".into();
             let reason = ReasonCode::UNSPECIFIED_ERROR;
-            self.outputs.push_back(Output::Event(Event::Refused { peer, client_id: None, why, reason }));
+            self.event(Event::Refused { peer, client_id: None, why, reason });
         }
         self.drop_connection(id);
     }
@@ -617,6 +640,7 @@ impl Shard {
         }
         if frame.len() <= limit {
             Self::append(connection, &mut self.pool, &mut self.dirty, id).extend_from_slice(&frame);
+            self.counters.sent(PacketType::Disconnect, frame.len());
         }
     }
 
@@ -628,6 +652,7 @@ impl Shard {
 
     /// Every drop has a reason and is counted.
     fn count_drop(&mut self, cx: &Cx<'_>, client_id: Arc<str>, reason: DropReason, count: u64) {
+        self.counters.dropped[reason as usize] += count;
         if self.drops.is_empty() {
             self.timers.set(cx.now.plus_ms(DROPS_SUMMED_MS), Timer::Drops);
         }
@@ -635,6 +660,14 @@ impl Shard {
     }
 
     fn event(&mut self, event: Event) {
+        match &event {
+            Event::Connected { .. } => self.counters.accepted += 1,
+            Event::Refused { .. } => self.counters.refused += 1,
+            Event::Disconnected { .. } => self.counters.ended += 1,
+            Event::Expired { .. } => self.counters.expired += 1,
+            // Counted where it happens: this tells many at once, and later.
+            Event::Dropped { .. } => {}
+        }
         self.outputs.push_back(Output::Event(event));
     }
 }

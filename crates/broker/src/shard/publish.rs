@@ -11,6 +11,7 @@ use columba_proto::{
 use super::{
     Shard,
     handing_on::{Promise, Publication, Release, Source, Unstorable},
+    own_topics::is_own,
 };
 use crate::{
     connection::Publications,
@@ -26,6 +27,7 @@ use crate::{
 
 impl Shard {
     pub(super) fn on_publish(&mut self, cx: &Cx<'_>, id: ConnectionId, publish: &Publish<'_>) {
+        self.counters.publish_received(publish.qos, publish.payload.len());
         let Some(route) = self.route_of(cx, id, publish) else { return };
         if let Err((reason, why)) = self.check_publish(publish, &route) {
             self.fail(cx, id, reason, why);
@@ -50,6 +52,7 @@ impl Shard {
         match (publish.qos, publish.packet_id) {
             (QoS::AtLeastOnce, Some(packet_id)) => self.publish_at_least_once(cx, id, packet_id, &route, &mut publication),
             (QoS::ExactlyOnce, Some(packet_id)) => self.store_exactly_once(cx, id, packet_id, &route, &mut publication),
+            (QoS::AtMostOnce, _) | (_, None) if is_own(&route.topic) => self.count_not_authorized(cx, id),
             (QoS::AtMostOnce, _) | (_, None) if self.has_no_room_to_retain(&publication) => self.count_unstorable(cx, id),
             (QoS::AtMostOnce, _) | (_, None) => {
                 if let Some(source) = self.source(id) {
@@ -108,6 +111,10 @@ impl Shard {
         publication: &mut Publication<'_>,
     ) {
         let Some(source) = self.begin_receiving(cx, id) else { return };
+        if is_own(&route.topic) {
+            self.refuse_own_topic(cx, id, AckKind::Puback, packet_id);
+            return;
+        }
         let is_scarce = self.is_room_scarce() && !publication.is_clearing();
         let is_refused =
             (is_scarce && needs_journal(source, route, publication)) || self.is_beyond_a_limit(source, route, publication);
@@ -153,6 +160,10 @@ impl Shard {
             return;
         }
         let Some(source) = self.begin_receiving(cx, id) else { return };
+        if is_own(&route.topic) {
+            self.refuse_own_topic(cx, id, AckKind::Pubrec, packet_id);
+            return;
+        }
         // A PUBREC is a promise that PUBREL cannot take back, so it is judged here.
         let is_scarce = self.is_room_scarce() && !publication.is_clearing();
         let is_refused = (self.journal_has_failed() && needs_journal(source, route, publication))
