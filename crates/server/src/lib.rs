@@ -19,9 +19,11 @@
 //! | [`tools`], `control` | the same data without a broker, or beside it: check, dump, export, import, statistics, backup |
 //! | `durability`, `honesty`, [`guarantees`] | what acknowledgements wait for; what the disk is; all that said to people |
 //! | [`users`] | who may log in |
+//! | `admin` | what is seen from outside |
 //! | `listen`, `holder` | addresses, taken exclusively |
 //! | [`log`], `events`, `notify` | what is told, to people and to the service manager |
 
+mod admin;
 mod banner;
 mod checkpoint;
 mod clock;

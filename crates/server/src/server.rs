@@ -29,6 +29,7 @@ use columba_proto::{Time, scram::Secret};
 use thiserror::Error;
 
 use crate::{
+    admin::{Plane, Tasks},
     banner::{Banner, Recovered},
     checkpoint,
     clock::ProcessClock,
@@ -54,6 +55,7 @@ pub struct Running {
     workers: Vec<Worker>,
     loader: Option<loader::Thread>,
     store: Option<Store>,
+    plane: Option<Plane>,
     words: Receiver<Word>,
     speaker: Sender<Word>,
 }
@@ -154,6 +156,9 @@ impl Server {
                 shell.listen(socket, listener).map_err(system("a listener"))?;
             }
         }
+        let tasks = Tasks { sys: config.sys_interval, recovery: took };
+        let plane = tasks.sys.is_some().then(|| Plane::start(Arc::clone(&shared), tasks)).transpose();
+        let plane = plane.map_err(system("a thread"))?;
         let workers = spread(shells, config.runtime.workers, &speaker).map_err(system("a thread"))?;
         let banner = Banner {
             data: config.data,
@@ -162,7 +167,7 @@ impl Server {
             addresses,
             recovered: Recovered { sessions, retained, took },
         };
-        Ok(Running { banner, on_failure: config.durability.on_failure, shared, workers, loader, store, words, speaker })
+        Ok(Running { banner, on_failure: config.durability.on_failure, shared, workers, loader, store, plane, words, speaker })
     }
 }
 
@@ -231,6 +236,9 @@ impl Running {
         }
         for worker in self.workers.drain(..) {
             worker.join();
+        }
+        if let Some(plane) = self.plane.take() {
+            plane.stop();
         }
         if let Some(loader) = self.loader.take() {
             loader.stop(&self.shared.loader);

@@ -207,6 +207,11 @@ static KEYS: &[Key<Config>] = &[
         },
         shown: Shown::No,
     },
+    key("sys.interval", |config, value| {
+        let ms = value.duration_ms()?;
+        config.sys_interval = (ms > 0).then(|| Duration::from_millis(ms.max(SYS_INTERVAL_MIN_MS)));
+        Ok(())
+    }),
     key("log.format", |config, value| {
         config.log.format = value.one_of(&[("text", LogFormat::Text), ("json", LogFormat::Json)])?;
         Ok(())
@@ -278,6 +283,9 @@ const STRATEGIES: &[(&str, Strategy)] = &[
 
 const SYNCS: &[(&str, Sync)] =
     &[("group", Sync::Group), ("always", Sync::Always), ("interval", Sync::Interval), ("none", Sync::None)];
+
+/// Who wants it more often wants something else than a summary.
+const SYS_INTERVAL_MIN_MS: u64 = 100;
 
 /// A longer one would be `none` in all but name.
 const SYNC_INTERVAL_MAX_MS: u64 = 30_000;

@@ -44,6 +44,8 @@ pub struct Config {
     pub durability: Durability,
     /// How much of the disk may be used.
     pub disk: DiskLimits,
+    /// How often `$SYS` is published; `None`: never.
+    pub sys_interval: Option<Duration>,
     /// What is logged, and how.
     pub log: Log,
     /// Threads.
@@ -51,6 +53,9 @@ pub struct Config {
     /// What its source has to say beside it, for the log.
     pub notes: Vec<String>,
 }
+
+/// That of mosquitto: there are clients that call themselves not ready when `$SYS/broker/uptime` falls silent for longer than this.
+const SYS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where what must survive a restart is kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -200,6 +205,7 @@ impl Default for Config {
                 on_failure: OnFailure::Stay,
             },
             disk: DiskLimits::default(),
+            sys_interval: Some(SYS_INTERVAL),
             log: Log { format: LogFormat::Text, filter: Targets::new().with_default(tracing::Level::INFO) },
             runtime: Runtime::default(),
             notes: Vec::new(),

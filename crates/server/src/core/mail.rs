@@ -10,6 +10,7 @@ use columba_broker::{
 use mio::net::TcpStream;
 
 use super::mesh::Weighed;
+use crate::admin::Question;
 
 /// A letter to a shard.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) enum Mail {
     Stored(MessageId),
     /// The disk has room, or has none.
     Room(Room),
+    /// From the control plane.
+    Question(Question),
     /// Everyone is sent away, nobody new is let in.
     Shutdown,
 }
@@ -51,7 +54,8 @@ impl Weighed for Mail {
                 Self::LoadedRetained(loaded) => {
                     loaded.messages.iter().filter_map(|(_, found)| found.as_ref()).map(|(_, message)| message.size()).sum()
                 }
-                Self::Stored(_) | Self::Room(_) | Self::Shutdown => 0,
+                // They are few: the control plane asks one after the other.
+                Self::Question(_) | Self::Stored(_) | Self::Room(_) | Self::Shutdown => 0,
             }
     }
 }

@@ -344,6 +344,7 @@ impl Shell {
                 Mail::LoadedRetained(loaded) => self.brain.retained_loaded(cx, loaded),
                 Mail::Stored(up_to) => self.brain.stored(up_to),
                 Mail::Room(room) => self.brain.room_is(cx, room),
+                Mail::Question(question) => question.put(&mut self.brain, cx),
                 Mail::Shutdown => self.shut_down(cx, now),
             }
             if Instant::now() >= budget {

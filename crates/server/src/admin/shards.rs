@@ -1,0 +1,97 @@
+//! Questions to shards, by their mailboxes.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use columba_broker::{
+    Shard,
+    seam::{Commons, Cx},
+    stats::{Census, Counters},
+};
+use thiserror::Error;
+use tokio::{sync::oneshot, time::timeout};
+
+use super::status::Status;
+use crate::core::{Mail, Shared};
+
+/// How long a shard may take to answer; one that takes longer is not well.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Sessions that are looked at in one turn of a shard: a fraction of a millisecond.
+const CENSUS_PAGE: usize = 1024;
+
+/// Something to do for a brain, between two packets. It must be short, for everyone on the shard waits for it.
+pub(crate) struct Question(Box<Put>);
+
+type Put = dyn FnOnce(&mut Shard, &Cx<'_>) + Send;
+
+impl Question {
+    pub(crate) fn put(self, brain: &mut Shard, cx: &Cx<'_>) {
+        (self.0)(brain, cx);
+    }
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Question")
+    }
+}
+
+/// A shard does not answer: it is stuck, or gone.
+#[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
+#[error("shard {0} does not answer")]
+pub(crate) struct NoAnswer(usize);
+
+/// All shards, for the control plane.
+#[derive(Clone, Debug)]
+pub(crate) struct Shards {
+    shared: Arc<Shared>,
+}
+
+impl Shards {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shared.mesh.len()
+    }
+
+    pub(crate) async fn ask<A: Send + 'static>(
+        &self,
+        shard: usize,
+        question: impl FnOnce(&mut Shard, &Cx<'_>) -> A + Send + 'static,
+    ) -> Result<A, NoAnswer> {
+        let (sender, receiver) = oneshot::channel();
+        let question = Question(Box::new(move |brain, cx| {
+            let answer = question(brain, cx);
+            // Whoever asked has given up.
+            drop(sender.send(answer));
+        }));
+        self.shared.mesh.post_one(shard, Mail::Question(question));
+        match timeout(ANSWER_MAX, receiver).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(NoAnswer(shard)),
+        }
+    }
+
+    /// What all shards have counted, and what they have.
+    pub(crate) async fn status(&self) -> Result<Status, NoAnswer> {
+        let (mut counters, mut census, mut connections) = (Counters::default(), Census::default(), 0);
+        for shard in 0..self.len() {
+            let (counted, open) = self.ask(shard, |brain, _| (brain.counters().clone(), brain.connections())).await?;
+            counters.add(&counted);
+            connections += open;
+            let mut from = Some(0);
+            while let Some(slot) = from {
+                let (page, next) = self.ask(shard, move |brain, _| brain.census(slot, CENSUS_PAGE)).await?;
+                census.add(&page);
+                from = next;
+            }
+        }
+        let mut subscriptions = 0;
+        self.shared.commons.read_index(&mut |index| subscriptions = index.len());
+        let mut retained = (0, 0);
+        self.shared.commons.read_retained(&mut |store| retained = (store.len(), store.bytes()));
+        Ok(Status { counters, census, connections, subscriptions, retained_messages: retained.0, retained_bytes: retained.1 })
+    }
+}

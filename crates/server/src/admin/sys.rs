@@ -1,0 +1,227 @@
+//! `$SYS/broker/...`: the topics of mosquitto with its words, for the tools that read them, and a few of our own (docs/operating.md).
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use columba_broker::Shard;
+use columba_proto::{PacketType, TopicName};
+use tokio::time::{self, MissedTickBehavior};
+
+use super::{process::Memory, shards::Shards, status::Status};
+
+/// The shard that says it for all.
+const SPEAKER: usize = 0;
+
+/// Publishes what has changed, at once and then every `interval`.
+pub(super) async fn publish(shards: &Shards, interval: Duration, recovery: Duration) {
+    let started = Instant::now();
+    let mut ticks = time::interval(interval);
+    // A machine that slept has nothing to make up for.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tree = Tree::new(recovery);
+    loop {
+        ticks.tick().await;
+        let status = match shards.status().await {
+            Ok(status) => status,
+            Err(error) => {
+                tracing::warn!(%error, "$SYS is not published");
+                continue;
+            }
+        };
+        let news = tree.grow(&status, Memory::read().unwrap_or_default(), started.elapsed());
+        let told = shards.ask(SPEAKER, move |brain, cx| {
+            for (topic, payload) in &news {
+                let topic = TopicName::new(topic).expect("a topic of our own has no wildcard");
+                Shard::announce(brain, cx, topic, payload.as_bytes());
+            }
+        });
+        if let Err(error) = told.await {
+            tracing::warn!(%error, "$SYS is not published");
+        }
+    }
+}
+
+/// What stands in the topics.
+#[derive(Debug)]
+struct Tree {
+    said: BTreeMap<String, String>,
+    loads: Loads,
+    recovery: Duration,
+    /// The most sessions there ever were.
+    clients_max: u64,
+}
+
+impl Tree {
+    fn new(recovery: Duration) -> Self {
+        Self { said: BTreeMap::new(), loads: Loads::default(), recovery, clients_max: 0 }
+    }
+
+    /// What is to be published: that which is new or has changed.
+    fn grow(&mut self, status: &Status, memory: Memory, uptime: Duration) -> Vec<(String, String)> {
+        self.clients_max = self.clients_max.max(status.census.attached + status.census.detached);
+        let mut leaves: Vec<(String, String)> = Vec::new();
+        leaves.push(("version".into(), format!("columba version {}", env!("CARGO_PKG_VERSION"))));
+        leaves.push(("uptime".into(), format!("{} seconds", uptime.as_secs())));
+        for (name, value) in numbers(status, memory, self.clients_max) {
+            leaves.push((name.into(), value.to_string()));
+        }
+        leaves.push(("columba/recovery/ms".into(), self.recovery.as_millis().to_string()));
+        self.loads.advance(status, uptime);
+        leaves.extend(self.loads.shown());
+        leaves.retain(|(name, text)| self.said.get(name) != Some(text));
+        self.said.extend(leaves.iter().cloned());
+        leaves.into_iter().map(|(name, text)| (format!("$SYS/broker/{name}"), text)).collect()
+    }
+}
+
+/// All that is a whole number.
+fn numbers(status: &Status, memory: Memory, clients_max: u64) -> [(&'static str, u64); 32] {
+    let Status { counters, census, .. } = status;
+    let shared = census.shared_subscriptions;
+    [
+        ("clients/total", census.attached + census.detached),
+        ("clients/maximum", clients_max),
+        ("clients/inactive", census.detached),
+        ("clients/disconnected", census.detached),
+        ("clients/active", census.attached),
+        ("clients/connected", census.attached),
+        ("clients/expired", counters.expired),
+        ("messages/stored", status.stored()),
+        ("messages/received", counters.packets_received.iter().sum()),
+        ("messages/sent", counters.packets_sent.iter().sum()),
+        ("store/messages/count", status.stored()),
+        ("store/messages/bytes", status.retained_bytes as u64 + census.queued_bytes),
+        ("subscriptions/count", (status.subscriptions as u64).saturating_sub(shared)),
+        ("shared_subscriptions/count", shared),
+        ("retained messages/count", status.retained_messages as u64),
+        ("heap/current", memory.resident),
+        ("heap/maximum", memory.peak),
+        ("publish/messages/dropped", status.dropped()),
+        ("publish/messages/received", status.publishes_received()),
+        ("publish/messages/sent", status.publishes_sent()),
+        ("publish/bytes/received", counters.publish_bytes_received),
+        ("publish/bytes/sent", counters.publish_bytes_sent),
+        ("bytes/received", counters.bytes_received),
+        ("bytes/sent", counters.bytes_sent),
+        ("connections/socket/count", status.connections as u64),
+        ("columba/inflight", census.in_flight_out),
+        ("columba/queue/messages", census.queued_messages),
+        ("columba/queue/bytes", census.queued_bytes),
+        ("columba/qos2/awaiting_rel", census.in_flight_in),
+        ("columba/connections/refused", counters.refused),
+        ("columba/connections/ended", counters.ended),
+        ("columba/messages/repeated", counters.repeated),
+    ]
+}
+
+type Count = fn(&Status) -> u64;
+
+/// What a load is an average of.
+const LOADS: [(&str, Count); 9] = [
+    ("messages/received", |status| status.counters.packets_received.iter().sum()),
+    ("messages/sent", |status| status.counters.packets_sent.iter().sum()),
+    ("publish/dropped", Status::dropped),
+    ("publish/received", Status::publishes_received),
+    ("publish/sent", Status::publishes_sent),
+    ("bytes/received", |status| status.counters.bytes_received),
+    ("bytes/sent", |status| status.counters.bytes_sent),
+    ("sockets", |status| status.counters.opened),
+    ("connections", |status| status.counters.packets_received[PacketType::Connect as usize]),
+];
+
+/// Over how many minutes, and under which name.
+const SPANS: [(&str, f64); 3] = [("1min", 1.0), ("5min", 5.0), ("15min", 15.0)];
+
+/// Averages of what happens in a minute, in which the past fades as in the load of a Unix system.
+#[derive(Debug, Default)]
+struct Loads {
+    /// When it was looked at last, and what the counters said then.
+    last: Option<(Duration, [u64; LOADS.len()])>,
+    values: [[f64; SPANS.len()]; LOADS.len()],
+}
+
+impl Loads {
+    fn advance(&mut self, status: &Status, uptime: Duration) {
+        let counts = LOADS.map(|(_, count)| count(status));
+        if let Some((then, before)) = self.last {
+            let minutes = uptime.saturating_sub(then).as_secs_f64() / 60.0;
+            if minutes <= 0.0 {
+                return;
+            }
+            for ((values, now), before) in self.values.iter_mut().zip(counts).zip(before) {
+                #[expect(clippy::cast_precision_loss, reason = "two decimals of a rate are shown")]
+                let rate = now.saturating_sub(before) as f64 / minutes;
+                for (value, (_, span)) in values.iter_mut().zip(SPANS) {
+                    let fading = (-minutes / span).exp();
+                    *value = rate + fading * (*value - rate);
+                }
+            }
+        }
+        self.last = Some((uptime, counts));
+    }
+
+    fn shown(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        LOADS.iter().zip(&self.values).flat_map(|((name, _), values)| {
+            SPANS.iter().zip(values).map(move |((span, _), value)| (format!("load/{name}/{span}"), format!("{value:.2}")))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(bytes: u64) -> Status {
+        let mut status = Status::default();
+        status.counters.bytes_received = bytes;
+        status
+    }
+
+    fn said<'n>(news: &'n [(String, String)], name: &str) -> Option<&'n str> {
+        let topic = format!("$SYS/broker/{name}");
+        news.iter().find(|(known, _)| *known == topic).map(|(_, text)| &**text)
+    }
+
+    #[test]
+    fn all_is_said_once_and_then_what_has_changed() {
+        let mut tree = Tree::new(Duration::from_millis(3));
+
+        let first = tree.grow(&received(0), Memory::default(), Duration::ZERO);
+        let second = tree.grow(&received(6), Memory::default(), Duration::from_secs(10));
+
+        assert_eq!(said(&first, "uptime"), Some("0 seconds"));
+        assert_eq!(said(&first, "columba/recovery/ms"), Some("3"));
+        let topics: Vec<&str> = second.iter().map(|(topic, _)| &**topic).collect();
+        let expected =
+            ["uptime", "bytes/received", "load/bytes/received/1min", "load/bytes/received/5min", "load/bytes/received/15min"];
+        assert_eq!(topics, expected.map(|name| format!("$SYS/broker/{name}")));
+    }
+
+    #[test]
+    fn loads_are_those_of_mosquitto() {
+        let mut tree = Tree::new(Duration::ZERO);
+        tree.grow(&received(0), Memory::default(), Duration::ZERO);
+
+        // What mosquitto 2.0.11 said of 30 bytes in 11 seconds.
+        let news = tree.grow(&received(30), Memory::default(), Duration::from_secs(11));
+
+        let load = |span| said(&news, &format!("load/bytes/received/{span}"));
+        assert_eq!((load("1min"), load("5min"), load("15min")), (Some("27.41"), Some("5.89"), Some("1.99")));
+    }
+
+    #[test]
+    fn the_most_clients_ever_are_remembered() {
+        let mut tree = Tree::new(Duration::ZERO);
+        let mut status = Status::default();
+        (status.census.attached, status.census.detached) = (3, 2);
+        tree.grow(&status, Memory::default(), Duration::ZERO);
+        (status.census.attached, status.census.detached) = (1, 0);
+
+        let news = tree.grow(&status, Memory::default(), Duration::from_secs(1));
+
+        assert_eq!(said(&news, "clients/total"), Some("1"));
+        assert_eq!(said(&news, "clients/maximum"), None);
+    }
+}
