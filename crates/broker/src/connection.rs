@@ -9,7 +9,7 @@ use columba_proto::{
     scram,
 };
 
-use crate::{hold::Ring, id::ConnectionId, limits::Durable, out_buffer::OutBuffer, seam::Origin};
+use crate::{hold::Ring, id::ConnectionId, limits::Durable, out_buffer::OutBuffer, pace::Pace, seam::Origin};
 
 /// A connection of this shard.
 #[derive(Debug)]
@@ -100,6 +100,8 @@ pub(crate) struct Open {
     pub(crate) problems: ProblemInformation,
     /// What becomes of its publications above QoS 0.
     pub(crate) publications: Publications,
+    /// How fast it may send, where that is bounded.
+    pub(crate) pace: Option<Box<Pace>>,
     /// What a 3.x client may have to be sent again; present while anything is in flight to it.
     pub(crate) unanswered: Option<Box<Unanswered>>,
 }

@@ -21,6 +21,7 @@ pub mod stats;
 mod connection;
 mod hold;
 mod out_buffer;
+mod pace;
 mod session;
 mod shard;
 #[cfg(test)]

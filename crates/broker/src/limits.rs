@@ -1,10 +1,14 @@
 //! Every bound of a shard, with its unit and the reason for its default.
 
 use alloc::{boxed::Box, vec::Vec};
+use core::num::NonZeroU32;
 
 use columba_proto::{QoS, ReasonCode, TopicName, wire::VARINT_MAX};
 
 use crate::auth::Login;
+
+/// So many in a second.
+pub type Rate = NonZeroU32;
 
 /// How far a record must have come before an acknowledgement may speak of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,6 +85,10 @@ pub struct Config {
     pub hot_bytes: usize,
     /// Bytes of retained messages in memory, the newest ones; the others are read from disk.
     pub retained_bytes: usize,
+    /// Bytes that one client may send in a second, and a second's worth at once; who sends more is read from later. `None`: as many as it likes.
+    pub bytes_in: Option<Rate>,
+    /// The same for PUBLISH packets.
+    pub messages_in: Option<Rate>,
     /// Entries of a queue read from disk at a time.
     pub cold_window: u16,
     /// Subscriptions of one session.
@@ -210,6 +218,8 @@ impl Default for Config {
             hot_messages: 256,
             hot_bytes: 256 * 1024,
             retained_bytes: 16 * 1024 * 1024,
+            bytes_in: None,
+            messages_in: None,
             cold_window: 64,
             subscriptions_max: 10_000,
             cached_topics_max: 65_536,

@@ -24,6 +24,8 @@ pub(crate) enum Timer {
     Will(u32, SessionNo),
     /// A session whose expiry interval passes.
     Expiry(u32, SessionNo),
+    /// A client that has sent faster than it may.
+    Pace(ConnectionId),
     /// A reader whose queue is full.
     SlowConsumer(u32, SessionNo),
     /// A durable session whose queue is beyond its limit, and that ends for it.

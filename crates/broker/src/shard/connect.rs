@@ -18,6 +18,7 @@ use crate::{
     hold::{Frame, Ring},
     id::{ChangeSeq, ConnectionId, ShardId},
     limits::{ALIASES_OUT_MAX, Durable, FRAME_MAX},
+    pace::Pace,
     seam::Cx,
     session::{Link, Session},
     timers::Timer,
@@ -169,6 +170,7 @@ impl Shard {
             aliases_out: aliases_out(connect),
             problems: problems(connect),
             publications: Publications::Judged,
+            pace: Pace::new(self.config.bytes_in, self.config.messages_in, cx.now).map(Box::new),
             unanswered: None,
         };
         if let Some(deadline) = open.keep_alive.deadline() {

@@ -122,6 +122,15 @@ impl Shard {
         connection.out.append(pool)
     }
 
+    /// A client that was too fast has paid with time, or has sent more meanwhile.
+    pub(super) fn look_at_pace(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        let pace = self.connections.get_mut(id).and_then(Connection::open).and_then(|open| open.pace.as_mut());
+        if let Some(pace) = pace {
+            pace.is_timed = false;
+            self.check_reading(cx, id);
+        }
+    }
+
     /// Tells the world to stop or to go on reading, by what this connection leaves unread and unanswered.
     pub(super) fn check_reading(&mut self, cx: &Cx<'_>, id: ConnectionId) {
         let unread_max = self.config.unread_answers_max;
@@ -135,6 +144,16 @@ impl Shard {
         }
         // Without room on the disk nothing new is stored, and whoever tries is told so.
         let held_back = self.holds_back && open.fills_queues && self.room == Room::Ample;
+        let is_too_fast = open.pace.as_mut().is_some_and(|pace| match pace.even_at(cx.now) {
+            Some(at) => {
+                if !core::mem::replace(&mut pace.is_timed, true) {
+                    self.timers.set(at, Timer::Pace(id));
+                }
+                true
+            }
+            None => false,
+        });
+        let held_back = held_back || is_too_fast;
         let too_much = held_back || unread > unread_max || held > held_max || open.held_bytes > self.config.held_bytes_max;
         let little = !held_back && unread <= unread_max / 2 && held <= held_max / 2 && open.held_bytes == 0;
         if too_much && !connection.is_paused {

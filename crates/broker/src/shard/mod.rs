@@ -198,6 +198,9 @@ impl Shard {
         self.counters.bytes_received += bytes.len() as u64;
         if let Some(open) = connection.open() {
             open.keep_alive.heard(cx.now);
+            if let Some(pace) = &mut open.pace {
+                pace.came(bytes.len());
+            }
         }
         if connection.partial.is_empty() {
             let used = self.handle_all(cx, id, bytes);
@@ -351,6 +354,7 @@ impl Shard {
                 Timer::KeepAlive(id) => self.check_keep_alive(cx, id),
                 Timer::Retry(id) => self.repeat_unanswered(cx, id),
                 Timer::Refused(id) => self.refused_long_enough(cx, id),
+                Timer::Pace(id) => self.look_at_pace(cx, id),
                 Timer::Will(slot, no) => self.will_delay_passed(cx, slot, no),
                 Timer::Expiry(slot, no) => self.check_expiry(cx, slot, no),
                 Timer::SlowConsumer(slot, no) => self.check_slow_consumer(cx, slot, no),
@@ -365,7 +369,7 @@ impl Shard {
         if self.timers.is_overgrown() {
             let Self { timers, connections, sessions, .. } = self;
             timers.tidy(|timer| match timer {
-                Timer::ConnectWait(id) | Timer::KeepAlive(id) | Timer::Retry(id) | Timer::Refused(id) => {
+                Timer::ConnectWait(id) | Timer::KeepAlive(id) | Timer::Retry(id) | Timer::Refused(id) | Timer::Pace(id) => {
                     connections.get(id).is_some()
                 }
                 Timer::Will(slot, no)
@@ -516,6 +520,11 @@ impl Shard {
                 Verdict::Elsewhere(shard) => Some(shard),
             };
         };
+        if let Some(pace) = &mut open.pace
+            && PacketType::of(first) == Ok(PacketType::Publish)
+        {
+            pace.published();
+        }
         match open.protocol.decode(first, body) {
             Ok(packet) => self.handle_packet(cx, id, packet),
             Err(error) => self.blame(cx, id, &error),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use columba_broker::{QueueFull, route::Strategy};
+use columba_broker::{QueueFull, limits::Rate, route::Strategy};
 use columba_proto::{QoS, wire::FRAME_LEN_MAX as FRAME_MAX};
 use tracing_subscriber::filter::Targets;
 
@@ -156,6 +156,14 @@ static KEYS: &[Key<Config>] = &[
             ("drop-oldest", QueueFull::DropOldest),
             ("disconnect", QueueFull::Disconnect),
         ])?;
+        Ok(())
+    }),
+    key("limits.bytes_in", |config, value| {
+        config.limits.bytes_in = value.or_none(|value| rate(value.size()?))?;
+        Ok(())
+    }),
+    key("limits.messages_in", |config, value| {
+        config.limits.messages_in = value.or_none(|value| rate(value.number(1..=u64::from(u32::MAX))?))?;
         Ok(())
     }),
     key("limits.retained_cache", |config, value| {
@@ -331,6 +339,10 @@ fn short(value: &Value, least: u64) -> Result<u16, Wrong> {
 fn size(value: &Value, least: u32, most: u32) -> Result<u32, Wrong> {
     let bytes = u32::try_from(value.size()?).ok().filter(|bytes| (least..=most).contains(bytes));
     bytes.ok_or_else(|| Wrong(format!("a size from {least} to {most} bytes")))
+}
+
+fn rate(number: u64) -> Result<Rate, Wrong> {
+    u32::try_from(number).ok().and_then(Rate::new).ok_or_else(|| Wrong("something from 1 to 4294967295".into()))
 }
 
 fn seconds(value: &Value) -> Result<u32, Wrong> {

@@ -5,7 +5,7 @@ use alloc::{format, vec::Vec};
 use columba_proto::{AckKind, QoS, Version};
 
 use super::bench::{Bench, Setup, v5};
-use crate::Config;
+use crate::{Config, limits::Rate};
 
 const NOTHING: Vec<&str> = Vec::new();
 
@@ -147,4 +147,49 @@ fn a_connection_that_says_nothing_is_closed_in_time() {
 
     assert!(format!("{:?}", bench.outputs()).contains("Close"));
     assert!(bench.shard.out(id).is_none());
+}
+
+#[test]
+fn who_sends_faster_than_allowed_is_read_from_later_and_loses_nothing() {
+    let config = Config { messages_in: Rate::new(10), ..Config::default() };
+    let mut bench = Bench::with(config);
+    let (subscriber, _) = bench.connect("s", &Setup::default());
+    bench.subscribe(subscriber, "t", QoS::AtMostOnce);
+    let (publisher, _) = bench.connect("p", &Setup { keep_alive: 1, ..v5(0) });
+
+    for number in 0..30 {
+        bench.publish(publisher, "t", QoS::AtMostOnce, 0, &format!("{number}"));
+    }
+    assert_eq!(bench.told(subscriber).len(), 30, "what has come is taken");
+    assert!(!bench.act(|shard, _| shard.wants_reading(publisher.id)));
+    assert!(bench.act(|shard, _| shard.wants_reading(subscriber.id)), "nobody else waits");
+
+    bench.pass(1_900);
+    assert!(
+        !bench.act(|shard, _| shard.wants_reading(publisher.id)),
+        "twenty too many take two seconds; silent it cannot be called"
+    );
+    bench.pass(100);
+    assert!(bench.act(|shard, _| shard.wants_reading(publisher.id)));
+
+    bench.publish(publisher, "t", QoS::AtMostOnce, 0, "more");
+    assert!(!bench.act(|shard, _| shard.wants_reading(publisher.id)));
+    bench.pass(100);
+    assert!(bench.act(|shard, _| shard.wants_reading(publisher.id)));
+}
+
+#[test]
+fn who_sends_more_bytes_than_allowed_is_read_from_later_whatever_they_are() {
+    let mut bench = Bench::with(Config { bytes_in: Rate::new(1_000), ..Config::default() });
+    let (client, _) = bench.connect("p", &v5(0));
+
+    for _ in 0..1_000 {
+        bench.say_bytes(client, &[0xC0, 0]);
+    }
+    assert!(!bench.act(|shard, _| shard.wants_reading(client.id)));
+    assert_eq!(bench.told(client).len(), 1_000);
+    bench.pass(900);
+    assert!(!bench.act(|shard, _| shard.wants_reading(client.id)));
+    bench.pass(200);
+    assert!(bench.act(|shard, _| shard.wants_reading(client.id)));
 }
