@@ -93,4 +93,18 @@ impl DropReason {
         Self::QueueFull,
         Self::NotAuthorized,
     ];
+
+    /// A stable word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SlowConsumer => "slow-consumer",
+            Self::Expired => "expired",
+            Self::TooLarge => "too-large",
+            Self::Refused => "refused",
+            Self::SessionEnded => "session-ended",
+            Self::Unstorable => "unstorable",
+            Self::QueueFull => "queue-full",
+            Self::NotAuthorized => "not-authorized",
+        }
+    }
 }

@@ -14,6 +14,7 @@ use columba_proto::{QoS, Version};
 use crate::bench::BenchArgs;
 use crate::check::CheckArgs;
 use crate::config::ConfigArgs;
+use crate::health::HealthArgs;
 use crate::property::PropertyFlag;
 use crate::store::StoreArgs;
 use crate::user::UserArgs;
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Judge any broker by the conversations of the standard
     Check(Box<CheckArgs>),
+    /// Ask a broker whether it is well: 0 if it takes everything, 1 with the reasons if not
+    Health(HealthArgs),
     /// Look at a data directory, copy it, back it up, restore it
     Store(StoreArgs),
     /// Say who may log in

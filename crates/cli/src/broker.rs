@@ -1,6 +1,6 @@
 //! A broker for a demonstration: one in this process, or one that is there already.
 
-use columba_server::config::{Data, Listener};
+use columba_server::config::{Data, Http, Listener};
 use columba_server::{Config, Running, Server};
 
 use crate::args::CommonArgs;
@@ -31,7 +31,7 @@ impl Broker {
 
     fn own() -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Other, format!("the broker does not start: {error}"));
-        let mut config = Config { data: Data::Ephemeral, ..Config::default() };
+        let mut config = Config { data: Data::Ephemeral, http: Http::off(), ..Config::default() };
         let address = "127.0.0.1:0".parse().map_err(|error| failed(&error))?;
         config.listeners = vec![Listener { address, ..Listener::local() }];
         let running = Server::start(config).map_err(|error| failed(&error))?;

@@ -13,6 +13,8 @@ mod demo;
 mod exit;
 mod explain;
 mod guarantees;
+mod health;
+mod http;
 mod interrupt;
 mod manual;
 mod output;
@@ -88,6 +90,7 @@ fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
             | Command::Check(_)
             | Command::Store(_)
             | Command::User(_)
+            | Command::Health(_)
             | Command::Completions(_)
             | Command::Man(_)
             | Command::Version,
@@ -146,6 +149,7 @@ fn run(cli: Cli) -> ExitCode {
         Some(Command::Bench(args)) => finish(bench::run(args).map(print_and_end), false),
         Some(Command::Check(args)) => finish(check::run(*args).map(print_and_end), false),
         Some(Command::Store(args)) => finish(store::run(args).map(print_and_end), false),
+        Some(Command::Health(args)) => finish(health::run(&args).map(print_and_end), false),
         Some(Command::User(args)) => finish(user::run(args).map(print_and_end), false),
         Some(Command::Completions(args)) => finish(Ok(print_and_end((manual::completions(&args), Exit::Done))), false),
         Some(Command::Man(args)) => finish(manual::pages(&args).map(print_and_end), false),

@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// Where to listen, as HOST:PORT or mqtt://HOST:PORT; `*` is all interfaces (repeatable) [default: localhost:1883]
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<String>,
+    /// Where metrics and health are as http://HOST:PORT, or off; the default goes without where its port is taken [default: 127.0.0.1:8083]
+    #[arg(long, value_name = "URL")]
+    http: Option<String>,
     /// Where to keep what must survive a restart [default: ~/.local/state/columba]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -56,8 +59,8 @@ pub(crate) fn run(args: Args) -> ExitCode {
 }
 
 fn load(args: Args) -> Result<Config, ConfigError> {
-    let Args { config, listen, data_dir, ephemeral, accept_loss, allow_anonymous, set } = args;
-    let sources = Sources { file: config, env: Sources::process_env(), set, listen, data_dir, ephemeral, allow_anonymous };
+    let Args { config, listen, http, data_dir, ephemeral, accept_loss, allow_anonymous, set } = args;
+    let sources = Sources { file: config, env: Sources::process_env(), set, listen, http, data_dir, ephemeral, allow_anonymous };
     let on_damage = if accept_loss { OnDamage::SetAside } else { OnDamage::Refuse };
     Ok(Config { on_damage, ..Config::load(&sources)? })
 }

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 const COLUMBA: &str = env!("CARGO_BIN_EXE_columba");
 const DEFAULT_PORT: &str = "1883";
+const DEFAULT_HTTP_PORT: &str = "8083";
 
 /// A command and the lines that it is to print.
 #[derive(Debug, Eq, PartialEq)]
@@ -42,13 +43,15 @@ fn steps(markdown: &str) -> Vec<Step> {
 /// One terminal in which the README is typed.
 struct Tour {
     port: String,
+    http_port: String,
     home: TempDir,
     broker: Option<Program>,
 }
 
 impl Tour {
     fn new() -> Self {
-        Self { port: free_port().unwrap().to_string(), home: tempfile::tempdir().unwrap(), broker: None }
+        let free = || free_port().unwrap().to_string();
+        Self { port: free(), http_port: free(), home: tempfile::tempdir().unwrap(), broker: None }
     }
 
     fn walk(&mut self, step: &Step) {
@@ -68,7 +71,8 @@ impl Tour {
     /// Starts the broker and reads as much as it is to print.
     fn serve(&mut self, step: &Step) -> Vec<String> {
         let mut command = Command::new(COLUMBA);
-        command.args(step.command.split(' ').skip(1)).args(["--listen", &format!("localhost:{}", self.port)]);
+        command.args(step.command.split(' ').skip(1));
+        command.args(["--listen", &format!("localhost:{}", self.port), "--http", &format!("127.0.0.1:{}", self.http_port)]);
         let mut broker = Program::start(command.env("HOME", self.home.path()).env_remove("XDG_STATE_HOME"));
         let printed = broker.take(step.prints.len());
         self.broker = Some(broker);
@@ -91,6 +95,7 @@ impl Tour {
     /// The same text whenever and on whatever port it was printed.
     fn plain(&self, line: &str) -> String {
         let line = line.replace(&format!(" -p {}", self.port), "").replace(&self.port, DEFAULT_PORT);
+        let line = line.replace(&self.http_port, DEFAULT_HTTP_PORT);
         without_durations(line.trim_end())
     }
 }

@@ -18,7 +18,7 @@ const CONNECT: &[u8] = b"\x10\x0E\0\x04MQTT\x05\x02\0\x3C\0\0\x01c";
 
 fn columba(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_columba"));
-    command.arg("serve").args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(["serve", "--http", "off"]).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("COLUMBA_") {
             command.env_remove(name);
@@ -165,7 +165,7 @@ fn a_killed_broker_leaves_its_port_and_its_directory_free() {
 #[test]
 fn without_descriptors_newcomers_wait_and_nobody_else_notices() {
     let program = env!("CARGO_BIN_EXE_columba");
-    let limited = format!("ulimit -n 48 && exec {program} serve --listen 127.0.0.1:0 --ephemeral");
+    let limited = format!("ulimit -n 48 && exec {program} serve --http off --listen 127.0.0.1:0 --ephemeral");
     let mut command = Command::new("sh");
     command.args(["-c", &limited]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut broker = Broker::spawn(&mut command);
@@ -228,4 +228,26 @@ fn a_file_is_read_and_its_mistakes_are_placed() {
     let (code, text) = refused(&["-c", &file]);
     assert_eq!(code, Some(2));
     assert_eq!(text, format!("error: {file}:2:1: unknown key \"log.fromat\"; did you mean \"format\"?\n"));
+}
+
+fn health(url: &str, more: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_columba")).args(["health", "--url", url]).args(more).output().unwrap();
+    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[test]
+fn health_says_by_its_exit_code_whether_the_broker_is_well() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_columba"));
+    command.args(["serve", "--http", "http://127.0.0.1:0", "--listen", "127.0.0.1:0", "--ephemeral"]);
+    let broker = Broker::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()));
+    let url = broker.banner[2].split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+
+    assert_eq!(health(&url, &[]), (Some(0), "ready\n".into()));
+    assert_eq!(health(&url, &["--live"]), (Some(0), "alive\n".into()));
+    let mqtt = format!("http://{}", broker.address());
+    assert_ne!(health(&mqtt, &[]).0, Some(0), "MQTT is no HTTP");
+    drop(broker);
+    let (code, told) = health(&url, &[]);
+    assert_eq!(code, Some(4), "{told}");
+    assert!(told.contains("connection refused") && told.contains("try: columba serve"), "{told}");
 }

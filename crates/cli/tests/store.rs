@@ -49,7 +49,7 @@ struct Broker {
 impl Broker {
     fn start(dir: &Path) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_columba"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir", dir.to_str().unwrap()])
+            .args(["serve", "--http", "off", "--listen", "127.0.0.1:0", "--data-dir", dir.to_str().unwrap()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -236,11 +236,11 @@ fn damage_is_an_exit_status_of_its_own_and_names_the_sessions() {
     }
     let exported = columba(&["store", "export", path, temp.path().join("x").to_str().unwrap()]);
     assert!(exported.code == Some(1) && exported.err.contains("try: columba serve"), "{exported:?}");
-    let refused = columba(&["serve", "--listen", "127.0.0.1:0", "--data-dir", path]);
+    let refused = columba(&["serve", "--http", "off", "--listen", "127.0.0.1:0", "--data-dir", path]);
     assert!(refused.code == Some(1) && refused.err.contains("session \"keeper\": message"), "{refused:?}");
 
     let mut accepted = Command::new(env!("CARGO_BIN_EXE_columba"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir", path, "--accept-loss"])
+        .args(["serve", "--http", "off", "--listen", "127.0.0.1:0", "--data-dir", path, "--accept-loss"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

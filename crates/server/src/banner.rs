@@ -21,7 +21,7 @@ pub struct Recovered {
     pub took: Duration,
 }
 
-/// Three or four lines: what runs where, who may come in, what to try.
+/// Three to five lines: what runs where, who may come in, what to try.
 #[derive(Clone, Debug)]
 pub struct Banner {
     pub(crate) data: Data,
@@ -29,6 +29,7 @@ pub struct Banner {
     /// There is a users file.
     pub(crate) has_users: bool,
     pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) http: Vec<SocketAddr>,
     pub(crate) recovered: Recovered,
 }
 
@@ -61,6 +62,13 @@ impl Display for Banner {
                 writeln!(f, "       no password: this machine only")?;
             }
         }
+        if !self.http.is_empty() {
+            write!(f, "  http")?;
+            for address in &self.http {
+                write!(f, "   http://{address}")?;
+            }
+            writeln!(f, "       /metrics · /healthz · /readyz")?;
+        }
         let port = self.addresses.first().map_or(1883, SocketAddr::port);
         let port = if port == 1883 { String::new() } else { format!(" -p {port}") };
         let login =
@@ -89,6 +97,7 @@ mod tests {
             access: Access::ThisMachine,
             has_users: true,
             addresses: vec!["0.0.0.0:1883".parse().unwrap()],
+            http: Vec::new(),
             recovered: Recovered::default(),
         };
 
@@ -105,12 +114,14 @@ mod tests {
             access: Access::ThisMachine,
             has_users: false,
             addresses: vec!["127.0.0.1:1883".parse().unwrap(), "[::1]:1883".parse().unwrap()],
+            http: vec!["127.0.0.1:8083".parse().unwrap()],
             recovered: Recovered { sessions: 2, retained: 14, took: Duration::from_millis(3) },
         };
 
         let mut expected =
             format!("columba {}  data /srv/columba (2 sessions, 14 retained, recovered in 3 ms)\n", env!("CARGO_PKG_VERSION"));
         expected += "  mqtt   mqtt://127.0.0.1:1883   mqtt://[::1]:1883       no password: this machine only\n";
+        expected += "  http   http://127.0.0.1:8083       /metrics · /healthz · /readyz\n";
         expected += "Try:  columba sub -t 'hello/#' -v      columba pub -t hello/world -m hi";
         assert_eq!(banner.to_string(), expected);
     }
@@ -122,6 +133,7 @@ mod tests {
             access: Access::Anyone,
             has_users: false,
             addresses: vec!["0.0.0.0:1884".parse().unwrap()],
+            http: Vec::new(),
             recovered: Recovered::default(),
         };
 

@@ -59,6 +59,13 @@ pub(crate) fn reserve(listeners: &[Listener]) -> Result<Vec<Reserved>, StartErro
     Ok(reserved)
 }
 
+/// The sockets of the HTTP port, listening.
+pub(crate) fn open_http(address: &ListenAddress) -> Result<Vec<std::net::TcpListener>, StartError> {
+    let reserved = reserve_one(0, address)?;
+    let opened: Result<Vec<_>, _> = reserved.into_iter().map(|reserved| reserved.open(1)).collect();
+    Ok(opened?.into_iter().flatten().collect())
+}
+
 fn reserve_one(listener: u16, address: &ListenAddress) -> Result<Vec<Reserved>, StartError> {
     let wanted = resolve(address)?;
     let mut left = FREE_PORT_TRIES;

@@ -5,7 +5,7 @@ use std::{
     fmt,
     hash::{BuildHasher, Hasher},
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::Path,
     sync::{
         Arc,
@@ -29,12 +29,12 @@ use columba_proto::{Time, scram::Secret};
 use thiserror::Error;
 
 use crate::{
-    admin::{Plane, Tasks},
+    admin::{Live, Plane, Shards},
     banner::{Banner, Recovered},
     checkpoint,
     clock::ProcessClock,
     commons::Common,
-    config::{Access, Config, Data, OnFailure},
+    config::{Access, Config, Data, Http, OnFailure, Wanted},
     core::{Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls},
     durability::{self, Plan},
     error::StartError,
@@ -55,6 +55,7 @@ pub struct Running {
     workers: Vec<Worker>,
     loader: Option<loader::Thread>,
     store: Option<Store>,
+    /// Gone as soon as there are no shards to be asked.
     plane: Option<Plane>,
     words: Receiver<Word>,
     speaker: Sender<Word>,
@@ -95,6 +96,10 @@ impl Server {
             listen::check_reach(&config.listeners, config.access)?;
         }
         let reserved = listen::reserve(&config.listeners)?;
+        let http = open_http(&config.http)?;
+        let http_addresses = http.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        let system = |what| move |error: io::Error| StartError::System { what, error };
+        let plane = Plane::start(&config, http).map_err(system("a thread"))?;
         let clock = ProcessClock::start();
         let began = Instant::now();
         let Opened { placement_key, lanes, state, store } = match &config.data {
@@ -103,7 +108,6 @@ impl Server {
         };
 
         let shards = config.runtime.shards.clamp(1, lanes);
-        let system = |what| move |error: io::Error| StartError::System { what, error };
         let (polls, wakers) = polls(shards).map_err(system("an event loop"))?;
         let (speaker, words) = mpsc::channel();
         let (loader, load_orders) = loader::channel();
@@ -156,18 +160,32 @@ impl Server {
                 shell.listen(socket, listener).map_err(system("a listener"))?;
             }
         }
-        let tasks = Tasks { sys: config.sys_interval, recovery: took };
-        let plane = tasks.sys.is_some().then(|| Plane::start(Arc::clone(&shared), tasks)).transpose();
-        let plane = plane.map_err(system("a thread"))?;
         let workers = spread(shells, config.runtime.workers, &speaker).map_err(system("a thread"))?;
+        plane.goes_live(Live {
+            shards: Shards::new(Arc::clone(&shared)),
+            recovery: took,
+            listeners: config.listeners.iter().map(|listener| listener.address.to_string()).collect(),
+            journal: store.as_ref().map(Store::watch),
+        });
         let banner = Banner {
             data: config.data,
             access: config.access,
             has_users,
             addresses,
+            http: http_addresses,
             recovered: Recovered { sessions, retained, took },
         };
-        Ok(Running { banner, on_failure: config.durability.on_failure, shared, workers, loader, store, plane, words, speaker })
+        Ok(Running {
+            banner,
+            on_failure: config.durability.on_failure,
+            shared,
+            workers,
+            loader,
+            store,
+            plane: Some(plane),
+            words,
+            speaker,
+        })
     }
 }
 
@@ -175,6 +193,11 @@ impl Running {
     /// Where it listens, with real ports.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.banner.addresses
+    }
+
+    /// Where its HTTP port is, if it has one.
+    pub fn http_addrs(&self) -> &[SocketAddr] {
+        &self.banner.http
     }
 
     /// What came back from disk, and how fast.
@@ -231,15 +254,16 @@ impl Running {
         if self.workers.is_empty() {
             return;
         }
+        if let Some(plane) = &self.plane {
+            plane.drains();
+        }
         for shard in 0..self.shared.mesh.len() {
             self.shared.mesh.post_one(shard, Mail::Shutdown);
         }
         for worker in self.workers.drain(..) {
             worker.join();
         }
-        if let Some(plane) = self.plane.take() {
-            plane.stop();
-        }
+        drop(self.plane.take());
         if let Some(loader) = self.loader.take() {
             loader.stop(&self.shared.loader);
         }
@@ -259,6 +283,19 @@ impl Drop for Running {
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").field("banner", &self.banner).finish_non_exhaustive()
+    }
+}
+
+/// The HTTP port. Where nobody asked for it and its place is taken, there is none.
+fn open_http(http: &Http) -> Result<Vec<TcpListener>, StartError> {
+    let Some(address) = &http.address else { return Ok(Vec::new()) };
+    match (listen::open_http(address), http.wanted) {
+        (Ok(sockets), _) => Ok(sockets),
+        (Err(error @ (StartError::Taken { .. } | StartError::Listen { .. })), Wanted::IfFree) => {
+            tracing::warn!(%error, "no HTTP port; --http takes another one, or off");
+            Ok(Vec::new())
+        }
+        (Err(error), _) => Err(error),
     }
 }
 

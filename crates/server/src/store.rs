@@ -185,6 +185,11 @@ impl Store {
         self.journal.appender(shard)
     }
 
+    /// The journal, for those who look at it.
+    pub(crate) fn watch(&self) -> columba_store::Watch {
+        self.journal.watch()
+    }
+
     /// The cold store, for readers.
     pub(crate) fn cold(&self) -> Arc<dyn ColdRead> {
         Arc::clone(&self.cold)

@@ -52,6 +52,6 @@ pub use dir::{DirError, StoreDir};
 pub use disk::{Disk, DiskFile};
 pub use export::{ExportError, ExportReader, ExportWriter, Origin};
 pub use file::RealDisk;
-pub use journal::{Appender, Journal, JournalOptions, ManualJournal, Release, Schedule, Shrinker, Watch};
+pub use journal::{Appender, Histogram, Journal, JournalOptions, ManualJournal, Release, Schedule, Shrinker, Watch};
 pub use log::{Commit, Frame, Gap, Log, LogError, LogOptions, Position, Reader, Recovered, StoreId, Survey, Surveyed};
 pub use sim::SimDisk;

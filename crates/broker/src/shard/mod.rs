@@ -323,11 +323,13 @@ impl Shard {
         }
     }
 
-    fn is_room_scarce(&self) -> bool {
+    /// Whether the world has said that there is no room on the disk.
+    pub fn is_room_scarce(&self) -> bool {
         self.room == Room::Scarce
     }
 
-    fn journal_has_failed(&self) -> bool {
+    /// Whether the world has said that the journal is lost.
+    pub fn journal_has_failed(&self) -> bool {
         self.journal == Journal::HasFailed
     }
 

@@ -92,7 +92,7 @@ impl Peer {
             }
             Kind::Columba => {
                 let data = self.data.clone().unwrap_or_else(|| dir.join("data"));
-                command.args(["serve", "--listen", &format!("mqtt://127.0.0.1:{port}"), "--data-dir"]).arg(data);
+                command.args(["serve", "--http", "off", "--listen", &format!("mqtt://127.0.0.1:{port}"), "--data-dir"]).arg(data);
             }
         }
         let child = command.args(&self.extra).current_dir(dir).stdin(Stdio::null()).stdout(output).stderr(errors).spawn();

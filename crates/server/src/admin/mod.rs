@@ -1,60 +1,74 @@
 //! The control plane: one thread beside the shards, for everything that is seen from outside. It asks shards and tells them, and none of them waits for it.
 
+mod http;
+mod outside;
 mod process;
 mod shards;
 mod status;
 mod sys;
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
 
 use tokio::{runtime, sync::watch};
 
-pub(crate) use self::shards::Question;
-use self::shards::Shards;
-use crate::core::Shared;
+use self::outside::Outside;
+pub(crate) use self::{
+    outside::Live,
+    shards::{Question, Shards},
+};
+use crate::config::Config;
 
-/// What the thread is to do.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tasks {
-    /// How often `$SYS` is published, if it is.
-    pub(crate) sys: Option<Duration>,
-    /// How long the last recovery took.
-    pub(crate) recovery: Duration,
-}
-
-/// The running thread.
+/// The running thread; dropped, it ends.
 #[derive(Debug)]
 pub(crate) struct Plane {
-    thread: thread::JoinHandle<()>,
+    thread: Option<thread::JoinHandle<()>>,
     ending: watch::Sender<bool>,
+    outside: Arc<Outside>,
 }
 
 impl Plane {
-    pub(crate) fn start(shared: Arc<Shared>, tasks: Tasks) -> io::Result<Self> {
+    /// Begins before there are shards: who asks for health meanwhile has an answer.
+    pub(crate) fn start(config: &Config, sockets: Vec<TcpListener>) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let outside = Arc::new(Outside::new(config.http.clone()));
         let (ending, mut ends) = watch::channel(false);
+        let (seen, interval) = (Arc::clone(&outside), config.sys_interval);
         let work = async move {
-            let shards = Shards::new(shared);
-            let sys = async {
-                match tasks.sys {
-                    Some(interval) => sys::publish(&shards, interval, tasks.recovery).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 // Whoever dropped the sender wants the same.
                 _ = ends.changed() => {}
-                () = sys => {}
+                () = publish_sys(&seen, interval) => {}
+                () = http::serve(sockets, Arc::clone(&seen)) => {}
             }
         };
         let thread = thread::Builder::new().name("plane".into()).spawn(move || runtime.block_on(work))?;
-        Ok(Self { thread, ending })
+        Ok(Self { thread: Some(thread), ending, outside })
     }
 
-    /// Ends the thread with whatever it is doing.
-    pub(crate) fn stop(self) {
+    /// Everything is brought back, and there are shards to be asked.
+    pub(crate) fn goes_live(&self, live: Live) {
+        self.outside.set_live(live);
+    }
+
+    /// The broker shuts down.
+    pub(crate) fn drains(&self) {
+        self.outside.drains();
+    }
+}
+
+async fn publish_sys(outside: &Outside, interval: Option<Duration>) {
+    match interval {
+        Some(interval) => sys::publish(outside, interval).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
         self.ending.send(true).unwrap_or_default();
-        if self.thread.join().is_err() {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
             tracing::error!("the control plane has ended by itself");
         }
     }

@@ -1,26 +1,28 @@
 //! `$SYS/broker/...`: the topics of mosquitto with its words, for the tools that read them, and a few of our own (docs/operating.md).
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use columba_broker::Shard;
 use columba_proto::{PacketType, TopicName};
 use tokio::time::{self, MissedTickBehavior};
 
-use super::{process::Memory, shards::Shards, status::Status};
+use super::{
+    outside::{Live, Outside},
+    process::Memory,
+    status::Status,
+};
 
 /// The shard that says it for all.
 const SPEAKER: usize = 0;
 
 /// Publishes what has changed, at once and then every `interval`.
-pub(super) async fn publish(shards: &Shards, interval: Duration, recovery: Duration) {
-    let started = Instant::now();
+pub(super) async fn publish(outside: &Outside, interval: Duration) {
+    let Live { shards, recovery, .. } = outside.wait_live().await;
+    let started = outside.started;
     let mut ticks = time::interval(interval);
     // A machine that slept has nothing to make up for.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut tree = Tree::new(recovery);
+    let mut tree = Tree::new(*recovery);
     loop {
         ticks.tick().await;
         let status = match shards.status().await {
@@ -31,6 +33,7 @@ pub(super) async fn publish(shards: &Shards, interval: Duration, recovery: Durat
             }
         };
         let news = tree.grow(&status, Memory::read().unwrap_or_default(), started.elapsed());
+        *outside.said() = tree.said.clone();
         let told = shards.ask(SPEAKER, move |brain, cx| {
             for (topic, payload) in &news {
                 let topic = TopicName::new(topic).expect("a topic of our own has no wildcard");

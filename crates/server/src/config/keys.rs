@@ -215,6 +215,16 @@ static KEYS: &[Key<Config>] = &[
         },
         shown: Shown::No,
     },
+    key("http.url", |config, value| config.http.read_address(value)),
+    key("http.metrics", |config, value| {
+        config.http.metrics = value.flag()?;
+        Ok(())
+    }),
+    key("http.hosts", |config, value| config.http.read_hosts(value)),
+    key("http.tokens_file", |config, value| {
+        config.http.tokens_file = Some(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
     key("sys.interval", |config, value| {
         let ms = value.duration_ms()?;
         config.sys_interval = (ms > 0).then(|| Duration::from_millis(ms.max(SYS_INTERVAL_MIN_MS)));

@@ -1,5 +1,6 @@
 //! The configuration: defaults < file < `COLUMBA__SECTION__KEY` < `--set section.key=value` < the options with a name of their own.
 
+mod http;
 mod keys;
 mod listener;
 pub mod mosquitto;
@@ -16,6 +17,7 @@ use std::{
 
 use columba_broker::{limits, route::Strategies};
 pub use columba_store::Release;
+pub use http::{Http, Wanted};
 pub(crate) use listener::Needed;
 pub use listener::{Host, ListenAddress, ListenAddressError, Listener};
 pub use source::{ConfigError, Place, Problem, Sources};
@@ -46,6 +48,8 @@ pub struct Config {
     pub disk: DiskLimits,
     /// How often `$SYS` is published; `None`: never.
     pub sys_interval: Option<Duration>,
+    /// The HTTP port: metrics, health, the API.
+    pub http: Http,
     /// What is logged, and how.
     pub log: Log,
     /// Threads.
@@ -206,6 +210,7 @@ impl Default for Config {
             },
             disk: DiskLimits::default(),
             sys_interval: Some(SYS_INTERVAL),
+            http: Http::default(),
             log: Log { format: LogFormat::Text, filter: Targets::new().with_default(tracing::Level::INFO) },
             runtime: Runtime::default(),
             notes: Vec::new(),

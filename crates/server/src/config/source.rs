@@ -37,6 +37,8 @@ pub struct Sources {
     pub set: Vec<String>,
     /// Addresses to listen on, instead of those of the file.
     pub listen: Vec<String>,
+    /// The HTTP port, or `off`, instead of that of the file.
+    pub http: Option<String>,
     /// The data directory.
     pub data_dir: Option<PathBuf>,
     /// Keep nothing on disk.
@@ -108,6 +110,9 @@ pub enum Problem {
     /// An address that is none.
     #[error("{0}")]
     Address(#[from] ListenAddressError),
+    /// An address of the HTTP port that is none.
+    #[error("write http://HOST:PORT, or off")]
+    HttpAddress,
     /// `--set` without `=`.
     #[error("write key=value, like limits.max_connections=1000")]
     NoEquals,
@@ -168,6 +173,12 @@ impl Config {
         if !sources.listen.is_empty() {
             let listeners: Result<Vec<Listener>, ConfigError> = sources.listen.iter().map(|given| listen(given)).collect();
             config.listeners = listeners?;
+        }
+        if let Some(given) = &sources.http {
+            config.http.set_address(given).map_err(|()| ConfigError {
+                place: Place::Option { name: "--http", given: given.clone() },
+                problem: Problem::HttpAddress,
+            })?;
         }
         if let Some(path) = &sources.data_dir {
             config.data = Data::Directory(path.clone());

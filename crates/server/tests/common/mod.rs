@@ -35,7 +35,7 @@ pub fn durable(directory: &Path, set: &[&str]) -> Running {
 
 /// On a free port of this machine.
 pub fn config(set: &[&str]) -> Config {
-    let set = set.iter().map(|&pair| pair.to_owned()).collect();
+    let set = ["http.url=off"].iter().chain(set).map(|&pair| pair.to_owned()).collect();
     Config::load(&Sources { set, listen: vec!["127.0.0.1:0".into()], ..Sources::default() }).unwrap()
 }
 

@@ -200,7 +200,7 @@ impl<D: Disk> Committer<'_, D> {
             self.wake();
         }
         match release {
-            Release::AfterSync | Release::BeforeWrite => self.log.sync()?,
+            Release::AfterSync | Release::BeforeWrite => self.sync()?,
             Release::BeforeSync => self.log.skip_sync()?,
         }
         self.shared.count_written(self.cut.total);
@@ -210,9 +210,16 @@ impl<D: Disk> Committer<'_, D> {
         Ok(())
     }
 
+    fn sync(&mut self) -> Result<(), LogError> {
+        let began = Instant::now();
+        self.log.sync()?;
+        self.shared.sync_times.add(began.elapsed());
+        Ok(())
+    }
+
     /// What was written is on disk now.
     fn sync_now(&mut self) -> Result<(), LogError> {
-        self.log.sync()?;
+        self.sync()?;
         self.sync_at = None;
         self.shared.publish(self.cut.commit);
         Ok(())

@@ -7,14 +7,16 @@
 mod commit;
 mod manual;
 mod shared;
+mod times;
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use std::{fmt, io};
 
 pub use manual::ManualJournal;
+pub use times::Histogram;
 
 use crate::disk::Disk;
 use crate::file::RealDisk;
@@ -217,13 +219,25 @@ impl Shrinker {
     }
 }
 
-/// Sees what shards append.
+/// Sees what shards append, and how long the disk takes.
+#[derive(Clone)]
 pub struct Watch(Arc<Shared>);
 
 impl Watch {
     /// The commit that has, or will have, everything appended so far.
     pub fn appended(&self) -> Commit {
         (self.0.lanes.iter()).map(|lane| lane.lock().last).max().unwrap_or_default()
+    }
+
+    /// How long syncs have taken.
+    pub fn sync_times(&self) -> Histogram {
+        self.0.sync_times.read()
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
     }
 }
 

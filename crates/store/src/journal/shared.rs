@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 
+use super::times::Times;
 use crate::log::{Commit, LogError};
 
 /// Bytes of one shard that wait for company, before they are committed all the same.
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     waiters: AtomicUsize,
     waiting: Mutex<()>,
     progress: Condvar,
+    /// How long syncs take.
+    pub(super) sync_times: Times,
 }
 
 /// One shard's half of the double buffer, on cache lines of its own.
@@ -82,6 +85,7 @@ impl Shared {
             waiters: AtomicUsize::new(0),
             waiting: Mutex::new(()),
             progress: Condvar::new(),
+            sync_times: Times::default(),
         }
     }
 
