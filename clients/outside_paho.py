@@ -4,7 +4,8 @@
   outside_paho.py subscribe --port N --id I --qos Q --topic T               `ready: GRANTED`, then messages until killed
   outside_paho.py resume    --port N --id I                                 `session: true|false`, then messages until killed
 
-Messages are printed as `message: QOS TOPIC PAYLOAD`. --api 2 takes the second callback API, --five MQTT 5.
+Messages are printed as `message: QOS TOPIC PAYLOAD`. --api 2 takes the second callback API, --five MQTT 5,
+--user NAME --password WORD log in.
 """
 import argparse
 import sys
@@ -24,6 +25,8 @@ def options():
     parser.add_argument("--payload", default="coo")
     parser.add_argument("--api", type=int, choices=[1, 2], default=1)
     parser.add_argument("--five", action="store_true")
+    parser.add_argument("--user")
+    parser.add_argument("--password")
     return parser.parse_args()
 
 
@@ -36,6 +39,8 @@ class Program:
         if hasattr(mqtt, "CallbackAPIVersion"):
             arguments["callback_api_version"] = mqtt.CallbackAPIVersion(given.api)
         self.client = mqtt.Client(**arguments)
+        if given.user is not None:
+            self.client.username_pw_set(given.user, given.password)
         self.client.on_connect = self.connected
         self.client.on_subscribe = self.subscribed
         self.client.on_publish = self.published

@@ -10,7 +10,7 @@ if [ "${1:-}" = serve ]; then
     shift
     if [ "${COLUMBA_ALLOW_ANONYMOUS:-}" = 1 ]; then
         set -- --allow-anonymous "$@"
-    elif [ -z "${COLUMBA__AUTH__USERS_FILE:-}" ]; then
+    elif [ -z "${COLUMBA__AUTH__PASSWORD__FILE:-}" ]; then
         user=${COLUMBA_USER:-columba}
         if [ -n "${COLUMBA_PASSWORD_FILE:-}" ]; then
             password=$(cat "$COLUMBA_PASSWORD_FILE")
@@ -29,7 +29,7 @@ if [ "${1:-}" = serve ]; then
             fi
             printf '%s\n' "$password" | columba user "$verb" "$user" --file "$users" >&2
         fi
-        set -- --set "auth.users_file=$users" "$@"
+        set -- --set "auth.password.file=$users" "$@"
     fi
     set -- serve "$@"
 fi

@@ -9,7 +9,7 @@ use columba_proto::{
     scram,
 };
 
-use crate::{hold::Ring, id::ConnectionId, limits::Durable, out_buffer::OutBuffer, pace::Pace, seam::Origin};
+use crate::{auth::UserVersion, hold::Ring, id::ConnectionId, limits::Durable, out_buffer::OutBuffer, pace::Pace, seam::Origin};
 
 /// A connection of this shard.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct Connection {
 pub(crate) enum Phase {
     /// Nothing but CONNECT may come [MQTT-3.1.0-1].
     AwaitConnect,
-    /// CONNECT named an authentication method, and the exchange goes on: nothing but AUTH and DISCONNECT may come [MQTT-3.1.2-30].
+    /// CONNECT has come, and it is not known yet who sent it.
     Authenticating(Box<Authenticating>),
     /// CONNECT was accepted.
     Open(Box<Open>),
@@ -45,7 +45,16 @@ pub(crate) struct Authenticating {
     pub(crate) connect: Box<[u8]>,
     /// The client's Maximum Packet Size [MQTT-3.1.2-24].
     pub(crate) max_packet_size: u32,
-    pub(crate) exchange: Exchange,
+    pub(crate) by: By,
+}
+
+/// By what a client shows who it is.
+#[derive(Debug)]
+pub(crate) enum By {
+    /// By the method that CONNECT named: nothing but AUTH and DISCONNECT may come [MQTT-3.1.2-30].
+    Exchange(Exchange),
+    /// By a password, which the world looks at. What comes meanwhile waits (§3.1.4 allows clients not to wait for CONNACK).
+    Password,
 }
 
 /// How far an authentication has come (§4.12).
@@ -57,10 +66,22 @@ pub(crate) enum Exchange {
     AwaitProof(scram::AwaitProof),
 }
 
+impl Exchange {
+    /// Whose name the client gave, where it has.
+    pub(crate) fn user(&self) -> Option<Box<str>> {
+        match self {
+            Self::AwaitName => None,
+            Self::AwaitProof(await_proof) => Some(await_proof.user().into()),
+        }
+    }
+}
+
 /// Who a client has shown to be.
 #[derive(Debug)]
 pub(crate) struct LoggedIn {
     pub(crate) user: Box<str>,
+    /// As it was when it showed that.
+    pub(crate) version: UserVersion,
     /// It shows that once more (§4.12.1).
     pub(crate) again: Option<Exchange>,
 }

@@ -31,6 +31,15 @@ pub enum Event {
         /// The reason code, said to the client where its version has one.
         reason: ReasonCode,
     },
+    /// Somebody gave a name that is nobody's, or a password that is not that user's. Guesses are told like this and not as refused.
+    LoginFailed {
+        /// From where.
+        peer: Box<str>,
+        /// The client identifier, where CONNECT had one.
+        client_id: Option<Box<str>>,
+        /// Whose name was given.
+        user: Box<str>,
+    },
     /// A client is gone.
     Disconnected {
         /// Who.

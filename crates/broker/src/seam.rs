@@ -1,6 +1,6 @@
 //! The whole language between a shard's brain and the world around it.
 //!
-//! The world calls the `Shard`'s methods (opened, received, closed, flushed, parcel, synced, loaded, tick), each with a [`Cx`]; afterwards it takes what the
+//! The world calls the `Shard`'s methods (opened, received, answered, closed, flushed, parcel, synced, loaded, tick), each with a [`Cx`]; afterwards it takes what the
 //! shard wants done: records ([`Shard::cut`](crate::Shard::cut)), [`Output`]s, and bytes from the out-buffers of the dirty connections. In this order in every
 //! turn: inputs, records to the journal, outputs (parcels), bytes.
 
@@ -10,6 +10,7 @@ use columba_proto::{QoS, Time};
 use smallvec::SmallVec;
 
 use crate::{
+    auth::Question,
     event::Event,
     id::{Clock, ConnectionId, MessageId, SessionNo, ShardId},
     message::Message,
@@ -104,6 +105,13 @@ pub enum Output {
         session: SessionNo,
         /// Of these topics.
         topics: Vec<Arc<str>>,
+    },
+    /// Find out whether this is the user's password, and answer with `answered`. Until then nothing is read from this connection.
+    Ask {
+        /// Which.
+        connection: ConnectionId,
+        /// What.
+        question: Question,
     },
     /// Something worth telling.
     Event(Event),

@@ -15,6 +15,7 @@ pub mod load;
 pub mod loopdisk;
 pub mod model;
 pub mod outside;
+mod passwords;
 pub mod program;
 pub mod script;
 pub mod sim;

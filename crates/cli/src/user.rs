@@ -4,14 +4,14 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use columba_proto::scram::{ITERATIONS, ITERATIONS_MAX, Keys};
-use columba_server::users::{UsersError, UsersFile, check_name};
+use columba_proto::scram::{ITERATIONS, ITERATIONS_MAX};
+use columba_server::users::{Kind, Secret, UsersError, UsersFile, check_name};
 
 use crate::exit::{Exit, Failure};
-use crate::prompt;
+use crate::{explain, prompt};
 
 /// What `columba user` takes.
 #[derive(Args, Debug)]
@@ -29,14 +29,27 @@ enum What {
     /// Let somebody log in no more
     Del(NameArgs),
     /// Print who may log in, a name a line
-    Ls(FileArgs),
+    Ls(ListArgs),
+    /// Say whether a password, asked for or read from standard input, is somebody's; the exit code is 0 or 5
+    Verify(NameArgs),
+    /// Take users over from another file, like one of mosquitto's: hashes as they are
+    Import(ImportArgs),
 }
 
 #[derive(Args, Debug)]
 struct FileArgs {
-    /// Users file, that of auth.users_file in the broker's configuration
+    /// Users file, that of auth.password.file in the broker's configuration
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct ListArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// What is kept in place of the passwords, too
+    #[arg(long)]
+    hashes: bool,
 }
 
 #[derive(Args, Debug)]
@@ -49,25 +62,69 @@ struct NameArgs {
 }
 
 #[derive(Args, Debug)]
+struct HashArgs {
+    /// What is kept in place of the password
+    #[arg(long, value_enum, default_value = "argon2id")]
+    hash: Hash,
+    /// Rounds that each guess of the password takes, and each connection of the client; of scram-sha-256
+    #[arg(long, value_name = "N", default_value_t = ITERATIONS.get(), value_parser = clap::value_parser!(u32).range(4096..=i64::from(ITERATIONS_MAX)))]
+    iterations: u32,
+}
+
+#[derive(Args, Debug)]
 struct PasswordArgs {
     #[command(flatten)]
     user: NameArgs,
-    /// What is kept in place of the password
-    #[arg(long, value_enum, default_value = "scram-sha-256")]
-    hash: Hash,
-    /// Rounds that each guess of the password takes, and each connection of the client
-    #[arg(long, value_name = "N", default_value_t = ITERATIONS.get(), value_parser = clap::value_parser!(u32).range(4096..=i64::from(ITERATIONS_MAX)))]
-    iterations: u32,
+    #[command(flatten)]
+    hash: HashArgs,
     /// Read the password from standard input, also on a terminal
     #[arg(long)]
     password_stdin: bool,
 }
 
+#[derive(Args, Debug)]
+struct ImportArgs {
+    /// File to take from: lines of NAME:HASH
+    #[arg(value_name = "FROM")]
+    from: PathBuf,
+    #[command(flatten)]
+    file: FileArgs,
+    /// The lines are NAME:PASSWORD, as mosquitto_passwd -U takes them
+    #[arg(long)]
+    plain: bool,
+    #[command(flatten)]
+    hash: HashArgs,
+    /// Users that are there already get what stands in FROM
+    #[arg(long)]
+    replace: bool,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Hash {
-    /// Keys for SCRAM-SHA-256, MQTT 5's enhanced authentication
+    /// Argon2id with 19 MiB and two passes: each guess costs memory and tens of milliseconds
+    Argon2id,
+    /// PBKDF2 with SHA-512, as mosquitto 2.0 reads it
+    Pbkdf2,
+    /// One SHA-512, as mosquitto 1 reads it; cheap to guess
+    Sha512,
+    /// Keys for SCRAM-SHA-256, MQTT 5's enhanced authentication; the broker takes the password in CONNECT, too
     #[value(name = "scram-sha-256")]
     ScramSha256,
+}
+
+impl HashArgs {
+    fn secret_of(&self, password: &str) -> Result<Secret, Failure> {
+        let kind = match self.hash {
+            Hash::Argon2id => Kind::Argon2id,
+            Hash::Pbkdf2 => Kind::Pbkdf2Sha512,
+            Hash::Sha512 => Kind::Sha512,
+            Hash::ScramSha256 => Kind::Scram(NonZeroU32::new(self.iterations).unwrap_or(ITERATIONS)),
+        };
+        if password.is_empty() {
+            return Err(Failure::usage("an empty password keeps nobody out"));
+        }
+        Secret::derive(kind, password, salt()).map_err(|error| Failure::usage(error.to_string()))
+    }
 }
 
 /// Whether the user is to be there before.
@@ -83,6 +140,8 @@ pub(crate) fn run(args: UserArgs) -> Result<(String, Exit), Failure> {
         What::Passwd(args) => set(&args, Expected::Known),
         What::Del(args) => remove(&args),
         What::Ls(args) => list(&args),
+        What::Verify(args) => verify(&args),
+        What::Import(args) => import(&args),
     }
 }
 
@@ -103,19 +162,14 @@ fn set(args: &PasswordArgs, expected: Expected) -> Result<(String, Exit), Failur
         (Expected::New, false) | (Expected::Known, true) => {}
     }
     let password = if args.password_stdin { prompt::password()? } else { prompt::new_password()? };
-    if password.is_empty() {
-        return Err(Failure::usage("an empty password keeps nobody out"));
-    }
-    let Hash::ScramSha256 = args.hash;
-    let iterations = NonZeroU32::new(args.iterations).unwrap_or(ITERATIONS);
-    let keys = Keys::derive(&password, &salt(), iterations).map_err(|error| Failure::usage(error.to_string()))?;
-    file.set(name, keys).map_err(|error| Failure::usage(error.to_string()))?;
+    let secret = args.hash.secret_of(&password)?;
+    file.set(name, secret).map_err(|error| Failure::usage(error.to_string()))?;
     file.write(path).map_err(failure)?;
     let what = match expected {
         Expected::New => "may log in",
         Expected::Known => "has a new password",
     };
-    Ok((format!("user \"{name}\" {what} once the broker is started again"), Exit::Done))
+    Ok((format!("user \"{name}\" {what}"), Exit::Done))
 }
 
 fn remove(args: &NameArgs) -> Result<(String, Exit), Failure> {
@@ -125,12 +179,66 @@ fn remove(args: &NameArgs) -> Result<(String, Exit), Failure> {
         return Err(nobody(name));
     }
     file.write(path).map_err(failure)?;
-    Ok((format!("user \"{name}\" may log in no more once the broker is started again"), Exit::Done))
+    Ok((format!("user \"{name}\" may log in no more"), Exit::Done))
 }
 
-fn list(args: &FileArgs) -> Result<(String, Exit), Failure> {
-    let file = UsersFile::read(&args.file).map_err(failure)?;
-    Ok((file.names().collect::<Vec<_>>().join("\n"), Exit::Done))
+fn list(args: &ListArgs) -> Result<(String, Exit), Failure> {
+    let file = UsersFile::read(&args.file.file).map_err(failure)?;
+    let line = |(name, secret): (&str, &Secret)| {
+        if args.hashes { format!("{name}  {}", secret.kind_name()) } else { name.to_owned() }
+    };
+    Ok((file.users().map(line).collect::<Vec<_>>().join("\n"), Exit::Done))
+}
+
+fn verify(args: &NameArgs) -> Result<(String, Exit), Failure> {
+    let NameArgs { name, file: FileArgs { file: path } } = args;
+    let file = UsersFile::read(path).map_err(failure)?;
+    let secret = file.secret(name).ok_or_else(|| nobody(name))?;
+    let password = prompt::password()?;
+    if secret.is_of(password.as_bytes()) {
+        Ok((format!("that is the password of \"{name}\""), Exit::Done))
+    } else {
+        Err(Failure::new(Exit::Refused, format!("that is not the password of \"{name}\"")))
+    }
+}
+
+fn import(args: &ImportArgs) -> Result<(String, Exit), Failure> {
+    let path = &args.file.file;
+    let mut file = UsersFile::read_or_new(path).map_err(failure)?;
+    let mut taken: Vec<(String, Secret)> = Vec::new();
+    if args.plain {
+        for (name, password) in plain(&args.from)? {
+            taken.push((name, args.hash.secret_of(&password)?));
+        }
+    } else {
+        let from = UsersFile::read(&args.from).map_err(|error| {
+            failure(error).note("hashes of another kind cannot be taken over; passwords in plain words can, with --plain")
+        })?;
+        taken.extend(from.users().map(|(name, secret)| (name.to_owned(), secret.clone())));
+    }
+    if !args.replace
+        && let Some((name, _)) = taken.iter().find(|(name, _)| file.has(name))
+    {
+        return Err(Failure::usage(format!("user \"{name}\" is there already; --replace takes the other password")));
+    }
+    let count = taken.len();
+    for (name, secret) in taken {
+        file.set(&name, secret).map_err(|error| Failure::usage(format!("\"{name}\": {error}")))?;
+    }
+    file.write(path).map_err(failure)?;
+    Ok((format!("{count} users taken over"), Exit::Done))
+}
+
+/// Lines of `NAME:PASSWORD`.
+fn plain(path: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {}", path.display(), explain::io(&error))))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+    let split = |(index, line): (usize, &str)| match line.split_once(':') {
+        Some((name, password)) if check_name(name).is_ok() && !password.is_empty() => Ok((name.to_owned(), password.to_owned())),
+        Some(_) | None => Err(Failure::usage(format!("{}:{}: a line is NAME:PASSWORD", path.display(), index + 1))),
+    };
+    lines.map(split).collect()
 }
 
 fn nobody(name: &str) -> Failure {

@@ -52,13 +52,13 @@ impl Display for Banner {
         }
         let reachable = self.addresses.iter().any(|address| !address.ip().is_loopback());
         match (self.access, reachable) {
-            (Access::ThisMachine, _) if self.has_users => {
-                writeln!(f, "       by SCRAM-SHA-256 only: who is in the users file")?;
+            (Access::ThisMachine | Access::Users, _) if self.has_users => {
+                writeln!(f, "       by user name and password")?;
             }
             (Access::Anyone, true) => {
                 writeln!(f, "       no password: anyone who reaches it may connect")?;
             }
-            (Access::Anyone, false) | (Access::ThisMachine, _) => {
+            (Access::Anyone, false) | (Access::ThisMachine | Access::Users, _) => {
                 writeln!(f, "       no password: this machine only")?;
             }
         }
@@ -71,8 +71,7 @@ impl Display for Banner {
         }
         let port = self.addresses.first().map_or(1883, SocketAddr::port);
         let port = if port == 1883 { String::new() } else { format!(" -p {port}") };
-        let login =
-            if self.has_users && self.access == Access::ThisMachine { " -u NAME -P - --auth-method scram-sha-256" } else { "" };
+        let login = if self.has_users && self.access != Access::Anyone { " -u NAME -P -" } else { "" };
         write!(f, "Try:  columba sub{port}{login} -t 'hello/#' -v      columba pub{port}{login} -t hello/world -m hi")
     }
 }
@@ -103,8 +102,8 @@ mod tests {
 
         let shown = banner.to_string();
 
-        assert!(shown.contains("by SCRAM-SHA-256 only: who is in the users file"), "{shown}");
-        assert!(shown.contains("columba sub -u NAME -P - --auth-method scram-sha-256 -t 'hello/#'"), "{shown}");
+        assert!(shown.contains("by user name and password"), "{shown}");
+        assert!(shown.contains("columba sub -u NAME -P - -t 'hello/#'"), "{shown}");
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub enum StartError {
         /// Which.
         listener: ListenAddress,
     },
+    /// Who does not log in is refused, and there is no way to log in.
+    #[error("auth.anonymous = false, and there is no way to log in: nobody could connect")]
+    NobodyMayConnect,
     /// The users file cannot be read.
     #[error(transparent)]
     Users(#[from] UsersError),
@@ -126,6 +129,7 @@ impl StartError {
             Self::Damaged(damage) => damage.shown(),
             Self::Config(_)
             | Self::Reachable { .. }
+            | Self::NobodyMayConnect
             | Self::Users(_)
             | Self::Taken { .. }
             | Self::Listen { .. }
@@ -143,10 +147,13 @@ impl StartError {
             Self::Reachable { listener } => vec![
                 format!("columba serve --listen {}   # this machine only", ListenAddress { host: Host::Local, ..*listener }),
                 format!(
-                    "columba user add NAME --file users && columba serve --listen {listener} --set auth.users_file=users   # MQTT 5 clients with SCRAM-SHA-256"
+                    "columba user add NAME --file users && columba serve --listen {listener} --set auth.password.file=users   # by user name and password"
                 ),
                 format!("columba serve --listen {listener} --allow-anonymous   # anyone on the network may connect"),
             ],
+            Self::NobodyMayConnect => {
+                vec!["columba user add NAME --file users && columba serve --set auth.password.file=users   # by user name and password".to_owned()]
+            }
             Self::Taken { address, .. } => {
                 vec![format!("columba serve --listen {}   # a free port", SocketAddr::new(address.ip(), 0))]
             }
@@ -169,6 +176,9 @@ impl StartError {
 
     /// Whether the user's words are at fault rather than the world.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Reachable { .. } | Self::Users(_) | Self::TooManyListeners)
+        matches!(
+            self,
+            Self::Config(_) | Self::Reachable { .. } | Self::NobodyMayConnect | Self::Users(_) | Self::TooManyListeners
+        )
     }
 }

@@ -2,8 +2,10 @@
 
 use columba_broker::event::{DropReason, Event};
 
+use crate::users::{Attempts, Told};
+
 /// Writes one line; payloads never.
-pub(crate) fn tell(event: &Event) {
+pub(crate) fn tell(event: &Event, attempts: &Attempts) {
     match event {
         Event::Connected { client_id, user, peer, version, resumed } => {
             let session = if *resumed { "resumed" } else { "new" };
@@ -13,6 +15,13 @@ pub(crate) fn tell(event: &Event) {
         Event::Refused { peer, client_id, why, reason } => {
             let client_id = client_id.as_deref().unwrap_or_default();
             tracing::info!(client_id, %peer, reason = &**why, reason_code = reason.get(), "connection refused");
+        }
+        Event::LoginFailed { peer, client_id, user } => {
+            let client_id = client_id.as_deref().unwrap_or_default();
+            match attempts.wrong(peer, user) {
+                Told::Now => tracing::warn!(client_id, user = &**user, %peer, "login failed"),
+                Told::Later => tracing::debug!(client_id, user = &**user, %peer, "login failed"),
+            }
         }
         Event::Disconnected { client_id, peer, why, reason, after_ms } => {
             tracing::info!(%client_id, %peer, reason = &**why, reason_code = reason.get(), duration_ms = *after_ms, "client disconnected");

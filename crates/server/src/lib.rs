@@ -18,7 +18,7 @@
 //! | `damage` | a journal that cannot be read everywhere: what is lost, and going on without it |
 //! | [`tools`], `control` | the same data without a broker, or beside it: check, dump, export, import, statistics, backup |
 //! | `durability`, `honesty`, [`guarantees`] | what acknowledgements wait for; what the disk is; all that said to people |
-//! | [`users`] | who may log in |
+//! | [`users`], `watch` | who may log in, by what, and how often; files that are read again |
 //! | `admin` | what is seen from outside |
 //! | `listen`, `holder` | addresses, taken exclusively |
 //! | [`log`], `events`, `notify` | what is told, to people and to the service manager |
@@ -52,6 +52,7 @@ mod store;
 mod tidy;
 pub mod tools;
 pub mod users;
+mod watch;
 
 pub use banner::{Banner, Recovered};
 pub use config::Config;

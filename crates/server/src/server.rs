@@ -8,7 +8,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock, Weak,
         mpsc::{self, Receiver, Sender},
     },
     time::Instant,
@@ -16,9 +16,9 @@ use std::{
 
 use columba_broker::{
     Shard,
-    auth::{Login, Strangers},
+    auth::{Answer, Login, Strangers, Users},
     durable::State,
-    id::{Clock, ShardId},
+    id::{Clock, ConnectionId, ShardId},
     limits,
     placement::Placement,
     retained::RetainedStore,
@@ -40,7 +40,8 @@ use crate::{
     error::StartError,
     listen, loader, notify, process, signals,
     store::{Opened, Store},
-    users::{KnownUsers, UsersError, UsersFile},
+    users::{Attempts, Judges, KnownUsers, UsersError, UsersFile},
+    watch::{Watch, Watched},
 };
 
 /// A broker that can be started.
@@ -57,6 +58,7 @@ pub struct Running {
     store: Option<Store>,
     /// Gone as soon as there are no shards to be asked.
     plane: Option<Plane>,
+    watch: Watch,
     words: Receiver<Word>,
     speaker: Sender<Word>,
 }
@@ -66,6 +68,8 @@ pub struct Running {
 pub(crate) enum Word {
     /// A signal asks for a stop.
     Stop,
+    /// A signal asks to look at the files again.
+    Reload,
     /// A worker ended by itself.
     Broken,
     /// The journal cannot be written any more.
@@ -91,10 +95,14 @@ impl Server {
         for note in &config.notes {
             tracing::info!("{note}");
         }
-        let login = config.users_file.as_deref().map(|path| login(path, config.access)).transpose()?;
-        if login.is_none() {
-            listen::check_reach(&config.listeners, config.access)?;
+        let attempts = Arc::new(Attempts::default());
+        let users = config.password_file.as_deref().map(|path| known_users(path, &attempts)).transpose()?;
+        match (&users, config.access) {
+            (None, Access::Users) => return Err(StartError::NobodyMayConnect),
+            (None, access @ (Access::ThisMachine | Access::Anyone)) => listen::check_reach(&config.listeners, access)?,
+            (Some(_), _) => {}
         }
+        let login = users.as_ref().map(|users| login(users, config.access));
         let reserved = listen::reserve(&config.listeners)?;
         let http = open_http(&config.http)?;
         let http_addresses = http.iter().filter_map(|socket| socket.local_addr().ok()).collect();
@@ -123,6 +131,8 @@ impl Server {
             loader,
             progress: Progress::new(usize::from(shards)),
             checkpoints,
+            judges: OnceLock::new(),
+            attempts: Arc::clone(&attempts),
             words: speaker.clone(),
         });
         let plan = Plan::of(&config);
@@ -138,6 +148,13 @@ impl Server {
         };
 
         let has_users = login.is_some();
+        let mut watched = Vec::new();
+        if let (Some(users), Some(path)) = (users, &config.password_file) {
+            let judges = Judges::start(Arc::clone(&users), attempts, answers(&shared)).map_err(system("a thread"))?;
+            shared.judges.set(judges).unwrap_or_else(|_| unreachable!("they are started once"));
+            watched.push(watch_users(path, users, Arc::downgrade(&shared)));
+        }
+        let watch = Watch::start(watched).map_err(system("a thread"))?;
         let brain_config =
             Arc::new(limits::Config { written_listeners: plan.written_listeners.clone(), login, ..config.limits.clone() });
         let mut shells = Vec::new();
@@ -183,6 +200,7 @@ impl Server {
             loader,
             store,
             plane: Some(plane),
+            watch,
             words,
             speaker,
         })
@@ -219,6 +237,7 @@ impl Running {
         let failure = loop {
             match self.words.recv() {
                 Ok(Word::Stop) => break None,
+                Ok(Word::Reload) => self.reload(),
                 Ok(Word::Broken) | Err(_) => break Some(Failure::Broken),
                 Ok(Word::JournalFailed) if self.on_failure == OnFailure::Exit => {
                     break Some(Failure::JournalFailed);
@@ -245,6 +264,11 @@ impl Running {
         }
     }
 
+    /// Reads the files again that may change while the broker runs: those in whom something is wrong stay as they were, and the log says so.
+    pub fn reload(&self) {
+        self.watch.look_now();
+    }
+
     /// Sends everyone away, writes what is to be written, and gives ports and directory free.
     pub fn stop(mut self) {
         self.end();
@@ -254,6 +278,7 @@ impl Running {
         if self.workers.is_empty() {
             return;
         }
+        self.watch.stop();
         if let Some(plane) = &self.plane {
             plane.drains();
         }
@@ -355,12 +380,44 @@ fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
+fn known_users(path: &Path, attempts: &Arc<Attempts>) -> Result<Arc<KnownUsers>, UsersError> {
+    Ok(Arc::new(KnownUsers::new(&UsersFile::read(path)?, Arc::clone(attempts))))
+}
+
 /// Who may log in, and whether the others may come in.
-fn login(users_file: &Path, access: Access) -> Result<Login, UsersError> {
-    let users = KnownUsers::from(UsersFile::read(users_file)?);
+fn login(users: &Arc<KnownUsers>, access: Access) -> Login {
     let strangers = match access {
-        Access::ThisMachine => Strangers::Refused,
+        Access::ThisMachine | Access::Users => Strangers::Refused,
         Access::Anyone => Strangers::Welcome,
     };
-    Ok(Login { users: Arc::new(users), secret: Arc::new(Secret::new(random_bytes())), strangers })
+    Login { users: Arc::clone(users) as Arc<dyn Users>, secret: Arc::new(Secret::new(random_bytes())), strangers }
+}
+
+/// How an answer gets to the shard that has asked, as long as there is one.
+fn answers(shared: &Arc<Shared>) -> impl Fn(usize, ConnectionId, Answer) + Clone + Send + use<> {
+    let shared = Arc::downgrade(shared);
+    move |shard, connection, answer| {
+        if let Some(shared) = shared.upgrade() {
+            shared.mesh.post_one(shard, Mail::Answered(connection, answer));
+        }
+    }
+}
+
+/// The users file, and what happens when it has changed.
+fn watch_users(path: &Path, users: Arc<KnownUsers>, shared: Weak<Shared>) -> Watched {
+    let path = path.to_owned();
+    let read = {
+        let path = path.clone();
+        move || {
+            let file = UsersFile::read(&path).map_err(|error| error.to_string())?;
+            users.replace(&file);
+            if let Some(shared) = shared.upgrade() {
+                for shard in 0..shared.mesh.len() {
+                    shared.mesh.post_one(shard, Mail::UsersChanged);
+                }
+            }
+            Ok(())
+        }
+    };
+    Watched::new("users file", path, read)
 }

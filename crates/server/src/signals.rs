@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first asks for a stop, the second is obeyed at once.
+//! SIGTERM and SIGINT: the first asks for a stop, the second is obeyed at once. SIGHUP: files are read again.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
     iterator::Signals,
 };
@@ -17,7 +17,7 @@ use crate::server::Word;
 /// The exit code of a process that was told twice.
 const IMPATIENT: i32 = 1;
 
-/// Sends [`Word::Stop`] at the first signal.
+/// Sends [`Word::Stop`] at the first signal, and [`Word::Reload`] at each SIGHUP.
 pub(crate) fn listen(words: Sender<Word>) -> io::Result<()> {
     let asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -25,10 +25,11 @@ pub(crate) fn listen(words: Sender<Word>) -> io::Result<()> {
         flag::register_conditional_shutdown(signal, IMPATIENT, Arc::clone(&asked))?;
         flag::register(signal, Arc::clone(&asked))?;
     }
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let wait = move || {
-        for _ in signals.forever() {
-            if words.send(Word::Stop).is_err() {
+        for signal in signals.forever() {
+            let word = if signal == SIGHUP { Word::Reload } else { Word::Stop };
+            if words.send(word).is_err() {
                 return;
             }
         }

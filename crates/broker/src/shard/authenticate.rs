@@ -1,6 +1,6 @@
-//! AUTH: enhanced authentication with SCRAM-SHA-256, at CONNECT and again later (§4.12).
+//! Who is it: a password in CONNECT (§3.1.3.6), or enhanced authentication with SCRAM-SHA-256, at CONNECT and again later (§4.12).
 
-use alloc::{boxed::Box, string::ToString, vec::Vec};
+use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
 
 use columba_proto::{
     PacketType, ReasonCode, ReasonPlace, Version, Violation,
@@ -14,15 +14,21 @@ use super::{
     connect::{Proof, Refusal, Shown, Verdict, max_packet_size},
 };
 use crate::{
-    auth::Strangers,
-    connection::{Authenticating, Connection, Exchange, Phase},
+    auth::{Answer, Question, Strangers},
+    connection::{Authenticating, By, Connection, Exchange, Phase},
     event::Event,
     id::{ChangeSeq, ConnectionId},
-    seam::Cx,
+    seam::{Cx, Output},
 };
 
 /// The first byte of every CONNECT.
 const CONNECT: u8 = 0x10;
+
+/// The same for a wrong password and for nobody's name.
+const BAD_LOGIN: &str = "bad user name or password";
+
+/// Whether this password is right is not said any more.
+const TOO_MANY_WRONG: &str = "too many wrong logins; try again later";
 
 const AUTH_TOO_LARGE: &str = "AUTH is larger than the client's maximum packet size [MQTT-3.1.2-24]";
 
@@ -51,7 +57,7 @@ impl Shard {
         let (exchange, challenge) = match self.first_step(connect.properties.authentication_data) {
             Ok(begun) => begun,
             Err(error) => {
-                self.refuse(id, connect, &Refusal { reason: refusal_of(error), why: &error.to_string() });
+                self.refuse(id, connect, &Refusal { reason: ReasonCode::NOT_AUTHORIZED, why: &error.to_string() });
                 return;
             }
         };
@@ -60,7 +66,7 @@ impl Shard {
             connecting,
             connect: body.into(),
             max_packet_size: max_packet_size(connect),
-            exchange: Exchange::AwaitName,
+            by: By::Exchange(Exchange::AwaitName),
         }));
         self.go_on(id, exchange, &challenge);
     }
@@ -85,11 +91,20 @@ impl Shard {
                 return Verdict::Here;
             }
         };
-        let exchange = core::mem::replace(&mut authenticating.exchange, Exchange::AwaitName);
+        let By::Exchange(exchange) = &mut authenticating.by else { return Verdict::Here };
+        let exchange = core::mem::replace(exchange, Exchange::AwaitName);
+        let user = exchange.user();
+        if let (Some(user), Some(login)) = (&user, &self.config.login)
+            && !login.users.may_try(&connection.origin.peer, user)
+        {
+            self.end_authentication(id, ReasonCode::SERVER_BUSY, TOO_MANY_WRONG);
+            return Verdict::Here;
+        }
         match self.step(exchange, auth.data.unwrap_or_default()) {
             Ok(Step::Continue(exchange, challenge)) => self.go_on(id, exchange, &challenge),
             Ok(Step::Done(proof)) => return self.take_up_connect(cx, id, proof),
-            Err(error) => self.end_authentication(id, refusal_of(error), &error.to_string()),
+            Err(ScramError::Proof) => self.refuse_login(id, user.unwrap_or_default()),
+            Err(error) => self.end_authentication(id, ReasonCode::NOT_AUTHORIZED, &error.to_string()),
         }
         Verdict::Here
     }
@@ -98,7 +113,7 @@ impl Shard {
     fn go_on(&mut self, id: ConnectionId, exchange: Exchange, challenge: &[u8]) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let Phase::Authenticating(authenticating) = &mut connection.phase else { return };
-        authenticating.exchange = exchange;
+        authenticating.by = By::Exchange(exchange);
         let (version, limit) = (authenticating.connecting.version(), authenticating.max_packet_size);
         let Some(frame) = auth(version, limit, ReasonCode::CONTINUE_AUTHENTICATION, challenge) else {
             self.end_authentication(id, ReasonCode::PACKET_TOO_LARGE, AUTH_TOO_LARGE);
@@ -130,15 +145,100 @@ impl Shard {
         self.drop_connection(id);
     }
 
-    fn tell_refused(&mut self, id: ConnectionId, reason: ReasonCode, why: &str) {
+    /// Somebody has shown not to be who it says it is.
+    fn refuse_login(&mut self, id: ConnectionId, user: Box<str>) {
         let Some(connection) = self.connections.get(id) else { return };
-        let peer = connection.origin.peer.clone();
-        let client_id = match &connection.phase {
+        let Phase::Authenticating(authenticating) = &connection.phase else { return };
+        let (version, limit) = (authenticating.connecting.version(), authenticating.max_packet_size);
+        self.append_connack(id, version, ReasonCode::BAD_USER_NAME_OR_PASSWORD, Some(BAD_LOGIN), limit);
+        if let Some((peer, client_id)) = self.who_authenticates(id) {
+            self.event(Event::LoginFailed { peer, client_id, user });
+        }
+        self.drop_connection(id);
+    }
+
+    fn tell_refused(&mut self, id: ConnectionId, reason: ReasonCode, why: &str) {
+        if let Some((peer, client_id)) = self.who_authenticates(id) {
+            self.event(Event::Refused { peer, client_id, why: why.into(), reason });
+        }
+    }
+
+    fn who_authenticates(&self, id: ConnectionId) -> Option<(Box<str>, Option<Box<str>>)> {
+        let connection = self.connections.get(id)?;
+        let connect = match &connection.phase {
             Phase::Authenticating(authenticating) => Connect::decode(&authenticating.connect).ok(),
             Phase::AwaitConnect | Phase::Open(_) | Phase::Closing => None,
         };
-        let client_id = client_id.map(|connect| connect.client_id).filter(|client_id| !client_id.is_empty()).map(Box::from);
-        self.event(Event::Refused { peer, client_id, why: why.into(), reason });
+        let client_id = connect.map(|connect| connect.client_id).filter(|client_id| !client_id.is_empty()).map(Box::from);
+        Some((connection.origin.peer.clone(), client_id))
+    }
+}
+
+/// A password in CONNECT (§3.1.3.6).
+impl Shard {
+    /// Asks the world about it, and lets the client wait: no session is looked at before it is known who asks for it.
+    pub(super) fn ask(&mut self, id: ConnectionId, connecting: Connecting, connect: &Connect<'_>, body: &[u8]) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.phase = Phase::Authenticating(Box::new(Authenticating {
+            connecting,
+            connect: body.into(),
+            max_packet_size: max_packet_size(connect),
+            by: By::Password,
+        }));
+        let user = connect.username.unwrap_or_default().into();
+        let Some(password) = connect.password else {
+            self.refuse_login(id, user);
+            return;
+        };
+        let question = Question { user, password: password.into(), peer: connection.origin.peer.clone() };
+        if !self.config.login.as_ref().is_some_and(|login| login.users.may_try(&question.peer, &question.user)) {
+            self.end_authentication(id, ReasonCode::SERVER_BUSY, TOO_MANY_WRONG);
+            return;
+        }
+        connection.is_paused = true;
+        self.reading_changed.push(id);
+        self.outputs.push_back(Output::Ask { connection: id, question });
+    }
+
+    /// The answer to an [`Output::Ask`]. It comes too late where the client has gone, or has waited too long.
+    pub fn answered(&mut self, cx: &Cx<'_>, id: ConnectionId, answer: Answer) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Phase::Authenticating(authenticating) = &connection.phase else { return };
+        if !matches!(authenticating.by, By::Password) {
+            return;
+        }
+        let user = Connect::decode(&authenticating.connect).ok().and_then(|connect| connect.username).unwrap_or_default().into();
+        connection.is_paused = false;
+        self.reading_changed.push(id);
+        match answer {
+            Answer::Right(version) => {
+                let verdict = self.take_up_connect(cx, id, Proof { user, version, answer: None });
+                debug_assert!(matches!(verdict, Verdict::Here), "where it belongs was seen before it was asked");
+            }
+            Answer::Wrong => self.refuse_login(id, user),
+            Answer::Unjudged => {
+                self.end_authentication(
+                    id,
+                    ReasonCode::SERVER_BUSY,
+                    "too many logins at a time, or too many wrong ones; try again later",
+                );
+            }
+        }
+        // What it said meanwhile.
+        self.received(cx, id, &[]);
+    }
+
+    /// Users have come, gone, or have other passwords. Who is connected as one that has gone, or by a password that is none any more, is sent away.
+    pub fn users_changed(&mut self, cx: &Cx<'_>) {
+        let Some(users) = self.config.login.as_ref().map(|login| Arc::clone(&login.users)) else { return };
+        let ids: Vec<_> = self.connections.ids().collect();
+        for id in ids {
+            let open = self.connections.get_mut(id).and_then(Connection::open);
+            let Some(login) = open.and_then(|open| open.login.as_ref()) else { continue };
+            if users.version(&login.user) != Some(login.version) {
+                self.fail(cx, id, ReasonCode::NOT_AUTHORIZED, "its user has gone, or has another password");
+            }
+        }
     }
 }
 
@@ -168,7 +268,13 @@ impl Shard {
                 }
                 self.say_auth(cx, id, ReasonCode::CONTINUE_AUTHENTICATION, &challenge);
             }
-            Ok(Step::Done(proof)) if self.is_user(id, &proof.user) => self.say_auth(cx, id, ReasonCode::SUCCESS, &proof.answer),
+            Ok(Step::Done(proof)) if self.is_user(id, &proof.user) => {
+                if let Some(login) = self.connections.get_mut(id).and_then(Connection::open).and_then(|open| open.login.as_mut())
+                {
+                    login.version = proof.version;
+                }
+                self.say_auth(cx, id, ReasonCode::SUCCESS, proof.answer.as_deref().unwrap_or_default());
+            }
             Ok(Step::Done(_)) => {
                 self.fail(cx, id, ReasonCode::NOT_AUTHORIZED, "it authenticates again as another user [MQTT-4.12.1-2]");
             }
@@ -209,7 +315,10 @@ impl Shard {
             Exchange::AwaitName => self.challenge(data).map(|(exchange, challenge)| Step::Continue(exchange, challenge)),
             Exchange::AwaitProof(await_proof) => {
                 let (user, answer) = await_proof.on_proof(data)?;
-                Ok(Step::Done(Proof { user, answer }))
+                // Keys that were taken away meanwhile prove nothing.
+                let login = self.config.login.as_ref().ok_or(ScramError::Proof)?;
+                let version = login.users.version(&user).ok_or(ScramError::Proof)?;
+                Ok(Step::Done(Proof { user, version, answer: Some(answer) }))
             }
         }
     }
@@ -241,9 +350,4 @@ fn auth(version: Version, limit: u32, reason: ReasonCode, data: &[u8]) -> Option
     let mut frame = Vec::new();
     let auth = Auth::new(reason, Some(scram::METHOD), Some(data));
     Packet::Auth(auth).encode_within(version, limit, &mut frame).ok().map(|()| frame)
-}
-
-/// What CONNACK says about a failed exchange.
-fn refusal_of(error: ScramError) -> ReasonCode {
-    if error == ScramError::Proof { ReasonCode::BAD_USER_NAME_OR_PASSWORD } else { ReasonCode::NOT_AUTHORIZED }
 }

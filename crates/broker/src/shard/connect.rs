@@ -12,6 +12,7 @@ use columba_proto::{
 
 use super::{Shard, own_topics::is_own};
 use crate::{
+    auth::UserVersion,
     connection::{Ending, LoggedIn, Open, Phase, ProblemInformation, Publications},
     durable::{Record, StoredWill},
     event::Event,
@@ -53,8 +54,10 @@ pub(super) enum Shown<'b> {
 pub(super) struct Proof {
     /// Who the client is.
     pub(super) user: Box<str>,
-    /// Authentication Data for the client.
-    pub(super) answer: Vec<u8>,
+    /// As it was when that was shown.
+    pub(super) version: UserVersion,
+    /// Authentication Data for the client, where CONNECT named a method.
+    pub(super) answer: Option<Vec<u8>>,
 }
 
 /// What CONNACK tells a client about its connection.
@@ -107,8 +110,12 @@ impl Shard {
                 self.begin_authentication(id, connecting, connect, body);
                 return Verdict::Here;
             }
+            Shown::Nothing(body) if connect.username.is_some() && self.config.login.is_some() => {
+                self.ask(id, connecting, connect, body);
+                return Verdict::Here;
+            }
             Shown::Nothing(_) if self.refuses_strangers() => {
-                let why = "who connects has to log in, by SCRAM-SHA-256 in MQTT 5";
+                let why = "who connects has to log in, by user name and password";
                 self.refuse(id, connect, &Refusal { reason: ReasonCode::NOT_AUTHORIZED, why });
                 return Verdict::Here;
             }
@@ -154,7 +161,9 @@ impl Shard {
         let open = Open {
             protocol: connecting.accept(),
             session: slot,
-            login: proof.as_ref().map(|proof| Box::new(LoggedIn { user: proof.user.clone(), again: None })),
+            login: proof
+                .as_ref()
+                .map(|proof| Box::new(LoggedIn { user: proof.user.clone(), version: proof.version, again: None })),
             greeted: false,
             since: cx.now,
             keep_alive: KeepAlive::new(keep_alive_s, cx.now),
@@ -358,7 +367,7 @@ impl Shard {
                 response_information: self.response_information(connect),
                 // That of CONNECT [MQTT-4.12.0-5], and none without one there [MQTT-4.12.0-6].
                 authentication_method: connect.properties.authentication_method,
-                authentication_data: terms.proof.map(|proof| &*proof.answer),
+                authentication_data: terms.proof.and_then(|proof| proof.answer.as_deref()),
                 ..ConnackProperties::default()
             }
         } else {

@@ -43,7 +43,7 @@ use slab::Slab;
 pub use self::restore::ShardSnapshot;
 use self::{connect::Verdict, dead_letters::DeadLetter, handing_on::Deferred, paging::Backlog, withheld::Withheld};
 use crate::{
-    connection::{Connection, Connections, Ending, Phase},
+    connection::{By, Connection, Connections, Ending, Phase},
     event::{DropReason, Event},
     hold::{Batch, Waiting},
     id::{ChangeSeq, ConnectionId, SessionNo, ShardId},
@@ -469,7 +469,9 @@ impl Shard {
         let mut used = 0;
         loop {
             let Some(connection) = self.connections.get(id) else { return bytes.len() };
-            let limit = match connection.phase {
+            let limit = match &connection.phase {
+                // What it says before it is known who it is has to wait.
+                Phase::Authenticating(authenticating) if matches!(authenticating.by, By::Password) => return used,
                 Phase::AwaitConnect | Phase::Authenticating(_) => self.config.max_packet_size.min(CONNECT_BYTES_MAX),
                 Phase::Open(_) => self.config.max_packet_size,
                 Phase::Closing => return bytes.len(),
@@ -584,10 +586,14 @@ impl Shard {
 
     fn connect_wait_passed(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get(id) else { return };
-        match connection.phase {
+        match &connection.phase {
             Phase::AwaitConnect => {}
-            Phase::Authenticating(_) => {
-                self.end_authentication(id, ReasonCode::NOT_AUTHORIZED, "no end of the authentication in time");
+            Phase::Authenticating(authenticating) => {
+                let (reason, why) = match authenticating.by {
+                    By::Exchange(_) => (ReasonCode::NOT_AUTHORIZED, "no end of the authentication in time"),
+                    By::Password => (ReasonCode::SERVER_BUSY, "its password was not looked at in time"),
+                };
+                self.end_authentication(id, reason, why);
                 return;
             }
             Phase::Open(_) | Phase::Closing => return,
@@ -673,7 +679,7 @@ impl Shard {
     fn event(&mut self, event: Event) {
         match &event {
             Event::Connected { .. } => self.counters.accepted += 1,
-            Event::Refused { .. } => self.counters.refused += 1,
+            Event::Refused { .. } | Event::LoginFailed { .. } => self.counters.refused += 1,
             Event::Disconnected { .. } => self.counters.ended += 1,
             Event::Expired { .. } => self.counters.expired += 1,
             // Counted where it happens: this tells many at once, and later.

@@ -5,9 +5,14 @@ mod journal;
 mod packets;
 mod world;
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
-use columba_broker::{Config, seam::Gone};
+use columba_broker::{
+    Config,
+    auth::{Login, Strangers, UserVersion, Users},
+    seam::Gone,
+};
+use columba_proto::scram::{Keys, Secret};
 
 use self::{client::CLIENTS_MAX, world::World};
 use super::choices::Choices;
@@ -62,7 +67,26 @@ fn config() -> Config {
         subscriptions_max: 5,
         cached_topics_max: 4,
         connections_max: 5,
+        login: Some(Login { users: Arc::new(Name), secret: Arc::new(Secret::new([5; 32])), strangers: Strangers::Welcome }),
         ..Config::default()
+    }
+}
+
+/// There is "name", whose password is the same word.
+#[derive(Debug)]
+struct Name;
+
+impl Users for Name {
+    fn scram_keys(&self, user: &str) -> Option<Keys> {
+        (user == "name").then(|| Keys::derive(user, b"salt", NonZeroU32::MIN).expect("a password that can be"))
+    }
+
+    fn version(&self, user: &str) -> Option<UserVersion> {
+        (user == "name").then_some(UserVersion(0))
+    }
+
+    fn may_try(&self, _: &str, _: &str) -> bool {
+        true
     }
 }
 

@@ -17,6 +17,11 @@ impl Process {
         Self { pid }
     }
 
+    /// Its number.
+    pub fn id(self) -> u32 {
+        self.pid
+    }
+
     /// Processor time used so far, user and system, all threads.
     pub fn cpu(self) -> Result<Duration, LoadError> {
         let stat = self.read("stat")?;

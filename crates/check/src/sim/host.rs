@@ -9,6 +9,7 @@ use std::{
 
 use columba_broker::{
     Config, SessionSnapshot, Shard,
+    auth::{Answer, Login},
     commons::LocalCommons,
     durable::{InFlight, State},
     event::{DropReason, Event},
@@ -23,7 +24,7 @@ use super::{
     rng::Rng,
     tally::{Happening, Tally},
 };
-use crate::model::LinkNo;
+use crate::{model::LinkNo, passwords};
 
 /// What the host asks of the world.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ enum Mail {
         link: LinkNo,
         bytes: Vec<u8>,
     },
+    /// A password has been looked at.
+    Answer(ConnectionId, Answer),
 }
 
 /// One shard and what its thread would have around it.
@@ -81,6 +84,7 @@ struct Door {
 /// The whole server.
 pub(crate) struct Host {
     shared: LocalCommons,
+    login: Option<Login>,
     brains: Vec<Brain>,
     doors: BTreeMap<LinkNo, Door>,
     pub(crate) journal: Journal,
@@ -115,6 +119,7 @@ impl Host {
             .collect();
         Self {
             shared,
+            login: config.login.clone(),
             brains,
             doors: BTreeMap::new(),
             journal,
@@ -336,6 +341,10 @@ impl Host {
                 self.brains[shard].retained_loads.push_back((session, topics));
                 self.wishes.push_back(Wish::LoadRetained { shard });
             }
+            Output::Ask { connection, question } => {
+                let answer = passwords::judge(self.login.as_ref(), &question);
+                self.post(shard, Mail::Answer(connection, answer));
+            }
             Output::Event(event) => self.count(&event),
         }
     }
@@ -346,7 +355,11 @@ impl Host {
             Event::Dropped { reason: DropReason::Expired, .. } => Happening::MessageExpired,
             Event::Dropped { reason: DropReason::TooLarge, .. } => Happening::TooLarge,
             Event::Dropped { reason: DropReason::SlowConsumer, .. } => Happening::SlowReader,
-            Event::Connected { .. } | Event::Refused { .. } | Event::Disconnected { .. } | Event::Dropped { .. } => return,
+            Event::Connected { .. }
+            | Event::Refused { .. }
+            | Event::LoginFailed { .. }
+            | Event::Disconnected { .. }
+            | Event::Dropped { .. } => return,
         };
         self.tally.count(what);
     }
@@ -395,6 +408,7 @@ impl Host {
                 self.enter(link, shard);
                 self.receive(link, &bytes);
             }
+            Some(Mail::Answer(connection, answer)) => self.with(shard, |shard, cx| shard.answered(cx, connection, answer)),
             Some(Mail::Connection { .. }) | None => {}
         }
     }

@@ -37,6 +37,16 @@ impl Keys {
         Ok(Self { salt: salt.into(), iterations, stored: sha256(&client_key(&salted)), server: server_key(&salted) })
     }
 
+    /// Whether these are the keys of this password. Takes as long as [`derive`](Self::derive), whatever the answer.
+    pub fn are_of(&self, password: &str) -> bool {
+        salted(password, &self.salt, self.iterations).is_ok_and(|salted| sha256(&client_key(&salted)).ct_eq(&self.stored).into())
+    }
+
+    /// Rounds that each guess of the password takes.
+    pub fn iterations(&self) -> NonZeroU32 {
+        self.iterations
+    }
+
     /// Keys of nobody: no password has them.
     pub(super) fn of_nobody(salt: &[u8], iterations: NonZeroU32, stored: Hash, server: Hash) -> Self {
         Self { salt: salt.into(), iterations, stored, server }
@@ -141,6 +151,16 @@ mod tests {
         assert_eq!(text.parse(), Ok(keys));
         for wrong in [text.replace("$1:", "$0:"), text.replace("256", "1"), text[..text.len() - 4].into(), "x".into()] {
             assert_eq!(wrong.parse::<Keys>(), Err(KeysError), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn keys_know_their_password() {
+        let keys = Keys::derive("pencil", b"salt", NonZeroU32::MIN).unwrap();
+
+        assert!(keys.are_of("pencil"));
+        for wrong in ["Pencil", "", "pencil\n"] {
+            assert!(!keys.are_of(wrong), "{wrong:?}");
         }
     }
 

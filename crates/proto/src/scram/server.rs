@@ -109,6 +109,11 @@ pub struct AwaitProof {
 }
 
 impl AwaitProof {
+    /// Who the client says it is.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
     /// Reads `client-final-message`; the answer is who the client is, and `server-final-message`.
     pub fn on_proof(self, data: &[u8]) -> Result<(Box<str>, Vec<u8>), ScramError> {
         let whole = text(data)?;

@@ -17,6 +17,9 @@ pub(super) const SHARDS_MAX: u16 = 64;
 /// The key under which the listeners stand, as an array of tables.
 pub(super) const LISTENER: &str = "listener";
 
+/// Keys that have moved, and where they stand now.
+pub(super) const MOVED: &[(&str, &str)] = &[("auth.users_file", "auth.password.file")];
+
 /// The same for groups of shared subscriptions.
 pub(super) const SHARED_GROUP: &str = "shared.group";
 
@@ -58,11 +61,11 @@ static KEYS: &[Key<Config>] = &[
         Ok(())
     }),
     key("auth.anonymous", |config, value| {
-        config.access = if value.flag()? { Access::Anyone } else { Access::ThisMachine };
+        config.access = if value.flag()? { Access::Anyone } else { Access::Users };
         Ok(())
     }),
-    key("auth.users_file", |config, value| {
-        config.users_file = Some(super::source::expand_home(value.text()?));
+    key("auth.password.file", |config, value| {
+        config.password_file = Some(super::source::expand_home(value.text()?));
         Ok(())
     }),
     key("limits.max_connections", |config, value| {
@@ -413,6 +416,8 @@ impl Keyed for SharedGroup {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::config::Data;
 
@@ -442,7 +447,7 @@ mod tests {
         let config = Config::load(&sources).unwrap();
 
         assert_eq!(config.data, Data::Directory("/var/lib/columba".into()));
-        assert_eq!(config.access, Access::Anyone);
+        assert_eq!(config.password_file.as_deref(), Some(Path::new("/etc/columba/users")));
         assert_eq!(config.limits.max_packet_size, 2 << 20);
     }
 

@@ -34,8 +34,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Who may connect.
     pub access: Access,
-    /// Where it is written who may log in; who is in there may connect from anywhere. With [`Access::Anyone`] the others may, too.
-    pub users_file: Option<PathBuf>,
+    /// Where it is written who may log in, by password or SCRAM; who is in there may connect from anywhere. With [`Access::Anyone`] the others may, too.
+    pub password_file: Option<PathBuf>,
     /// Connections of all listeners together, where bounded.
     pub max_connections: Option<u32>,
     /// What a shard's brain allows.
@@ -83,8 +83,10 @@ pub enum OnDamage {
 /// Who may connect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Access {
-    /// Anyone on this machine; a listener that others can reach is refused at start. Where there is a users file: those who log in, wherever they are.
+    /// Anyone on this machine; a listener that others can reach is refused at start. Where there is a way to log in: those who do, wherever they are.
     ThisMachine,
+    /// Those who log in, wherever they are.
+    Users,
     /// Anyone who can reach a listener.
     Anyone,
 }
@@ -198,7 +200,7 @@ impl Default for Config {
             on_damage: OnDamage::Refuse,
             listeners: vec![Listener::local()],
             access: Access::ThisMachine,
-            users_file: None,
+            password_file: None,
             max_connections: None,
             limits: limits::Config::default(),
             shared: Strategies::default(),

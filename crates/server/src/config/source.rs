@@ -15,7 +15,7 @@ use toml::{
 
 use super::{
     Access, Config, Data, ListenAddressError, Listener,
-    keys::{Keyed, LISTENER, SHARED_GROUP, SharedGroup},
+    keys::{Keyed, LISTENER, MOVED, SHARED_GROUP, SharedGroup},
     mosquitto::Import,
     value::{Value, Wrong},
 };
@@ -98,6 +98,14 @@ pub enum Problem {
         key: Box<str>,
         /// What may be meant.
         nearest: Option<&'static str>,
+    },
+    /// A key that has another name by now.
+    #[error("\"{key}\" is \"{to}\" now")]
+    Moved {
+        /// What stands there.
+        key: Box<str>,
+        /// What to write.
+        to: &'static str,
     },
     /// A value that is not what its key wants.
     #[error("\"{key}\" wants {expected}")]
@@ -320,6 +328,9 @@ fn read_groups(value: &Spanned<DeValue<'_>>) -> Result<BTreeMap<Box<str>, Strate
 }
 
 pub(super) fn set<T: Keyed>(target: &mut T, name: &str, value: &Value) -> Result<(), Problem> {
+    if let Some(&(_, to)) = MOVED.iter().find(|(from, _)| *from == name) {
+        return Err(Problem::Moved { key: name.into(), to });
+    }
     let key = T::key(name).ok_or_else(|| Problem::UnknownKey { key: name.into(), nearest: T::nearest(name) })?;
     (key.set)(target, value).map_err(|Wrong(expected)| Problem::WrongValue { key: name.into(), expected: expected.into() })
 }

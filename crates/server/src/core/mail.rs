@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use columba_broker::{
     Room,
-    id::MessageId,
+    auth::Answer,
+    id::{ConnectionId, MessageId},
     seam::{Loaded, LoadedRetained, Parcel},
 };
 use mio::net::TcpStream;
@@ -25,6 +26,10 @@ pub(crate) enum Mail {
     LoadedRetained(LoadedRetained),
     /// The cold store has every publication up to here.
     Stored(MessageId),
+    /// A password has been looked at.
+    Answered(ConnectionId, Answer),
+    /// Users have come, gone, or have other passwords.
+    UsersChanged,
     /// The disk has room, or has none.
     Room(Room),
     /// From the control plane.
@@ -55,7 +60,12 @@ impl Weighed for Mail {
                     loaded.messages.iter().filter_map(|(_, found)| found.as_ref()).map(|(_, message)| message.size()).sum()
                 }
                 // They are few: the control plane asks one after the other.
-                Self::Question(_) | Self::Stored(_) | Self::Room(_) | Self::Shutdown => 0,
+                Self::Answered(..)
+                | Self::UsersChanged
+                | Self::Question(_)
+                | Self::Stored(_)
+                | Self::Room(_)
+                | Self::Shutdown => 0,
             }
     }
 }

@@ -13,14 +13,24 @@ mod tests;
 mod traffic;
 mod worker;
 
-use std::{io, sync::mpsc::Sender};
+use std::{
+    io,
+    sync::{Arc, OnceLock, mpsc::Sender},
+};
 
 use mio::{Poll, Waker};
 
 pub(crate) use self::{
     accept::Doorkeeper, commits::Ledger, mail::Mail, mesh::Mesh, progress::Progress, shell::Shell, worker::Worker,
 };
-use crate::{checkpoint::Checkpoints, clock::ProcessClock, commons::Common, loader::Loader, server::Word};
+use crate::{
+    checkpoint::Checkpoints,
+    clock::ProcessClock,
+    commons::Common,
+    loader::Loader,
+    server::Word,
+    users::{Attempts, Judges},
+};
 
 /// What all shards of one broker share.
 #[derive(Debug)]
@@ -32,6 +42,9 @@ pub(crate) struct Shared {
     pub(crate) loader: Loader,
     pub(crate) progress: Progress,
     pub(crate) checkpoints: Checkpoints,
+    /// Who looks at passwords; set at the start where there are any.
+    pub(crate) judges: OnceLock<Judges>,
+    pub(crate) attempts: Arc<Attempts>,
     /// To whoever waits for the end.
     pub(crate) words: Sender<Word>,
 }

@@ -10,6 +10,7 @@ use std::{
 
 use columba_broker::{
     Shard,
+    auth::Answer,
     id::{ChangeSeq, ConnectionId},
     seam::{Cx, Gone, Output},
 };
@@ -28,6 +29,7 @@ use crate::{
     events,
     loader::{Load, LoadRetained},
     server::Word,
+    users::Ask,
 };
 
 /// What one turn may spend on mail, on reading and on writing, each, before the rest is carried over: it bounds the latency of everyone on
@@ -343,6 +345,8 @@ impl Shell {
                 Mail::Loaded(loaded) => self.brain.loaded(cx, loaded),
                 Mail::LoadedRetained(loaded) => self.brain.retained_loaded(cx, loaded),
                 Mail::Stored(up_to) => self.brain.stored(up_to),
+                Mail::Answered(connection, answer) => self.brain.answered(cx, connection, answer),
+                Mail::UsersChanged => self.brain.users_changed(cx),
                 Mail::Room(room) => self.brain.room_is(cx, room),
                 Mail::Question(question) => question.put(&mut self.brain, cx),
                 Mail::Shutdown => self.shut_down(cx, now),
@@ -433,7 +437,13 @@ impl Shell {
             Output::LoadRetained { session, topics } => {
                 self.shared.loader.ask_retained(LoadRetained { shard: self.index, session, topics });
             }
-            Output::Event(event) => events::tell(&event),
+            Output::Ask { connection, question } => {
+                let ask = Ask { shard: self.index, connection, question };
+                if !self.shared.judges.get().is_some_and(|judges| judges.ask(ask)) {
+                    self.brain.answered(cx, connection, Answer::Unjudged);
+                }
+            }
+            Output::Event(event) => events::tell(&event, &self.shared.attempts),
         }
     }
 

@@ -51,6 +51,8 @@ fn house(shards: u16) -> House {
         loader: loader::channel().0,
         progress: Progress::new(usize::from(shards)),
         checkpoints: checkpoint::channel().0,
+        judges: std::sync::OnceLock::new(),
+        attempts: Arc::default(),
         words: speaker,
     });
     House { shared, words, polls }

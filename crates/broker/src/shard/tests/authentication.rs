@@ -13,11 +13,13 @@ use columba_proto::{
 use super::bench::{Bench, Client, Setup};
 use crate::{
     Config,
-    auth::{Login, Strangers, Users},
+    auth::{Login, Strangers, UserVersion, Users},
     seam::Origin,
 };
 
 const NOTHING: Vec<&str> = Vec::new();
+/// Of both.
+const VERSION: UserVersion = UserVersion(4);
 const CONTINUE: ReasonCode = ReasonCode::CONTINUE_AUTHENTICATION;
 
 /// There is "eve", and her password is "pencil"; and "bob" with the same.
@@ -28,6 +30,14 @@ impl Users for Two {
     fn scram_keys(&self, user: &str) -> Option<Keys> {
         let rounds = NonZeroU32::new(2).unwrap();
         ["eve", "bob"].contains(&user).then(|| Keys::derive("pencil", user.as_bytes(), rounds).unwrap())
+    }
+
+    fn version(&self, user: &str) -> Option<UserVersion> {
+        ["eve", "bob"].contains(&user).then_some(VERSION)
+    }
+
+    fn may_try(&self, _: &str, _: &str) -> bool {
+        true
     }
 }
 

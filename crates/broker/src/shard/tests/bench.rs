@@ -69,6 +69,8 @@ pub(super) struct Setup<'a> {
     pub(super) properties: ConnectProperties<'a>,
     pub(super) keep_alive: u16,
     pub(super) bridge: bool,
+    pub(super) username: Option<&'a str>,
+    pub(super) password: Option<&'a [u8]>,
 }
 
 impl Default for Setup<'_> {
@@ -80,6 +82,8 @@ impl Default for Setup<'_> {
             properties: ConnectProperties::default(),
             keep_alive: 0,
             bridge: false,
+            username: None,
+            password: None,
         }
     }
 }
@@ -274,8 +278,8 @@ impl Bench {
             keep_alive: setup.keep_alive,
             client_id,
             will: setup.will.clone(),
-            username: None,
-            password: None,
+            username: setup.username,
+            password: setup.password,
             properties: setup.properties,
         };
         let client = Client { id, version: setup.version };
@@ -364,7 +368,8 @@ impl Bench {
                 | Output::ToShard { .. }
                 | Output::HandOver { .. }
                 | Output::Load { .. }
-                | Output::LoadRetained { .. } => {
+                | Output::LoadRetained { .. }
+                | Output::Ask { .. } => {
                     outputs.push(output);
                 }
             }

@@ -53,6 +53,7 @@ fn answer_loads(bench: &mut Bench, at_once: usize) {
             | Output::ToShard { .. }
             | Output::HandOver { .. }
             | Output::LoadRetained { .. }
+            | Output::Ask { .. }
             | Output::Event(_) => None,
         });
         let Some((session, after)) = asked else { return };

@@ -11,6 +11,7 @@ mod groups;
 mod limit;
 mod own_topics;
 mod paging;
+mod passwords;
 mod qos2_faults;
 mod requests;
 mod restarts;

@@ -46,7 +46,11 @@ fn read(bench: &mut Bench) {
                     let messages = topics.into_iter().map(|topic| (Arc::clone(&topic), find(&topic))).collect();
                     bench.act(|shard, cx| shard.retained_loaded(cx, LoadedRetained { session, messages }));
                 }
-                Output::Close { .. } | Output::ToShard { .. } | Output::HandOver { .. } | Output::Event(_) => {
+                Output::Close { .. }
+                | Output::ToShard { .. }
+                | Output::HandOver { .. }
+                | Output::Ask { .. }
+                | Output::Event(_) => {
                     panic!("nothing else is expected: {output:?}")
                 }
             }

@@ -32,7 +32,8 @@ pub(super) fn connect(choices: &mut Choices<'_>) -> Vec<u8> {
         client_id: choices.pick(&CLIENT_IDS),
         will: None,
         username: (limits >> 6 == 3).then_some("name"),
-        password: None,
+        // One of the two is right.
+        password: (limits >> 6 == 3).then_some(if limits & 1 == 1 { b"name" } else { b"other" }),
         properties: ConnectProperties::default(),
     };
     if version.has_properties() {

@@ -7,12 +7,15 @@ use std::{
 
 use columba_broker::{
     Config, SessionSnapshot, Shard,
+    auth::Answer,
     commons::LocalCommons,
     id::{ConnectionId, MessageId, SessionNo, ShardId},
     placement::Placement,
     seam::{Commons as _, Cx, Gone, Origin, Output, Parcel},
 };
 use columba_proto::{Time, Version};
+
+use crate::passwords;
 
 use super::{
     client::{CLIENTS_MAX, Client},
@@ -33,6 +36,8 @@ enum Mail {
     },
     /// The cold store has everything up to here.
     Stored(MessageId),
+    /// A password has been looked at.
+    Answer(ConnectionId, Answer),
 }
 
 /// The broker's end of a connection.
@@ -253,6 +258,10 @@ impl World {
                 let loaded = self.journal.load_retained(session, topics);
                 self.with(shard, |shard, cx| shard.retained_loaded(cx, loaded));
             }
+            Output::Ask { connection, question } => {
+                let answer = passwords::judge(self.config.login.as_ref(), &question);
+                self.mail[shard].push_back(Mail::Answer(connection, answer));
+            }
             Output::Event(event) => assert!(!format!("{event:?}").is_empty(), "an event can be told"),
         }
     }
@@ -263,6 +272,7 @@ impl World {
         match self.mail[shard].pop_front() {
             Some(Mail::Parcel(parcel)) => self.with(shard, |shard, cx| shard.parcel(cx, parcel)),
             Some(Mail::Stored(up_to)) => self.shards[shard].stored(up_to),
+            Some(Mail::Answer(connection, answer)) => self.with(shard, |shard, cx| shard.answered(cx, connection, answer)),
             Some(Mail::Connection { client, opened, bytes }) => self.move_in(shard, client, opened, &bytes),
             None => {}
         }

@@ -72,7 +72,7 @@ fn with_a_listener_nobody_is_let_in_who_was_not_before() {
     let import = import("listener 1883\n").unwrap();
 
     assert!(import.remarks.iter().any(|remark| &*remark.option == "allow_anonymous"), "{:?}", import.remarks);
-    assert_eq!(config("listener 1883\n").unwrap().access, Access::ThisMachine);
+    assert_eq!(config("listener 1883\n").unwrap().access, Access::Users);
 }
 
 #[test]

@@ -1,9 +1,14 @@
-//! The users file: who may log in, one line each, `NAME:KEYS` with keys as RFC 5803 writes them.
+//! The users file: who may log in, one line each, `NAME:SECRET`. mosquitto's password files are such files.
 //!
-//! Read once, at the start. Lines that begin with `#` and empty ones stay as they are when `columba user` changes others.
+//! Lines that begin with `#` and empty ones stay as they are when `columba user` changes others.
+
+mod attempts;
+mod judges;
+mod known;
+mod secret;
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     fmt::{self, Display},
     fs::{self, OpenOptions},
     io::{self, Write},
@@ -11,9 +16,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use columba_broker::auth;
-use columba_proto::scram::Keys;
 use thiserror::Error;
+
+pub use self::secret::{Argon2id, Kind, Secret, SecretError};
+pub(crate) use self::{
+    attempts::{Attempts, Told},
+    judges::{Ask, Judges},
+    known::KnownUsers,
+};
 
 /// A users file as it stands, line by line.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -27,7 +37,7 @@ enum Line {
     Other(String),
     User {
         name: String,
-        keys: Keys,
+        secret: Secret,
     },
 }
 
@@ -60,18 +70,24 @@ pub enum UsersError {
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum LineError {
     /// No colon.
-    #[error("a line is NAME:KEYS, or begins with #")]
+    #[error("a line is NAME:SECRET, or begins with #")]
     NoColon,
     /// The name is none.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Keys of a kind that is not known, or damaged ones.
-    #[error("the keys are none that are known here: SCRAM-SHA-256$ROUNDS:SALT$STORED:SERVER, as `columba user add` writes them")]
-    Keys,
+    /// What stands behind the name is nothing that a password can be held against.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// More bytes than a line needs.
+    #[error("a line of more than {LINE_LEN_MAX} bytes")]
+    Long,
     /// The user stands there already.
     #[error("a user who stands further up")]
     Twice,
 }
+
+/// Bytes of a line: a name as long as MQTT can carry would not be typed by anybody.
+const LINE_LEN_MAX: usize = 8 << 10;
 
 /// A user name that cannot stand in the file.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -99,24 +115,25 @@ impl UsersFile {
         }
     }
 
-    fn parse(text: &str) -> Result<Self, (usize, LineError)> {
+    /// Reads what stands in such a file; an error comes with its line, from 1.
+    pub fn parse(text: &str) -> Result<Self, (usize, LineError)> {
         let mut file = Self::default();
+        let mut names = HashSet::new();
         for (index, text) in text.lines().enumerate() {
-            let line = line(text).and_then(|line| match &line {
-                Line::User { name, .. } if file.has(name) => Err(LineError::Twice),
-                Line::User { .. } | Line::Other(_) => Ok(line),
-            });
-            file.lines.push(line.map_err(|problem| (index + 1, problem))?);
+            let line = line(text).map_err(|problem| (index + 1, problem))?;
+            if let Line::User { name, .. } = &line
+                && !names.insert(name.clone())
+            {
+                return Err((index + 1, LineError::Twice));
+            }
+            file.lines.push(line);
         }
         Ok(file)
     }
 
     /// All users, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.lines.iter().filter_map(|line| match line {
-            Line::User { name, .. } => Some(name.as_str()),
-            Line::Other(_) => None,
-        })
+        self.users().map(|(name, _)| name)
     }
 
     /// Whether there is such a user.
@@ -124,18 +141,31 @@ impl UsersFile {
         self.names().any(|name| name == user)
     }
 
-    /// Gives a user keys, who may be new.
-    pub fn set(&mut self, user: &str, new: Keys) -> Result<(), NameError> {
+    /// What is kept in place of a user's password.
+    pub fn secret(&self, user: &str) -> Option<&Secret> {
+        self.users().find(|(name, _)| *name == user).map(|(_, secret)| secret)
+    }
+
+    /// All users with what is kept in place of their passwords, in the order of the file.
+    pub fn users(&self) -> impl Iterator<Item = (&str, &Secret)> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::User { name, secret } => Some((name.as_str(), secret)),
+            Line::Other(_) => None,
+        })
+    }
+
+    /// Gives a user a password, who may be new.
+    pub fn set(&mut self, user: &str, new: Secret) -> Result<(), NameError> {
         check_name(user)?;
         for line in &mut self.lines {
-            if let Line::User { name, keys } = line
+            if let Line::User { name, secret } = line
                 && name == user
             {
-                *keys = new;
+                *secret = new;
                 return Ok(());
             }
         }
-        self.lines.push(Line::User { name: user.to_owned(), keys: new });
+        self.lines.push(Line::User { name: user.to_owned(), secret: new });
         Ok(())
     }
 
@@ -172,10 +202,12 @@ fn line(text: &str) -> Result<Line, LineError> {
     if text.trim().is_empty() || text.starts_with('#') {
         return Ok(Line::Other(text.to_owned()));
     }
-    let (name, keys) = text.split_once(':').ok_or(LineError::NoColon)?;
+    if text.len() > LINE_LEN_MAX {
+        return Err(LineError::Long);
+    }
+    let (name, secret) = text.split_once(':').ok_or(LineError::NoColon)?;
     check_name(name)?;
-    let keys = keys.trim_end().parse().map_err(|_| LineError::Keys)?;
-    Ok(Line::User { name: name.to_owned(), keys })
+    Ok(Line::User { name: name.to_owned(), secret: secret.trim_end().parse()? })
 }
 
 impl Display for UsersFile {
@@ -183,30 +215,10 @@ impl Display for UsersFile {
         for line in &self.lines {
             match line {
                 Line::Other(text) => writeln!(f, "{text}")?,
-                Line::User { name, keys } => writeln!(f, "{name}:{keys}")?,
+                Line::User { name, secret } => writeln!(f, "{name}:{secret}")?,
             }
         }
         Ok(())
-    }
-}
-
-/// The users of a file, as shards ask for them.
-#[derive(Debug)]
-pub(crate) struct KnownUsers(HashMap<String, Keys>);
-
-impl From<UsersFile> for KnownUsers {
-    fn from(file: UsersFile) -> Self {
-        let users = file.lines.into_iter().filter_map(|line| match line {
-            Line::User { name, keys } => Some((name, keys)),
-            Line::Other(_) => None,
-        });
-        Self(users.collect())
-    }
-}
-
-impl auth::Users for KnownUsers {
-    fn scram_keys(&self, user: &str) -> Option<Keys> {
-        self.0.get(user).cloned()
     }
 }
 
@@ -216,8 +228,8 @@ mod tests {
 
     use super::*;
 
-    fn keys(password: &str) -> Keys {
-        Keys::derive(password, b"salt", NonZeroU32::MIN).unwrap()
+    fn keys(password: &str) -> Secret {
+        Secret::derive(Kind::Scram(NonZeroU32::MIN), password, [0; 16]).unwrap()
     }
 
     #[test]
@@ -241,7 +253,8 @@ mod tests {
         for (text, expected) in [
             ("eve".to_owned(), (1, LineError::NoColon)),
             (":x".to_owned(), (1, LineError::Name(NameError))),
-            ("#\neve:$7$101$salt$hash".to_owned(), (2, LineError::Keys)),
+            ("#\neve:pencil".to_owned(), (2, LineError::Secret(SecretError::Unknown))),
+            (format!("{}:{}", "x".repeat(9_000), keys("a")), (1, LineError::Long)),
             (format!("{good}\n{good}"), (2, LineError::Twice)),
         ] {
             assert_eq!(UsersFile::parse(&text), Err(expected), "{text}");

@@ -1,0 +1,14 @@
+//! Who looks at passwords where there is no server around the brain.
+
+use columba_broker::auth::{Answer, Login, Question};
+
+/// The world's answer: the password is that of the user's SCRAM keys, or it is wrong.
+pub(crate) fn judge(login: Option<&Login>, question: &Question) -> Answer {
+    let right = || {
+        let users = &login?.users;
+        let password = core::str::from_utf8(&question.password).ok()?;
+        users.scram_keys(&question.user).filter(|keys| keys.are_of(password))?;
+        users.version(&question.user)
+    };
+    right().map_or(Answer::Wrong, Answer::Right)
+}

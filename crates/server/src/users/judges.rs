@@ -1,0 +1,261 @@
+//! The threads that look at passwords, because a shard has no time for that: each look is meant to cost tens of milliseconds and megabytes.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt, io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use columba_broker::{
+    auth::{Answer, Question},
+    id::ConnectionId,
+};
+
+use super::{Attempts, KnownUsers, attempts::Place};
+
+/// Questions that wait, of everybody and of one address: what a judge can answer within the time that a CONNECT has, about.
+const WAITING_MAX: usize = 1_024;
+const WAITING_OF_ONE_MAX: usize = 256;
+
+/// Threads, at most.
+const JUDGES_MAX: usize = 4;
+
+/// How often they look whether something has to be told.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// One shard's question.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) shard: usize,
+    pub(crate) connection: ConnectionId,
+    pub(crate) question: Question,
+}
+
+/// Where shards ask, and the threads behind it.
+pub(crate) struct Judges {
+    bench: Arc<Bench>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Bench {
+    users: Arc<KnownUsers>,
+    attempts: Arc<Attempts>,
+    waiting: Mutex<Waiting>,
+    bell: Condvar,
+}
+
+/// Whose question has its turn: one of each address, round and round, so that who asks much waits behind himself.
+#[derive(Debug, Default)]
+struct Waiting {
+    of: HashMap<Place, VecDeque<Ask>>,
+    round: VecDeque<Place>,
+    count: usize,
+    is_over: bool,
+}
+
+/// What a judge does next.
+enum Next {
+    Ask(Ask),
+    /// Nobody has asked for a while.
+    Nothing,
+    End,
+}
+
+impl Judges {
+    /// Starts the threads: as many as half the cores, for the other half carries messages. Each answer goes to `tell`.
+    pub(crate) fn start(
+        users: Arc<KnownUsers>,
+        attempts: Arc<Attempts>,
+        tell: impl Fn(usize, ConnectionId, Answer) + Clone + Send + 'static,
+    ) -> io::Result<Self> {
+        let bench = Arc::new(Bench { users, attempts, waiting: Mutex::default(), bell: Condvar::new() });
+        let count = thread::available_parallelism().map_or(1, |cores| cores.get() / 2).clamp(1, JUDGES_MAX);
+        let one = |_| {
+            let (bench, tell) = (Arc::clone(&bench), tell.clone());
+            thread::Builder::new().name("judge".into()).spawn(move || bench.judge(&tell))
+        };
+        let threads: io::Result<_> = (0..count).map(one).collect();
+        Ok(Self { threads: threads?, bench })
+    }
+
+    /// Takes a question; false where there is no room for one more.
+    pub(crate) fn ask(&self, ask: Ask) -> bool {
+        let taken = self.bench.lock().push(ask);
+        self.bench.bell.notify_one();
+        taken
+    }
+
+    /// Ends the threads. What waits is not answered any more.
+    pub(crate) fn stop(&mut self) {
+        self.bench.lock().is_over = true;
+        self.bench.bell.notify_all();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread that looks at passwords has ended by itself");
+            }
+        }
+    }
+}
+
+impl Drop for Judges {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Bench {
+    fn judge(&self, tell: &impl Fn(usize, ConnectionId, Answer)) {
+        loop {
+            let Ask { shard, connection, question } = match self.next() {
+                Next::Ask(ask) => ask,
+                Next::Nothing => {
+                    self.tell_attempts();
+                    continue;
+                }
+                Next::End => return,
+            };
+            self.tell_attempts();
+            let answer = if self.attempts.may_try(&question.peer, &question.user) {
+                self.users.judge(&question.user, &question.password)
+            } else {
+                Answer::Unjudged
+            };
+            tell(shard, connection, answer);
+        }
+    }
+
+    fn next(&self) -> Next {
+        let mut waiting = self.lock();
+        let mut is_late = false;
+        loop {
+            if waiting.is_over {
+                return Next::End;
+            }
+            if let Some(ask) = waiting.pop() {
+                return Next::Ask(ask);
+            }
+            if is_late {
+                return Next::Nothing;
+            }
+            let (again, timeout) = self.bell.wait_timeout(waiting, LOOK).unwrap_or_else(PoisonError::into_inner);
+            (waiting, is_late) = (again, timeout.timed_out());
+        }
+    }
+
+    fn tell_attempts(&self) {
+        for more in self.attempts.take_told() {
+            let (peer, count, user) = (&*more.peer, more.count, &*more.last_user);
+            tracing::warn!(peer, count, user, "more logins failed");
+        }
+    }
+
+    /// Nothing panics while the lock is held.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, ask: Ask) -> bool {
+        let place = Place::of(&ask.question.peer);
+        let own = self.of.entry(place.clone()).or_default();
+        if self.is_over || self.count >= WAITING_MAX || own.len() >= WAITING_OF_ONE_MAX {
+            if own.is_empty() {
+                self.of.remove(&place);
+            }
+            return false;
+        }
+        if own.is_empty() {
+            self.round.push_back(place);
+        }
+        own.push_back(ask);
+        self.count += 1;
+        true
+    }
+
+    fn pop(&mut self) -> Option<Ask> {
+        let place = self.round.pop_front()?;
+        let own = self.of.get_mut(&place)?;
+        let ask = own.pop_front()?;
+        self.count -= 1;
+        if own.is_empty() {
+            self.of.remove(&place);
+        } else {
+            self.round.push_back(place);
+        }
+        Some(ask)
+    }
+}
+
+impl fmt::Debug for Judges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Judges").field("threads", &self.threads.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::users::{Kind, Secret, UsersFile};
+
+    fn ask(number: u32, peer: &str, user: &str, password: &str) -> Ask {
+        let question = Question { user: user.into(), password: password.as_bytes().into(), peer: peer.into() };
+        Ask { shard: 0, connection: ConnectionId { slot: number, generation: 0 }, question }
+    }
+
+    #[test]
+    fn who_asks_much_waits_behind_himself() {
+        let mut waiting = Waiting::default();
+        for number in 0..4 {
+            assert!(waiting.push(ask(number, "10.0.0.1:1", "a", "")));
+        }
+        assert!(waiting.push(ask(10, "10.0.0.2:1", "b", "")));
+        assert!(waiting.push(ask(20, "10.0.0.3:1", "c", "")));
+
+        let order: Vec<u32> = std::iter::from_fn(|| waiting.pop()).map(|ask| ask.connection.slot).collect();
+
+        assert_eq!(order, [0, 10, 20, 1, 2, 3]);
+        assert!(waiting.of.is_empty() && waiting.count == 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn what_waits_is_bounded_for_one_and_for_all() {
+        let mut waiting = Waiting::default();
+        let fill = |waiting: &mut Waiting, peer: &str| (0..2_000).take_while(|_| waiting.push(ask(0, peer, "a", ""))).count();
+
+        assert_eq!(fill(&mut waiting, "10.0.0.1:1"), WAITING_OF_ONE_MAX);
+        let others: usize = (2..100).map(|host| fill(&mut waiting, &format!("10.0.0.{host}:1"))).sum();
+
+        assert_eq!(WAITING_OF_ONE_MAX + others, WAITING_MAX);
+        assert!(!waiting.push(ask(0, "10.0.1.1:1", "a", "")));
+        assert_eq!(waiting.of.len(), 4, "who is refused leaves no trace");
+    }
+
+    #[test]
+    fn answers_come_back_and_many_wrong_ones_end_the_looking() {
+        let mut file = UsersFile::default();
+        file.set("eve", Secret::derive(Kind::Sha512, "pencil", [1; 16]).unwrap()).unwrap();
+        let attempts = Arc::new(Attempts::default());
+        let users = Arc::new(KnownUsers::new(&file, Arc::clone(&attempts)));
+        let (sender, answers) = mpsc::channel();
+        let tell = move |_, connection: ConnectionId, answer| sender.send((connection.slot, answer)).unwrap();
+        let mut judges = Judges::start(Arc::clone(&users), Arc::clone(&attempts), tell).unwrap();
+
+        assert!(judges.ask(ask(1, "10.0.0.1:1", "eve", "pencil")));
+        assert!(matches!(answers.recv().unwrap(), (1, Answer::Right(_))));
+        assert!(judges.ask(ask(2, "10.0.0.1:1", "eve", "Pencil")));
+        assert_eq!(answers.recv().unwrap(), (2, Answer::Wrong));
+        while attempts.may_try("10.0.0.1:1", "eve") {
+            attempts.wrong("10.0.0.1:1", "eve");
+        }
+        assert!(judges.ask(ask(3, "10.0.0.1:1", "eve", "pencil")));
+        assert_eq!(answers.recv().unwrap(), (3, Answer::Unjudged));
+
+        judges.stop();
+        assert!(!judges.ask(ask(4, "10.0.0.1:1", "eve", "pencil")), "nobody is there to look");
+    }
+}

@@ -1,0 +1,183 @@
+//! Files that are read again when they change, or when SIGHUP says so.
+//!
+//! Looked at once a second, by size, time and number: that needs nothing of the system, and works for files that are replaced, linked or mounted. A file in which
+//! something is wrong changes nothing, and is named in the log once.
+
+use std::{
+    fmt, fs, io,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    sync::mpsc::{self, RecvTimeoutError, Sender},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Reads a file and puts what it says in force, or says what is wrong with it.
+type Read = Box<dyn FnMut() -> Result<(), String> + Send>;
+
+/// A file to look at.
+pub(crate) struct Watched {
+    what: &'static str,
+    path: PathBuf,
+    seen: Option<Stamp>,
+    read: Read,
+}
+
+/// Changes whenever the file does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+/// The thread that looks.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    orders: Sender<Order>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    Look,
+    Stop,
+}
+
+impl Watched {
+    /// A file that was read just now; `what` is what the log calls it.
+    pub(crate) fn new(what: &'static str, path: PathBuf, read: impl FnMut() -> Result<(), String> + Send + 'static) -> Self {
+        let seen = Stamp::of(&path).ok();
+        Self { what, path, seen, read: Box::new(read) }
+    }
+
+    fn look(&mut self) {
+        let now = Stamp::of(&self.path).ok();
+        // A file that is gone for a moment is being replaced.
+        if now.is_some() && now != self.seen {
+            self.read_again();
+        }
+    }
+
+    fn read_again(&mut self) {
+        // Before it is read: what is written meanwhile is found the next time.
+        self.seen = Stamp::of(&self.path).ok();
+        match (self.read)() {
+            Ok(()) => tracing::info!(path = %self.path.display(), "{} read again", self.what),
+            Err(error) => {
+                tracing::error!(path = %self.path.display(), %error, "{} not taken: what it said before stays in force", self.what);
+            }
+        }
+    }
+}
+
+impl Stamp {
+    fn of(path: &PathBuf) -> io::Result<Self> {
+        let data = fs::metadata(path)?;
+        Ok(Self { device: data.dev(), inode: data.ino(), bytes: data.size(), changed: (data.ctime(), data.ctime_nsec()) })
+    }
+}
+
+impl Watch {
+    /// Looks at these files from now on; without any there is no thread.
+    pub(crate) fn start(mut files: Vec<Watched>) -> io::Result<Self> {
+        let (orders, inbox) = mpsc::channel();
+        if files.is_empty() {
+            return Ok(Self { orders, thread: None });
+        }
+        let look = move || {
+            loop {
+                match inbox.recv_timeout(LOOK) {
+                    Ok(Order::Look) => files.iter_mut().for_each(Watched::read_again),
+                    Err(RecvTimeoutError::Timeout) => files.iter_mut().for_each(Watched::look),
+                    Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("watch".into()).spawn(look)?;
+        Ok(Self { orders, thread: Some(thread) })
+    }
+
+    /// Reads all files again, changed or not.
+    pub(crate) fn look_now(&self) {
+        self.orders.send(Order::Look).unwrap_or_default();
+    }
+
+    /// Ends the thread.
+    pub(crate) fn stop(&mut self) {
+        self.orders.send(Order::Stop).unwrap_or_default();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that looks at files has ended by itself");
+        }
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::Receiver;
+
+    use super::*;
+
+    fn watched(path: &std::path::Path) -> (Watched, Receiver<String>) {
+        let (sender, read) = mpsc::channel();
+        let from = path.to_owned();
+        let read_it = move || {
+            let text = fs::read_to_string(&from).map_err(|error| error.to_string())?;
+            sender.send(text.clone()).unwrap();
+            if text == "bad" { Err("bad".into()) } else { Ok(()) }
+        };
+        (Watched::new("file", path.to_owned(), read_it), read)
+    }
+
+    #[test]
+    fn a_file_is_read_again_once_for_each_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "first").unwrap();
+        let (mut file, read) = watched(&path);
+        let mut look = || {
+            file.look();
+            read.try_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(look(), Vec::<String>::new());
+
+        fs::write(dir.path().join("new"), "second").unwrap();
+        fs::rename(dir.path().join("new"), &path).unwrap();
+        assert_eq!(look(), ["second"]);
+        assert_eq!(look(), Vec::<String>::new());
+        fs::remove_file(&path).unwrap();
+        assert_eq!(look(), Vec::<String>::new(), "gone is not empty");
+        fs::write(&path, "bad").unwrap();
+        assert_eq!(look(), ["bad"]);
+        assert_eq!(look(), Vec::<String>::new(), "told once");
+        fs::write(&path, "fourth").unwrap();
+        assert_eq!(look(), ["fourth"]);
+    }
+
+    #[test]
+    fn the_thread_reads_when_it_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "first").unwrap();
+        let (file, read) = watched(&path);
+        let mut watch = Watch::start(vec![file]).unwrap();
+
+        watch.look_now();
+
+        assert_eq!(read.recv().unwrap(), "first");
+        watch.stop();
+        assert!(read.recv().is_err(), "it has ended");
+    }
+}
