@@ -3,13 +3,21 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use columba_proto::{
-    AliasesIn, AliasesOut, KeepAlive, PacketId, ReasonCode, Time,
+    AliasesIn, AliasesOut, KeepAlive, PacketId, QoS, ReasonCode, Time,
     connection::{self, server::Connecting},
     qos::ReceiveQuota,
     scram,
 };
 
-use crate::{auth::UserVersion, hold::Ring, id::ConnectionId, limits::Durable, out_buffer::OutBuffer, pace::Pace, seam::Origin};
+use crate::{
+    auth::UserVersion,
+    hold::Ring,
+    id::ConnectionId,
+    limits::{Config, Durable},
+    out_buffer::OutBuffer,
+    pace::Pace,
+    seam::Origin,
+};
 
 /// A connection of this shard.
 #[derive(Debug)]
@@ -121,10 +129,35 @@ pub(crate) struct Open {
     pub(crate) problems: ProblemInformation,
     /// What becomes of its publications above QoS 0.
     pub(crate) publications: Publications,
+    /// What CONNACK has said.
+    pub(crate) offer: Offer,
     /// How fast it may send, where that is bounded.
     pub(crate) pace: Option<Box<Pace>>,
     /// What a 3.x client may have to be sent again; present while anything is in flight to it.
     pub(crate) unanswered: Option<Box<Unanswered>>,
+}
+
+/// What CONNACK has offered (§3.2.2.3): it holds as long as the connection does, whatever the configuration becomes meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    /// Bytes of the largest packet taken.
+    pub(crate) max_packet_size: u32,
+    pub(crate) max_qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) wildcard_subscriptions: bool,
+    pub(crate) shared_subscriptions: bool,
+}
+
+impl Offer {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            max_packet_size: config.max_packet_size,
+            max_qos: config.max_qos,
+            retain: config.retain,
+            wildcard_subscriptions: config.wildcard_subscriptions,
+            shared_subscriptions: config.shared_subscriptions,
+        }
+    }
 }
 
 /// Request Problem Information (§3.1.2.11.7).

@@ -13,7 +13,7 @@ use columba_proto::{
 use super::{Shard, own_topics::is_own};
 use crate::{
     auth::UserVersion,
-    connection::{Ending, LoggedIn, Open, Phase, ProblemInformation, Publications},
+    connection::{Ending, LoggedIn, Offer, Open, Phase, ProblemInformation, Publications},
     durable::{Record, StoredWill},
     event::Event,
     hold::{Frame, Ring},
@@ -179,6 +179,7 @@ impl Shard {
             aliases_out: aliases_out(connect),
             problems: problems(connect),
             publications: Publications::Judged,
+            offer: Offer::of(&self.config),
             pace: Pace::new(self.config.bytes_in, self.config.messages_in, cx.now).map(Box::new),
             unanswered: None,
         };

@@ -178,6 +178,17 @@ impl Shard {
         }
     }
 
+    /// Another configuration from now on. What CONNACK has offered holds for as long as its connection does; whoever connects from now on is offered what this
+    /// says, and bounds of queues, of waiting and of work hold at once.
+    pub fn reconfigure(&mut self, cx: &Cx<'_>, config: Arc<Config>) {
+        self.config = config;
+        // Who was held back may go on, or the other way round.
+        let ids: Vec<_> = self.connections.ids().collect();
+        for id in ids {
+            self.check_reading(cx, id);
+        }
+    }
+
     /// A connection was accepted, or handed over by another shard.
     pub fn opened(&mut self, cx: &Cx<'_>, origin: Origin) -> ConnectionId {
         self.counters.opened += 1;
@@ -473,7 +484,7 @@ impl Shard {
                 // What it says before it is known who it is has to wait.
                 Phase::Authenticating(authenticating) if matches!(authenticating.by, By::Password) => return used,
                 Phase::AwaitConnect | Phase::Authenticating(_) => self.config.max_packet_size.min(CONNECT_BYTES_MAX),
-                Phase::Open(_) => self.config.max_packet_size,
+                Phase::Open(open) => open.offer.max_packet_size,
                 Phase::Closing => return bytes.len(),
             };
             if let (Phase::AwaitConnect, Some(&first)) = (&connection.phase, bytes.get(used))

@@ -14,7 +14,7 @@ use super::{
     own_topics::is_own,
 };
 use crate::{
-    connection::Publications,
+    connection::{Offer, Publications},
     durable::Record,
     event::DropReason,
     hold::Frame,
@@ -28,8 +28,8 @@ use crate::{
 impl Shard {
     pub(super) fn on_publish(&mut self, cx: &Cx<'_>, id: ConnectionId, publish: &Publish<'_>) {
         self.counters.publish_received(publish.qos, publish.payload.len());
-        let Some(route) = self.route_of(cx, id, publish) else { return };
-        if let Err((reason, why)) = self.check_publish(publish, &route) {
+        let Some((route, offer)) = self.route_of(cx, id, publish) else { return };
+        if let Err((reason, why)) = self.check_publish(publish, &route, offer) {
             self.fail(cx, id, reason, why);
             return;
         }
@@ -64,9 +64,10 @@ impl Shard {
         self.scratch = properties;
     }
 
-    /// Where a PUBLISH goes, its topic alias resolved (§3.3.2.3.4).
-    fn route_of(&mut self, cx: &Cx<'_>, id: ConnectionId, publish: &Publish<'_>) -> Option<Arc<Route>> {
+    /// Where a PUBLISH goes, its topic alias resolved (§3.3.2.3.4), and what its client was told of.
+    fn route_of(&mut self, cx: &Cx<'_>, id: ConnectionId, publish: &Publish<'_>) -> Option<(Arc<Route>, Offer)> {
         let open = self.connections.get_mut(id)?.open()?;
+        let offer = open.offer;
         if open.aliases.as_ref().is_some_and(|aliases| aliases.bytes() > ALIAS_BYTES_MAX) {
             self.fail(cx, id, ReasonCode::QUOTA_EXCEEDED, "topic aliases for more bytes than one client may have");
             return None;
@@ -79,7 +80,7 @@ impl Shard {
             },
         };
         match topic {
-            Ok(topic) => Some(self.cache.route(cx, topic.as_str())),
+            Ok(topic) => Some((self.cache.route(cx, topic.as_str()), offer)),
             Err(violation) => {
                 self.blame(cx, id, &violation.into());
                 None
@@ -87,11 +88,11 @@ impl Shard {
         }
     }
 
-    fn check_publish(&self, publish: &Publish<'_>, route: &Route) -> Result<(), (ReasonCode, &'static str)> {
-        if publish.qos > self.config.max_qos {
+    fn check_publish(&self, publish: &Publish<'_>, route: &Route, offer: Offer) -> Result<(), (ReasonCode, &'static str)> {
+        if publish.qos > offer.max_qos {
             return Err((ReasonCode::QOS_NOT_SUPPORTED, "a QoS above the announced maximum [MQTT-3.2.2-11]"));
         }
-        if publish.retain && !self.config.retain {
+        if publish.retain && !offer.retain {
             return Err((ReasonCode::RETAIN_NOT_SUPPORTED, "RETAIN, though it is announced as not available [MQTT-3.2.2-14]"));
         }
         let levels_max = usize::from(self.config.topic_levels);

@@ -15,7 +15,7 @@ use columba_proto::{
 
 use super::{Room, Shard};
 use crate::{
-    connection::ProblemInformation,
+    connection::{Offer, ProblemInformation},
     durable::Record,
     hold::Frame,
     id::{ChangeSeq, ConnectionId, MessageId, SessionNo},
@@ -28,7 +28,7 @@ use crate::{
 impl Shard {
     pub(super) fn on_subscribe(&mut self, cx: &Cx<'_>, id: ConnectionId, subscribe: &Subscribe<'_>) {
         let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
-        let (slot, version, is_bridge) = (open.session, open.protocol.version(), open.is_bridge);
+        let (slot, version, is_bridge, offer) = (open.session, open.protocol.version(), open.is_bridge, open.offer);
         if !self.check_form(cx, id, subscribe.entries.iter().map(|entry| entry.filter)) {
             return;
         }
@@ -38,7 +38,7 @@ impl Shard {
         let mut reasons = Vec::new();
         let mut until = ChangeSeq(0);
         for mut entry in subscribe.entries.iter() {
-            let granted = self.check_filter(entry.filter, entry.options).and_then(|filter| {
+            let granted = self.check_filter(entry.filter, entry.options, offer).and_then(|filter| {
                 if is_bridge {
                     entry.options = options_of_a_bridge(&filter, entry.options);
                 }
@@ -135,16 +135,16 @@ impl Shard {
         error.is_none()
     }
 
-    fn check_filter(&self, text: &str, options: SubscriptionOptions) -> Result<SubscriptionFilter, Refused> {
+    fn check_filter(&self, text: &str, options: SubscriptionOptions, offer: Offer) -> Result<SubscriptionFilter, Refused> {
         let filter: SubscriptionFilter = text.parse().map_err(|_| Refused::Entry(ReasonCode::TOPIC_FILTER_INVALID))?;
         let is_shared = filter.share().is_some();
         if is_shared && options.no_local {
             return Err(Refused::Connection(ReasonCode::PROTOCOL_ERROR, "No Local on a shared subscription [MQTT-3.8.3-4]"));
         }
-        if is_shared && !self.config.shared_subscriptions {
+        if is_shared && !offer.shared_subscriptions {
             return Err(Refused::Entry(ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED));
         }
-        if filter.filter().has_wildcard() && !self.config.wildcard_subscriptions {
+        if filter.filter().has_wildcard() && !offer.wildcard_subscriptions {
             return Err(Refused::Entry(ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED));
         }
         if filter.filter().levels().count() > usize::from(self.config.topic_levels) {

@@ -13,6 +13,7 @@ mod own_topics;
 mod paging;
 mod passwords;
 mod qos2_faults;
+mod reload;
 mod requests;
 mod restarts;
 mod scarce_room;
