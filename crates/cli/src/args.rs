@@ -18,7 +18,7 @@ use crate::health::HealthArgs;
 use crate::property::PropertyFlag;
 use crate::store::StoreArgs;
 use crate::user::UserArgs;
-use crate::{guarantees, manual, serve, values};
+use crate::{guarantees, manual, reload, serve, values};
 
 /// columba: an MQTT broker and its clients.
 #[derive(Debug, Parser)]
@@ -40,6 +40,8 @@ pub(crate) enum Command {
     /// Run the broker
     #[command(disable_help_flag = true)]
     Serve(Box<serve::Args>),
+    /// Have a running broker read its configuration again
+    Reload(reload::Args),
     /// Look at a configuration, or take one over from mosquitto
     Config(ConfigArgs),
     /// Say what QoS 0, 1 and 2 mean with a configuration on this disk

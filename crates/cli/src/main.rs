@@ -21,6 +21,7 @@ mod output;
 mod prompt;
 mod property;
 mod publish;
+mod reload;
 mod serve;
 mod store;
 mod subscribe;
@@ -84,6 +85,7 @@ fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
         Some(
             Command::Serve(_)
             | Command::Config(_)
+            | Command::Reload(_)
             | Command::Guarantees(_)
             | Command::Demo(_)
             | Command::Bench(_)
@@ -144,6 +146,7 @@ fn run(cli: Cli) -> ExitCode {
             finish(block_on(subscribe::run(*args)), quiet)
         }
         Some(Command::Demo(args)) => finish(demo::run(&args), false),
+        Some(Command::Reload(args)) => finish(reload::run(args).map(print_and_end), false),
         Some(Command::Config(args)) => finish(config::run(args).map(print_and_end), false),
         Some(Command::Guarantees(args)) => finish(guarantees::run(args).map(print_and_end), false),
         Some(Command::Bench(args)) => finish(bench::run(args).map(print_and_end), false),

@@ -47,7 +47,8 @@ pub(crate) struct Args {
 
 /// Runs the broker until it is told to stop.
 pub(crate) fn run(args: Args) -> ExitCode {
-    let code = match load(args).map_err(StartError::from).and_then(serve) {
+    let (sources, on_damage) = sources(args);
+    let code = match load(&sources, on_damage).map_err(StartError::from).and_then(|config| serve(config, &sources)) {
         Ok(code) => code,
         Err(error) => {
             complain(&error);
@@ -58,19 +59,22 @@ pub(crate) fn run(args: Args) -> ExitCode {
     code
 }
 
-fn load(args: Args) -> Result<Config, ConfigError> {
+fn sources(args: Args) -> (Sources, OnDamage) {
     let Args { config, listen, http, data_dir, ephemeral, accept_loss, allow_anonymous, set } = args;
     let sources = Sources { file: config, env: Sources::process_env(), set, listen, http, data_dir, ephemeral, allow_anonymous };
-    let on_damage = if accept_loss { OnDamage::SetAside } else { OnDamage::Refuse };
-    Ok(Config { on_damage, ..Config::load(&sources)? })
+    (sources, if accept_loss { OnDamage::SetAside } else { OnDamage::Refuse })
 }
 
-fn serve(config: Config) -> Result<ExitCode, StartError> {
+fn load(sources: &Sources, on_damage: OnDamage) -> Result<Config, ConfigError> {
+    Ok(Config { on_damage, ..Config::load(sources)? })
+}
+
+fn serve(config: Config, sources: &Sources) -> Result<ExitCode, StartError> {
     log::start(&config.log);
     let running = Server::start(config)?;
     // Whoever closed our standard output still wants a broker.
     writeln!(io::stdout(), "{}", running.banner()).unwrap_or_default();
-    match running.until_signalled() {
+    match running.until_signalled(|| Config::load(sources)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(failure) => {
             writeln!(io::stderr(), "error: {failure}").unwrap_or_default();

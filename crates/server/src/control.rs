@@ -1,6 +1,6 @@
-//! A socket in the data directory, through which the broker's own user asks it for a backup while it runs.
+//! A socket in the data directory, through which the broker's own user asks it for a backup while it runs, or to read its configuration again.
 //!
-//! One request a connection, one line: `backup`. The answer is a line, `ok` or `error: ...`, and behind `ok` an export (docs/format.md). The thread here reads a
+//! One request a connection, one line: `backup` or `reload`. The answer is a line, `ok` or `error: ...`, and behind `ok` an export (docs/format.md). The thread here reads a
 //! snapshot of the cold store that the follower has just brought up to date; no shard hears of it.
 
 use std::{
@@ -23,6 +23,7 @@ use columba_store::{ColdRead, StoreId};
 
 use crate::{
     core::Shared,
+    server::Word,
     tools::{ToolError, begin_export, export_snapshot},
 };
 
@@ -31,6 +32,9 @@ pub(crate) const SOCKET: &str = "control.sock";
 
 /// What asks for a backup.
 pub(crate) const BACKUP: &str = "backup";
+
+/// What asks for the configuration to be read again. Behind `ok` stands a line with the keys that wait for the next start.
+pub(crate) const RELOAD: &str = "reload";
 
 /// Longer than any request.
 pub(crate) const LINE_MAX: u64 = 1024;
@@ -116,6 +120,16 @@ impl Serving {
                 }
                 None => out.write_all(b"error: it cannot write a checkpoint now; its log says why\n").and_then(|()| out.flush()),
             },
+            RELOAD => {
+                // It is told at the next stop too, and then there is no answer.
+                let ask = || self.shared.words.send(Word::Reload).unwrap_or_default();
+                match self.shared.reload.wait(ask) {
+                    Some(Ok(waiting)) => writeln!(out, "ok\n{}", waiting.join(" ")),
+                    Some(Err(error)) => writeln!(out, "error: {error}"),
+                    None => writeln!(out, "error: it is stopping"),
+                }?;
+                out.flush()
+            }
             "" => Ok(()),
             other => writeln!(out, "error: unknown request {other:?}").and_then(|()| out.flush()),
         }

@@ -12,7 +12,7 @@
 //! | module | is |
 //! |---|---|
 //! | [`config`] | what can be set, where it comes from, and what is wrong with it |
-//! | `server` | start and stop, everything in its order |
+//! | `server`, `reload` | start and stop, everything in its order; another configuration in between |
 //! | `core` | the data plane: shards with their sockets, and the threads that drive them |
 //! | `store`, `checkpoint`, `tidy`, `room`, `loader` | what survives: recovery, the journal's follower, space given back and kept free, windows of long queues |
 //! | `damage` | a journal that cannot be read everywhere: what is lost, and going on without it |
@@ -44,6 +44,7 @@ mod loader;
 pub mod log;
 mod notify;
 mod process;
+mod reload;
 mod replay;
 mod room;
 mod server;

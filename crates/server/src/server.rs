@@ -34,11 +34,13 @@ use crate::{
     checkpoint,
     clock::ProcessClock,
     commons::Common,
-    config::{Access, Config, Data, Http, OnFailure, Wanted},
+    config::{Access, Config, ConfigError, Data, Http, OnFailure, Wanted},
     core::{Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls},
     durability::{self, Plan},
     error::StartError,
-    listen, loader, notify, process, signals,
+    listen, loader, notify, process,
+    reload::{self, Askers},
+    signals,
     store::{Opened, Store},
     users::{Attempts, Judges, KnownUsers, UsersError, UsersFile},
     watch::{Watch, Watched},
@@ -51,7 +53,6 @@ pub struct Server;
 /// A broker that runs, until it is stopped or dropped.
 pub struct Running {
     banner: Banner,
-    on_failure: OnFailure,
     shared: Arc<Shared>,
     workers: Vec<Worker>,
     loader: Option<loader::Thread>,
@@ -59,6 +60,9 @@ pub struct Running {
     /// Gone as soon as there are no shards to be asked.
     plane: Option<Plane>,
     watch: Watch,
+    /// What is in force, and the part of it that shards have.
+    config: Config,
+    limits: Arc<limits::Config>,
     words: Receiver<Word>,
     speaker: Sender<Word>,
 }
@@ -133,6 +137,7 @@ impl Server {
             checkpoints,
             judges: OnceLock::new(),
             attempts: Arc::clone(&attempts),
+            reload: Askers::default(),
             words: speaker.clone(),
         });
         let plan = Plan::of(&config);
@@ -185,25 +190,15 @@ impl Server {
             journal: store.as_ref().map(Store::watch),
         });
         let banner = Banner {
-            data: config.data,
+            data: config.data.clone(),
             access: config.access,
             has_users,
             addresses,
             http: http_addresses,
             recovered: Recovered { sessions, retained, took },
         };
-        Ok(Running {
-            banner,
-            on_failure: config.durability.on_failure,
-            shared,
-            workers,
-            loader,
-            store,
-            plane: Some(plane),
-            watch,
-            words,
-            speaker,
-        })
+        let limits = brain_config;
+        Ok(Running { banner, shared, workers, loader, store, plane: Some(plane), watch, config, limits, words, speaker })
     }
 }
 
@@ -228,8 +223,9 @@ impl Running {
         &self.banner
     }
 
-    /// Runs until SIGTERM or SIGINT, then stops. A second signal ends the process at once.
-    pub fn until_signalled(self) -> Result<(), Failure> {
+    /// Runs until SIGTERM or SIGINT, then stops. A second signal ends the process at once. At SIGHUP, or when somebody asks at the control socket, `read` gives
+    /// the configuration that is to be in force from then on.
+    pub fn until_signalled(mut self, mut read: impl FnMut() -> Result<Config, ConfigError>) -> Result<(), Failure> {
         if let Err(error) = signals::listen(self.speaker.clone()) {
             tracing::error!(%error, "cannot listen to signals; they end the process at once");
         }
@@ -237,9 +233,15 @@ impl Running {
         let failure = loop {
             match self.words.recv() {
                 Ok(Word::Stop) => break None,
-                Ok(Word::Reload) => self.reload(),
+                Ok(Word::Reload) => {
+                    let outcome = read().map(|next| self.reload(next)).map_err(|error| error.to_string());
+                    if let Err(error) = &outcome {
+                        tracing::error!(%error, "the configuration is not taken: what it said before stays in force");
+                    }
+                    self.shared.reload.tell(&outcome);
+                }
                 Ok(Word::Broken) | Err(_) => break Some(Failure::Broken),
-                Ok(Word::JournalFailed) if self.on_failure == OnFailure::Exit => {
+                Ok(Word::JournalFailed) if self.config.durability.on_failure == OnFailure::Exit => {
                     break Some(Failure::JournalFailed);
                 }
                 Ok(Word::JournalFailed) => {}
@@ -264,9 +266,17 @@ impl Running {
         }
     }
 
-    /// Reads the files again that may change while the broker runs: those in whom something is wrong stay as they were, and the log says so.
-    pub fn reload(&self) {
+    /// Puts another configuration in force, and reads the files again that it names: those in whom something is wrong stay as they were, and the log says so.
+    /// The answer, and the log, name the keys that wait for the next start.
+    pub fn reload(&mut self, next: Config) -> Vec<&'static str> {
+        let waiting = reload::apply(&self.shared, &mut self.config, &mut self.limits, next);
         self.watch.look_now();
+        if waiting.is_empty() {
+            tracing::info!("configuration read again");
+        } else {
+            tracing::warn!(keys = waiting.join(" "), "configuration read again; these keys wait for the next start");
+        }
+        waiting
     }
 
     /// Sends everyone away, writes what is to be written, and gives ports and directory free.
@@ -282,6 +292,7 @@ impl Running {
         if let Some(plane) = &self.plane {
             plane.drains();
         }
+        self.shared.reload.close();
         for shard in 0..self.shared.mesh.len() {
             self.shared.mesh.post_one(shard, Mail::Shutdown);
         }

@@ -66,6 +66,11 @@ const ROOT: u32 = 0;
 const NONE: u32 = u32::MAX;
 
 impl FilterIndex {
+    /// Other strategies for groups that form from now on; one that has members keeps its own.
+    pub fn set_strategies(&mut self, strategies: Strategies) {
+        self.strategies = strategies;
+    }
+
     /// An empty one. `seed`: for the hash tables; `strategies`: of shared subscriptions.
     pub fn new(seed: u64, strategies: Strategies) -> Self {
         let hasher = FixedState::with_seed(seed);

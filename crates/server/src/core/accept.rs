@@ -25,16 +25,16 @@ pub(crate) struct Doorkeeper {
 #[derive(Debug)]
 struct Count {
     now: AtomicU32,
-    max: u32,
+    max: AtomicU32,
 }
 
 impl Count {
     fn up_to(max: Option<u32>) -> Self {
-        Self { now: AtomicU32::new(0), max: max.unwrap_or(u32::MAX) }
+        Self { now: AtomicU32::new(0), max: AtomicU32::new(max.unwrap_or(u32::MAX)) }
     }
 
     fn enter(&self) -> bool {
-        let entered = self.now.fetch_add(1, Ordering::Relaxed) < self.max;
+        let entered = self.now.fetch_add(1, Ordering::Relaxed) < self.max.load(Ordering::Relaxed);
         if !entered {
             self.leave();
         }
@@ -49,6 +49,14 @@ impl Count {
 impl Doorkeeper {
     pub(crate) fn new(max: Option<u32>, listeners: impl Iterator<Item = Option<u32>>) -> Self {
         Self { all: Count::up_to(max), listeners: listeners.map(Count::up_to).collect() }
+    }
+
+    /// Other bounds for those who come from now on; who is inside stays.
+    pub(crate) fn allow(&self, max: Option<u32>, listeners: impl Iterator<Item = Option<u32>>) {
+        self.all.max.store(max.unwrap_or(u32::MAX), Ordering::Relaxed);
+        for (count, max) in self.listeners.iter().zip(listeners) {
+            count.max.store(max.unwrap_or(u32::MAX), Ordering::Relaxed);
+        }
     }
 
     /// Whether one more fits.

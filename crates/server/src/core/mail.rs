@@ -1,11 +1,12 @@
 //! What shards, the loader and the server say to a shard.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use columba_broker::{
     Room,
     auth::Answer,
     id::{ConnectionId, MessageId},
+    limits,
     seam::{Loaded, LoadedRetained, Parcel},
 };
 use mio::net::TcpStream;
@@ -32,6 +33,8 @@ pub(crate) enum Mail {
     UsersChanged,
     /// The disk has room, or has none.
     Room(Room),
+    /// Another configuration.
+    Config(Arc<limits::Config>),
     /// From the control plane.
     Question(Question),
     /// Everyone is sent away, nobody new is let in.
@@ -61,6 +64,7 @@ impl Weighed for Mail {
                 }
                 // They are few: the control plane asks one after the other.
                 Self::Answered(..)
+                | Self::Config(_)
                 | Self::UsersChanged
                 | Self::Question(_)
                 | Self::Stored(_)

@@ -28,6 +28,7 @@ use crate::{
     clock::ProcessClock,
     commons::Common,
     loader::Loader,
+    reload::Askers,
     server::Word,
     users::{Attempts, Judges},
 };
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     /// Who looks at passwords; set at the start where there are any.
     pub(crate) judges: OnceLock<Judges>,
     pub(crate) attempts: Arc<Attempts>,
+    /// Who waits for another configuration.
+    pub(crate) reload: Askers,
     /// To whoever waits for the end.
     pub(crate) words: Sender<Word>,
 }

@@ -348,6 +348,7 @@ impl Shell {
                 Mail::Answered(connection, answer) => self.brain.answered(cx, connection, answer),
                 Mail::UsersChanged => self.brain.users_changed(cx),
                 Mail::Room(room) => self.brain.room_is(cx, room),
+                Mail::Config(config) => self.brain.reconfigure(cx, config),
                 Mail::Question(question) => question.put(&mut self.brain, cx),
                 Mail::Shutdown => self.shut_down(cx, now),
             }

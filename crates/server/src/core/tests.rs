@@ -23,7 +23,7 @@ use super::{
     Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls,
     shell::{JOURNAL_BYTES_MAX, Turn},
 };
-use crate::{checkpoint, clock::ProcessClock, commons::Common, durability::Waits, loader, server::Word};
+use crate::{checkpoint, clock::ProcessClock, commons::Common, durability::Waits, loader, reload::Askers, server::Word};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -53,6 +53,7 @@ fn house(shards: u16) -> House {
         checkpoints: checkpoint::channel().0,
         judges: std::sync::OnceLock::new(),
         attempts: Arc::default(),
+        reload: Askers::default(),
         words: speaker,
     });
     House { shared, words, polls }

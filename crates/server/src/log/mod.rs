@@ -10,8 +10,10 @@ use std::sync::OnceLock;
 
 use tracing::Subscriber;
 use tracing_subscriber::{
-    Layer,
+    Layer, Registry,
+    filter::Targets,
     layer::{Context, SubscriberExt},
+    reload,
 };
 
 use self::writer::Writer;
@@ -19,15 +21,28 @@ use crate::config::{Log, LogFormat};
 
 static WRITER: OnceLock<Writer> = OnceLock::new();
 
+/// Which modules tell how much, where our lines are written.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
 /// Starts logging for the whole process; only the first call does anything.
 pub fn start(log: &Log) {
     if WRITER.set(Writer::start()).is_err() {
         return;
     }
     let lines = Lines { format: log.format };
-    let subscriber = tracing_subscriber::registry().with(lines.with_filter(log.filter.clone()));
+    let (filter, handle) = reload::Layer::new(log.filter.clone());
+    FILTER.set(handle).unwrap_or_default();
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
     // Fails where somebody else already listens to the events of this process; then they have them.
     tracing::subscriber::set_global_default(subscriber).unwrap_or_default();
+}
+
+/// Tells more or less from now on.
+pub(crate) fn set_filter(filter: &Targets) {
+    if let Some(handle) = FILTER.get() {
+        // Fails where nothing listens to us any more.
+        handle.reload(filter.clone()).unwrap_or_default();
+    }
 }
 
 /// Waits until all lines so far are written, for a short while at most.

@@ -1,10 +1,10 @@
 //! What can be done with the data directory of a broker that does not run: look at it, copy it, make a new one from a copy.
 
-mod backup;
 mod check;
 mod export;
 mod import;
 mod records;
+mod running;
 mod stats;
 
 use std::{io, path::Path};
@@ -13,12 +13,12 @@ use columba_broker::durable::{ApplyError, RecordError};
 use columba_store::{Cold as _, ColdError, DirError, ExportError, FjallCold, LogError, StoreDir};
 use thiserror::Error;
 
-pub use backup::backup;
 pub use check::{CheckReport, check};
 pub use export::{Exported, export};
 pub(crate) use export::{begin as begin_export, snapshot_records as export_snapshot};
 pub use import::{Imported, import};
 pub use records::{Filter, Found, dump};
+pub use running::{backup, reload};
 pub use stats::{QueueSize, Segment, Stats, stats};
 
 use crate::{

@@ -1,0 +1,121 @@
+//! Another configuration while the broker runs: who is there stays, who comes gets what is said now, and a wrong one changes nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use columba_check::program::Program;
+use tempfile::TempDir;
+
+const COLUMBA: &str = env!("CARGO_BIN_EXE_columba");
+
+/// A broker with a file, and what it logs.
+struct House {
+    dir: TempDir,
+    program: Program,
+    port: String,
+}
+
+impl House {
+    fn start(config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("columba.toml"), config).unwrap();
+        let mut command = Command::new(COLUMBA);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "off"]);
+        command.arg("--config").arg(dir.path().join("columba.toml")).arg("--data-dir").arg(dir.path().join("data"));
+        let mut program = Program::start(&mut command);
+        let line = program.until_has("mqtt://127.0.0.1:");
+        let port = line.split_once("127.0.0.1:").unwrap().1.split_whitespace().next().unwrap().to_owned();
+        Self { dir, program, port }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn write(&self, config: &str) {
+        fs::write(self.dir.path().join("columba.toml"), config).unwrap();
+    }
+
+    fn publish(&self, more: &[&str]) -> Output {
+        Command::new(COLUMBA).args(["pub", "-p", &self.port, "-t", "t", "-q", "1"]).args(more).output().unwrap()
+    }
+}
+
+fn reload(data: &Path) -> (Option<i32>, String) {
+    let output = Command::new(COLUMBA).arg("reload").arg("--data-dir").arg(data).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap().trim().to_owned())
+}
+
+#[test]
+fn limits_hold_for_who_comes_and_who_is_there_stays() {
+    let house = House::start("[limits]\nmax_qos = 2\n");
+    let mut command = Command::new(COLUMBA);
+    command.args(["sub", "-p", &house.port, "-t", "#", "-q", "1", "-v", "-V", "5"]);
+    let mut subscriber = Program::start(&mut command);
+    // It is there as soon as something reaches it.
+    loop {
+        let sent = house.publish(&["-m", "before"]);
+        if !String::from_utf8(sent.stderr).unwrap().contains("no subscription matches") {
+            break;
+        }
+    }
+    subscriber.until_has("before");
+
+    house.write("[limits]\nmax_qos = 0\n");
+    assert_eq!(reload(&house.data()), (Some(0), "configuration read again".to_owned()));
+
+    let refused = house.publish(&["-m", "too much"]);
+    assert_ne!(refused.status.code(), Some(0), "its CONNACK says that QoS 1 is too high");
+    let sent = Command::new(COLUMBA).args(["pub", "-p", &house.port, "-t", "t", "-m", "after"]).status().unwrap();
+    assert!(sent.success());
+    subscriber.until_has("after");
+}
+
+#[test]
+fn a_wrong_file_changes_nothing_and_says_where_it_is_wrong() {
+    let house = House::start("[limits]\nmax_qos = 1\n");
+
+    house.write("[limits]\nmax_qos = 0\ninflght = 5\n");
+    let (code, told) = reload(&house.data());
+    assert_eq!(code, Some(1));
+    assert!(told.contains("columba.toml:3:1: unknown key \"limits.inflght\""), "{told}");
+    assert!(house.publish(&["-m", "still"]).status.success());
+}
+
+#[test]
+fn what_waits_for_the_next_start_is_named() {
+    let house = House::start("");
+
+    house.write("[runtime]\nshards = 7\n[sys]\ninterval = \"3s\"\n[limits]\nmax_qos = 0\n");
+    let (code, told) = reload(&house.data());
+    assert_eq!((code, &*told), (Some(0), "configuration read again; for the next start wait: sys.interval runtime"));
+    assert!(!house.publish(&["-m", "x"]).status.success(), "the rest holds");
+}
+
+#[test]
+fn sighup_does_the_same_and_the_log_tells_more_from_then_on() {
+    let mut house = House::start("");
+
+    house.write("[log]\nfilter = \"debug\"\n[runtime]\nshards = 7\n");
+    assert!(Command::new("kill").args(["-s", "HUP", &house.program.id().to_string()]).status().unwrap().success());
+    house.program.until_has("these keys wait for the next start");
+
+    house.write("log = 5\n");
+    assert!(Command::new("kill").args(["-s", "HUP", &house.program.id().to_string()]).status().unwrap().success());
+    house.program.until_has("the configuration is not taken");
+}
+
+#[test]
+fn where_no_broker_runs_reload_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+
+    let (code, told) = reload(dir.path());
+    assert_eq!(code, Some(1));
+    assert!(told.starts_with("error: "), "{told}");
+}

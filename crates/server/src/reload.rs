@@ -1,0 +1,124 @@
+//! Another configuration while the broker runs: what it is told by, what holds at once, and what waits for the next start.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    mpsc::{self, Sender},
+};
+
+use columba_broker::{limits, seam::Commons as _};
+
+use crate::{
+    config::{Config, Durability, Listener, Log},
+    core::{Mail, Shared},
+    log,
+};
+
+/// Who has asked for a reload and waits to hear what came of it.
+#[derive(Debug)]
+pub(crate) struct Askers(Mutex<Option<Vec<Sender<Outcome>>>>);
+
+impl Default for Askers {
+    fn default() -> Self {
+        Self(Mutex::new(Some(Vec::new())))
+    }
+}
+
+/// What came of it: keys that wait for the next start, or why nothing has changed.
+pub(crate) type Outcome = Result<Vec<&'static str>, String>;
+
+impl Askers {
+    /// Waits, once a reload was asked for by `ask`, for what came of it. `None`: the broker stops.
+    pub(crate) fn wait(&self, ask: impl FnOnce()) -> Option<Outcome> {
+        let (asker, answer) = mpsc::channel();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.push(asker);
+        ask();
+        answer.recv().ok()
+    }
+
+    /// Tells everyone who waits.
+    pub(crate) fn tell(&self, outcome: &Outcome) {
+        for asker in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().flat_map(|askers| askers.drain(..)) {
+            // It may have gone.
+            asker.send(outcome.clone()).unwrap_or_default();
+        }
+    }
+
+    /// Nobody hears anything any more, and nobody waits for it.
+    pub(crate) fn close(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Puts the next configuration in force; the answer names the keys that wait for the next start. `limits` is what shards have now.
+pub(crate) fn apply(shared: &Shared, now: &mut Config, limits: &mut Arc<limits::Config>, next: Config) -> Vec<&'static str> {
+    let waiting = wait_for_start(now, &next);
+    *limits = Arc::new(limits::Config {
+        login: limits.login.clone(),
+        written_listeners: limits.written_listeners.clone(),
+        retained_bytes: limits.retained_bytes,
+        ..next.limits.clone()
+    });
+    for shard in 0..shared.mesh.len() {
+        shared.mesh.post_one(shard, Mail::Config(Arc::clone(limits)));
+    }
+    shared.commons.write_index(&mut |index| index.set_strategies(next.shared.clone()));
+    if are_same(&now.listeners, &next.listeners) {
+        now.listeners = next.listeners;
+    }
+    shared.doorkeeper.allow(next.max_connections, now.listeners.iter().map(|listener| listener.max_connections));
+    log::set_filter(&next.log.filter);
+    now.limits = limits::Config { retained_bytes: now.limits.retained_bytes, ..next.limits };
+    now.shared = next.shared;
+    now.max_connections = next.max_connections;
+    now.log = Log { format: now.log.format, ..next.log };
+    now.durability = Durability { on_failure: next.durability.on_failure, ..now.durability };
+    waiting
+}
+
+/// The keys that differ and are looked at when the broker starts, and only then.
+fn wait_for_start(now: &Config, next: &Config) -> Vec<&'static str> {
+    let durability = Durability { on_failure: now.durability.on_failure, ..next.durability };
+    let differs = [
+        ("data_dir", now.data != next.data),
+        ("listener", !are_same(&now.listeners, &next.listeners)),
+        ("auth", (now.access, &now.password_file) != (next.access, &next.password_file)),
+        ("limits.retained_cache", now.limits.retained_bytes != next.limits.retained_bytes),
+        ("durability", (now.durability, now.disk) != (durability, next.disk)),
+        ("sys.interval", now.sys_interval != next.sys_interval),
+        ("http", now.http != next.http),
+        ("log.format", now.log.format != next.log.format),
+        ("runtime", now.runtime != next.runtime),
+    ];
+    differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+}
+
+/// Whether both listen on the same, whatever they allow there.
+fn are_same(now: &[Listener], next: &[Listener]) -> bool {
+    let bare = |listeners: &[Listener]| -> Vec<Listener> {
+        listeners.iter().map(|listener| Listener { max_connections: None, ..listener.clone() }).collect()
+    };
+    bare(now) == bare(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::parse("columba.toml", text).unwrap()
+    }
+
+    #[test]
+    fn what_is_looked_at_only_at_the_start_is_named() {
+        let now = config("");
+        for (text, expected) in [
+            ("[limits]\ninflight = 5\n[log]\nfilter = \"debug\"\n[durability]\non_failure = \"exit\"\n", &[][..]),
+            ("[[listener]]\nurl = \"localhost:1883\"\nmax_connections = 5\n", &[]),
+            ("data_dir = \"/elsewhere\"\n[log]\nformat = \"json\"\n", &["data_dir", "log.format"]),
+            ("[[listener]]\nurl = \"localhost:1884\"\n[auth]\nanonymous = true\n", &["listener", "auth"]),
+            ("[durability]\nsync = \"none\"\n[limits]\nretained_cache = 0\n", &["limits.retained_cache", "durability"]),
+        ] {
+            assert_eq!(wait_for_start(&now, &config(text)), expected, "{text}");
+        }
+    }
+}
