@@ -11,6 +11,8 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
+    process,
+    time::Duration,
 };
 
 /// The environment variable with the manager's socket.
@@ -24,6 +26,18 @@ pub(crate) fn ready(status: &str) {
 /// The broker begins to stop.
 pub(crate) fn stopping() {
     send("STOPPING=1\nSTATUS=saying goodbye to the clients\n");
+}
+
+/// All is well; to be said once in a while where the manager [waits](watchdog) for it.
+pub(crate) fn alive() {
+    send("WATCHDOG=1\n");
+}
+
+/// How long the manager waits to hear that all is well, if it does.
+pub(crate) fn watchdog() -> Option<Duration> {
+    let number = |name| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(process::id()));
+    number("WATCHDOG_USEC").filter(|micros| is_ours && *micros > 0).map(Duration::from_micros)
 }
 
 /// Whoever did not ask is told nothing; whoever asked and cannot be reached is at fault, and learns it from the log.

@@ -6,6 +6,7 @@ mod process;
 mod shards;
 mod status;
 mod sys;
+mod watchdog;
 
 use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
 
@@ -38,6 +39,7 @@ impl Plane {
                 // Whoever dropped the sender wants the same.
                 _ = ends.changed() => {}
                 () = publish_sys(&seen, interval) => {}
+                () = watchdog::feed(&seen) => {}
                 () = http::serve(sockets, Arc::clone(&seen)) => {}
             }
         };

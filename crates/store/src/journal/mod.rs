@@ -229,6 +229,16 @@ impl Watch {
         (self.0.lanes.iter()).map(|lane| lane.lock().last).max().unwrap_or_default()
     }
 
+    /// The last commit that is written.
+    pub fn written(&self) -> Commit {
+        self.0.written()
+    }
+
+    /// Whether it moves on only when somebody else does something: it has failed, or the disk has no room.
+    pub fn is_held(&self) -> bool {
+        self.0.failed().is_some() || self.0.waits_for_space.load(SeqCst)
+    }
+
     /// How long syncs have taken.
     pub fn sync_times(&self) -> Histogram {
         self.0.sync_times.read()
