@@ -102,7 +102,7 @@ impl World {
     }
 
     fn connect(&mut self, client_id: &str, clean_start: bool) -> ConnectionId {
-        let id = self.call(|shard, cx| shard.opened(cx, Origin { peer: "table".into(), listener: 0 }));
+        let id = self.call(|shard, cx| shard.opened(cx, Origin::new("table", 0)));
         let connect = Connect {
             version: Version::V311,
             bridge: false,

@@ -88,8 +88,8 @@ impl Exchange {
 #[derive(Debug)]
 pub(crate) struct LoggedIn {
     pub(crate) user: Box<str>,
-    /// As it was when it showed that.
-    pub(crate) version: UserVersion,
+    /// As it was when it showed that; `None`: a certificate has.
+    pub(crate) version: Option<UserVersion>,
     /// It shows that once more (§4.12.1).
     pub(crate) again: Option<Exchange>,
 }
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn a_late_word_about_an_old_connection_reaches_nobody() {
         let mut connections = Connections::default();
-        let origin = Origin { peer: "a".into(), listener: 0 };
+        let origin = Origin::new("a", 0);
         let old = connections.insert(Connection::new(origin.clone()));
         assert!(connections.remove(old).is_some());
 

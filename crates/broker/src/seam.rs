@@ -52,6 +52,15 @@ pub struct Origin {
     pub peer: Box<str>,
     /// Index of the listener in the configuration.
     pub listener: u16,
+    /// The user that the connection itself has shown to come from, by a certificate.
+    pub identity: Option<Box<str>>,
+}
+
+impl Origin {
+    /// From somewhere; nobody has shown who it is.
+    pub fn new(peer: impl Into<Box<str>>, listener: u16) -> Self {
+        Self { peer: peer.into(), listener, identity: None }
+    }
 }
 
 /// Why the world says that a connection is gone.
@@ -61,6 +70,8 @@ pub enum Gone {
     ByPeer,
     /// Reading or writing failed.
     Failed,
+    /// What came broke the rules of its transport (TLS, WebSocket).
+    Garbled,
 }
 
 /// What a shard wants the world to do.

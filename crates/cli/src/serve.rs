@@ -21,9 +21,15 @@ pub(crate) struct Args {
     /// Configuration file: TOML, or mosquitto's if its name ends in .conf
     #[arg(short = 'c', long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to listen, as HOST:PORT or mqtt://HOST:PORT; `*` is all interfaces (repeatable) [default: localhost:1883]
-    #[arg(long, value_name = "ADDRESS")]
+    /// Where to listen, as HOST:PORT, mqtt:// mqtts:// ws:// wss://HOST:PORT or unix:PATH; `*` is all interfaces (repeatable) [default: localhost:1883]
+    #[arg(long, value_name = "URL")]
     listen: Vec<String>,
+    /// The certificate of those that speak TLS, and what leads to its authority (PEM)
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
     /// Where metrics and health are as http://HOST:PORT, or off; the default goes without where its port is taken [default: 127.0.0.1:8083]
     #[arg(long, value_name = "URL")]
     http: Option<String>,
@@ -60,8 +66,9 @@ pub(crate) fn run(args: Args) -> ExitCode {
 }
 
 fn sources(args: Args) -> (Sources, OnDamage) {
-    let Args { config, listen, http, data_dir, ephemeral, accept_loss, allow_anonymous, set } = args;
-    let sources = Sources { file: config, env: Sources::process_env(), set, listen, http, data_dir, ephemeral, allow_anonymous };
+    let Args { config, listen, cert, key, http, data_dir, ephemeral, accept_loss, allow_anonymous, set } = args;
+    let env = Sources::process_env();
+    let sources = Sources { file: config, env, set, listen, cert, key, http, data_dir, ephemeral, allow_anonymous };
     (sources, if accept_loss { OnDamage::SetAside } else { OnDamage::Refuse })
 }
 

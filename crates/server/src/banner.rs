@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use crate::config::{Access, Data};
+use crate::{
+    config::{Access, Data, Scheme},
+    listen::ListeningAt,
+};
 
 /// The figures of a start.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -28,7 +31,7 @@ pub struct Banner {
     pub(crate) access: Access,
     /// There is a users file.
     pub(crate) has_users: bool,
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) places: Vec<ListeningAt>,
     pub(crate) http: Vec<SocketAddr>,
     pub(crate) recovered: Recovered,
 }
@@ -47,10 +50,10 @@ impl Display for Banner {
             Data::Ephemeral => writeln!(f, "ephemeral: a restart forgets everything")?,
         }
         write!(f, "  mqtt")?;
-        for address in &self.addresses {
-            write!(f, "   mqtt://{address}")?;
+        for place in &self.places {
+            write!(f, "   {place}")?;
         }
-        let reachable = self.addresses.iter().any(|address| !address.ip().is_loopback());
+        let reachable = self.places.iter().any(|place| !place.is_local());
         match (self.access, reachable) {
             (Access::ThisMachine | Access::Users, _) if self.has_users => {
                 writeln!(f, "       by user name and password")?;
@@ -58,7 +61,10 @@ impl Display for Banner {
             (Access::Anyone, true) => {
                 writeln!(f, "       no password: anyone who reaches it may connect")?;
             }
-            (Access::Anyone, false) | (Access::ThisMachine | Access::Users, _) => {
+            (Access::ThisMachine | Access::Users, true) => {
+                writeln!(f, "       no password: this machine, and who has a certificate")?;
+            }
+            (Access::Anyone | Access::ThisMachine | Access::Users, false) => {
                 writeln!(f, "       no password: this machine only")?;
             }
         }
@@ -69,10 +75,14 @@ impl Display for Banner {
             }
             writeln!(f, "       /metrics · /healthz · /readyz")?;
         }
-        let port = self.addresses.first().map_or(1883, SocketAddr::port);
-        let port = if port == 1883 { String::new() } else { format!(" -p {port}") };
+        let target = match self.places.first() {
+            None => String::new(),
+            Some(ListeningAt::Port(Scheme::Mqtt, address)) if address.port() == Scheme::Mqtt.default_port() => String::new(),
+            Some(ListeningAt::Port(Scheme::Mqtt, address)) => format!(" -p {}", address.port()),
+            Some(place) => format!(" -L {place}"),
+        };
         let login = if self.has_users && self.access != Access::Anyone { " -u NAME -P -" } else { "" };
-        write!(f, "Try:  columba sub{port}{login} -t 'hello/#' -v      columba pub{port}{login} -t hello/world -m hi")
+        write!(f, "Try:  columba sub{target}{login} -t 'hello/#' -v      columba pub{target}{login} -t hello/world -m hi")
     }
 }
 
@@ -89,13 +99,40 @@ fn short(path: &Path) -> String {
 mod tests {
     use super::*;
 
+    fn mqtt(address: &str) -> ListeningAt {
+        ListeningAt::Port(Scheme::Mqtt, address.parse().unwrap())
+    }
+
+    #[test]
+    fn each_transport_is_shown_as_it_is_written() {
+        let banner = Banner {
+            data: Data::Ephemeral,
+            access: Access::ThisMachine,
+            has_users: false,
+            places: vec![
+                ListeningAt::Port(Scheme::Wss, "127.0.0.1:8084".parse().unwrap()),
+                ListeningAt::Path("/run/columba.sock".into()),
+            ],
+            http: Vec::new(),
+            recovered: Recovered::default(),
+        };
+
+        let shown = banner.to_string();
+
+        assert!(
+            shown.contains("  mqtt   wss://127.0.0.1:8084   unix:/run/columba.sock       no password: this machine only"),
+            "{shown}"
+        );
+        assert!(shown.contains("columba sub -L wss://127.0.0.1:8084 -t"), "{shown}");
+    }
+
     #[test]
     fn who_has_to_log_in_is_told_how() {
         let banner = Banner {
             data: Data::Ephemeral,
             access: Access::ThisMachine,
             has_users: true,
-            addresses: vec!["0.0.0.0:1883".parse().unwrap()],
+            places: vec![mqtt("0.0.0.0:1883")],
             http: Vec::new(),
             recovered: Recovered::default(),
         };
@@ -112,7 +149,7 @@ mod tests {
             data: Data::Directory("/srv/columba".into()),
             access: Access::ThisMachine,
             has_users: false,
-            addresses: vec!["127.0.0.1:1883".parse().unwrap(), "[::1]:1883".parse().unwrap()],
+            places: vec![mqtt("127.0.0.1:1883"), mqtt("[::1]:1883")],
             http: vec!["127.0.0.1:8083".parse().unwrap()],
             recovered: Recovered { sessions: 2, retained: 14, took: Duration::from_millis(3) },
         };
@@ -131,7 +168,7 @@ mod tests {
             data: Data::Ephemeral,
             access: Access::Anyone,
             has_users: false,
-            addresses: vec!["0.0.0.0:1884".parse().unwrap()],
+            places: vec![mqtt("0.0.0.0:1884")],
             http: Vec::new(),
             recovered: Recovered::default(),
         };

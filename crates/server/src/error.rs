@@ -1,12 +1,17 @@
 //! Why the broker does not start, and what to do about it.
 
-use std::{io, net::SocketAddr, path::Path};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use columba_broker::durable::{self, ApplyError, RecordError};
 use columba_store::{ColdError, DirError, LogError};
 use thiserror::Error;
 
 use crate::{
+    certificates::CertificateError,
     config::{ConfigError, Host, ListenAddress},
     damage::Damage,
     holder::Holder,
@@ -47,6 +52,17 @@ pub enum StartError {
         /// Its words.
         error: io::Error,
     },
+    /// The system refuses the path of a Unix socket.
+    #[error("cannot listen at {}: {error}", path.display())]
+    ListenAt {
+        /// Where.
+        path: PathBuf,
+        /// Its words.
+        error: io::Error,
+    },
+    /// A listener's certificates cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The name of a listener has no address.
     #[error("host \"{host}\" not found: {error}")]
     UnknownHost {
@@ -122,6 +138,14 @@ fn ways_out(dir: &str) -> Vec<String> {
     ]
 }
 
+/// The same, but nobody else reaches it.
+fn on_this_machine(listener: &ListenAddress) -> ListenAddress {
+    match listener {
+        ListenAddress::Net { scheme, host: _, port } => ListenAddress::Net { scheme: *scheme, host: Host::Local, port: *port },
+        ListenAddress::Unix(_) => listener.clone(),
+    }
+}
+
 impl StartError {
     /// What stands behind it, line by line.
     pub fn notes(&self) -> Vec<String> {
@@ -133,6 +157,8 @@ impl StartError {
             | Self::Users(_)
             | Self::Taken { .. }
             | Self::Listen { .. }
+            | Self::ListenAt { .. }
+            | Self::Certificate(_)
             | Self::UnknownHost { .. }
             | Self::Directory(_)
             | Self::Recover(_)
@@ -145,7 +171,7 @@ impl StartError {
     pub fn tries(&self) -> Vec<String> {
         match self {
             Self::Reachable { listener } => vec![
-                format!("columba serve --listen {}   # this machine only", ListenAddress { host: Host::Local, ..*listener }),
+                format!("columba serve --listen {}   # this machine only", on_this_machine(listener)),
                 format!(
                     "columba user add NAME --file users && columba serve --listen {listener} --set auth.password.file=users   # by user name and password"
                 ),
@@ -166,6 +192,8 @@ impl StartError {
             Self::Config(_)
             | Self::Users(_)
             | Self::Listen { .. }
+            | Self::ListenAt { .. }
+            | Self::Certificate(_)
             | Self::UnknownHost { .. }
             | Self::Directory(_)
             | Self::Recover(_)
@@ -178,7 +206,12 @@ impl StartError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::Config(_) | Self::Reachable { .. } | Self::NobodyMayConnect | Self::Users(_) | Self::TooManyListeners
+            Self::Config(_)
+                | Self::Reachable { .. }
+                | Self::NobodyMayConnect
+                | Self::Users(_)
+                | Self::Certificate(_)
+                | Self::TooManyListeners
         )
     }
 }

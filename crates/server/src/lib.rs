@@ -21,10 +21,12 @@
 //! | [`users`], `watch` | who may log in, by what, and how often; files that are read again |
 //! | `admin` | what is seen from outside |
 //! | `listen`, `holder` | addresses, taken exclusively |
+//! | `entrance`, `certificates` | TLS, WebSocket and PROXY protocol of a listener; its files, watched |
 //! | [`log`], `events`, `notify` | what is told, to people and to the service manager |
 
 mod admin;
 mod banner;
+mod certificates;
 mod checkpoint;
 mod clock;
 mod cold;
@@ -34,6 +36,7 @@ mod control;
 mod core;
 mod damage;
 mod durability;
+mod entrance;
 mod error;
 mod events;
 pub mod guarantees;
@@ -56,8 +59,10 @@ pub mod users;
 mod watch;
 
 pub use banner::{Banner, Recovered};
+pub use certificates::CertificateError;
 pub use config::Config;
 pub use damage::{Affected, Damage, LostCommits};
 pub use error::{RecoverError, StartError};
 pub use holder::Holder;
+pub use listen::ListeningAt;
 pub use server::{Failure, Running, Server};

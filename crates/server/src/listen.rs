@@ -1,15 +1,23 @@
 //! Takes the addresses that the broker listens on: exclusively, also against another columba.
 
 use std::{
+    fmt,
+    fs::{self, Permissions},
     io,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt},
+        net::UnixStream,
+    },
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::{
-    config::{Access, Host, ListenAddress, Listener, Needed},
+    config::{Access, Host, HostPort, ListenAddress, Listener, Needed, Scheme},
+    core::Listening,
     error::StartError,
     holder,
 };
@@ -30,9 +38,42 @@ const FREE_PORT_TRIES: usize = 16;
 pub(crate) struct Reserved {
     /// Index of the listener in the configuration.
     pub(crate) listener: u16,
-    /// The address with its real port.
-    pub(crate) address: SocketAddr,
+    /// Where, with the real port.
+    pub(crate) place: ListeningAt,
     socket: Socket,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ListeningAt {
+    /// On a port.
+    Port(Scheme, SocketAddr),
+    /// At a path.
+    Path(PathBuf),
+}
+
+impl ListeningAt {
+    /// The address, where it has one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Port(_, address) => Some(*address),
+            Self::Path(_) => None,
+        }
+    }
+
+    /// Whether nobody but this machine gets there.
+    pub(crate) fn is_local(&self) -> bool {
+        self.address().is_none_or(|address| is_this_machine(address.ip()))
+    }
+}
+
+impl fmt::Display for ListeningAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(scheme, address) => write!(f, "{}://{address}", scheme.name()),
+            Self::Path(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Refuses listeners that others can reach while anyone may connect who reaches them, unless that is wanted.
@@ -41,7 +82,12 @@ pub(crate) fn check_reach(listeners: &[Listener], access: Access) -> Result<(), 
         return Ok(());
     }
     for listener in listeners {
-        let addresses = resolve(&listener.address)?;
+        let ListenAddress::Net { host, port, .. } = &listener.address else { continue };
+        // Who has a certificate of our authority has shown who it is.
+        if listener.is_guarded() {
+            continue;
+        }
+        let addresses = resolve(host, *port)?;
         if !addresses.iter().all(|(address, _)| is_this_machine(address.ip())) {
             return Err(StartError::Reachable { listener: listener.address.clone() });
         }
@@ -54,38 +100,62 @@ pub(crate) fn reserve(listeners: &[Listener]) -> Result<Vec<Reserved>, StartErro
     let mut reserved = Vec::new();
     for (index, listener) in listeners.iter().enumerate() {
         let index = u16::try_from(index).map_err(|_| StartError::TooManyListeners)?;
-        reserved.extend(reserve_one(index, &listener.address)?);
+        match &listener.address {
+            ListenAddress::Net { scheme, host, port } => reserved.extend(reserve_port(index, *scheme, host, *port)?),
+            ListenAddress::Unix(path) => reserved.push(reserve_path(index, path, listener.mode)?),
+        }
     }
     Ok(reserved)
 }
 
 /// The sockets of the HTTP port, listening.
-pub(crate) fn open_http(address: &ListenAddress) -> Result<Vec<std::net::TcpListener>, StartError> {
-    let reserved = reserve_one(0, address)?;
-    let opened: Result<Vec<_>, _> = reserved.into_iter().map(|reserved| reserved.open(1)).collect();
-    Ok(opened?.into_iter().flatten().collect())
+pub(crate) fn open_http(address: &HostPort) -> Result<Vec<std::net::TcpListener>, StartError> {
+    let reserved = reserve_port(0, Scheme::Mqtt, &address.host, address.port)?;
+    reserved.into_iter().map(Reserved::open_alone).collect()
 }
 
-fn reserve_one(listener: u16, address: &ListenAddress) -> Result<Vec<Reserved>, StartError> {
-    let wanted = resolve(address)?;
+/// A socket file that is there is taken where somebody listens at it, and left over where nobody does.
+fn reserve_path(listener: u16, path: &Path, mode: u32) -> Result<Reserved, StartError> {
+    let refused = |error| StartError::ListenAt { path: path.to_owned(), error };
+    let reserve = || {
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+            fs::remove_file(path)?;
+        }
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+        Ok(socket)
+    };
+    let socket = reserve().map_err(refused)?;
+    Ok(Reserved { listener, place: ListeningAt::Path(path.to_owned()), socket })
+}
+
+fn reserve_port(listener: u16, scheme: Scheme, host: &Host, port: u16) -> Result<Vec<Reserved>, StartError> {
+    let wanted = resolve(host, port)?;
     let mut left = FREE_PORT_TRIES;
     loop {
-        match reserve_all(listener, &wanted) {
+        match reserve_all(listener, scheme, &wanted) {
             // The free port of the first family is taken in the second: another one.
-            Err(StartError::Taken { .. }) if address.port == 0 && left > 0 => left -= 1,
+            Err(StartError::Taken { .. }) if port == 0 && left > 0 => left -= 1,
             result => return result,
         }
     }
 }
 
-fn reserve_all(listener: u16, wanted: &[(SocketAddr, Needed)]) -> Result<Vec<Reserved>, StartError> {
+fn reserve_all(listener: u16, scheme: Scheme, wanted: &[(SocketAddr, Needed)]) -> Result<Vec<Reserved>, StartError> {
     let mut reserved: Vec<Reserved> = Vec::new();
     for &(mut address, needed) in wanted {
-        if let (0, Some(first)) = (address.port(), reserved.first()) {
-            address.set_port(first.address.port());
+        if let (0, Some(first)) = (address.port(), reserved.first().and_then(|first| first.place.address())) {
+            address.set_port(first.port());
         }
         match bind(address) {
-            Ok((socket, address)) => reserved.push(Reserved { listener, address, socket }),
+            Ok((socket, address)) => {
+                reserved.push(Reserved { listener, place: ListeningAt::Port(scheme, address), socket });
+            }
             Err(error) if needed == Needed::IfPossible && lacks_family(&error) => {
                 tracing::info!(%address, %error, "no such address on this machine");
             }
@@ -118,11 +188,26 @@ fn new_socket(address: SocketAddr) -> io::Result<Socket> {
 }
 
 impl Reserved {
+    /// Starts to listen, for one who asks nobody to share.
+    fn open_alone(self) -> Result<std::net::TcpListener, StartError> {
+        let listening = self.socket.listen(BACKLOG);
+        let address = self.place.address().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        listening.map(|()| self.socket.into()).map_err(|error| refused(address, error))
+    }
+
     /// Starts to listen, with one socket for each shard.
     ///
     /// The first socket listens before it shares its port, so of two brokers that start at the same moment one is refused.
-    pub(crate) fn open(self, shards: u16) -> Result<Vec<std::net::TcpListener>, StartError> {
-        let address = self.address;
+    ///
+    /// A path has one: the first shard accepts for all.
+    pub(crate) fn open(self, shards: u16) -> Result<Vec<Listening>, StartError> {
+        let address = match self.place {
+            ListeningAt::Port(_, address) => address,
+            ListeningAt::Path(path) => {
+                self.socket.listen(BACKLOG).map_err(|error| StartError::ListenAt { path, error })?;
+                return Ok(vec![Listening::Unix(mio::net::UnixListener::from_std(self.socket.into()))]);
+            }
+        };
         let open = || {
             self.socket.listen(BACKLOG)?;
             let mut sockets = Vec::with_capacity(usize::from(shards));
@@ -134,13 +219,17 @@ impl Reserved {
                 socket.set_reuse_port(true)?;
                 socket.bind(&address.into())?;
                 socket.listen(BACKLOG)?;
-                sockets.push(socket.into());
+                sockets.push(listening(socket));
             }
-            sockets.push(self.socket.into());
+            sockets.push(listening(self.socket));
             Ok(sockets)
         };
         open().map_err(|error| refused(address, error))
     }
+}
+
+fn listening(socket: Socket) -> Listening {
+    Listening::Tcp(mio::net::TcpListener::from_std(socket.into()))
 }
 
 fn refused(address: SocketAddr, error: io::Error) -> StartError {
@@ -151,14 +240,14 @@ fn refused(address: SocketAddr, error: io::Error) -> StartError {
     }
 }
 
-fn resolve(address: &ListenAddress) -> Result<Vec<(SocketAddr, Needed)>, StartError> {
-    if let Host::Name(name) = &address.host {
-        let found = (&**name, address.port).to_socket_addrs();
+fn resolve(host: &Host, port: u16) -> Result<Vec<(SocketAddr, Needed)>, StartError> {
+    if let Host::Name(name) = host {
+        let found = (&**name, port).to_socket_addrs();
         let found = found.map_err(|error| StartError::UnknownHost { host: name.clone(), error })?;
         return Ok(found.map(|address| (address, Needed::Always)).collect());
     }
-    let with_port = |(ip, needed)| (SocketAddr::new(ip, address.port), needed);
-    Ok(address.host.addresses().into_iter().map(with_port).collect())
+    let with_port = |(ip, needed)| (SocketAddr::new(ip, port), needed);
+    Ok(host.addresses().into_iter().map(with_port).collect())
 }
 
 fn is_this_machine(ip: IpAddr) -> bool {
@@ -179,7 +268,11 @@ mod tests {
     use super::*;
 
     fn listener(text: &str) -> Listener {
-        Listener { address: text.parse().unwrap(), max_connections: None, sync: None }
+        Listener::at(text.parse().unwrap())
+    }
+
+    fn address(reserved: &Reserved) -> SocketAddr {
+        reserved.place.address().unwrap()
     }
 
     fn taken(result: &Result<Vec<Reserved>, StartError>) -> bool {
@@ -189,7 +282,7 @@ mod tests {
     #[test]
     fn an_open_port_cannot_be_had_again_also_by_one_who_would_share_it() {
         let first = reserve(&[listener("127.0.0.1:0")]).unwrap();
-        let port = first[0].address.port();
+        let port = address(&first[0]).port();
         let again = [listener(&format!("127.0.0.1:{port}"))];
         let open: Vec<_> = first.into_iter().map(|reserved| reserved.open(4).unwrap()).collect();
 
@@ -200,14 +293,14 @@ mod tests {
     #[test]
     fn the_system_looks_whether_silent_clients_are_there() {
         let reserved = reserve(&[listener("127.0.0.1:0")]).unwrap().remove(0);
-        let address = reserved.address;
-        let sockets = reserved.open(1).unwrap();
-        let _client = std::net::TcpStream::connect(address).unwrap();
-        sockets[0].set_nonblocking(false).unwrap();
+        let place = address(&reserved);
+        let Listening::Tcp(socket) = reserved.open(1).unwrap().remove(0) else { panic!("a port") };
+        let _client = std::net::TcpStream::connect(place).unwrap();
+        let socket = socket2::SockRef::from(&socket);
+        socket.set_nonblocking(false).unwrap();
 
-        let (accepted, _) = sockets[0].accept().unwrap();
+        let (accepted, _) = socket.accept().unwrap();
 
-        let accepted = socket2::SockRef::from(&accepted);
         assert!(accepted.keepalive().unwrap());
         assert_eq!(accepted.tcp_keepalive_time().unwrap(), PROBE_AFTER);
     }
@@ -215,7 +308,7 @@ mod tests {
     #[test]
     fn of_two_that_start_at_once_one_is_refused() {
         let mut first = reserve(&[listener("127.0.0.1:0")]).unwrap();
-        let port = first[0].address.port();
+        let port = address(&first[0]).port();
         let mut second = reserve(&[listener(&format!("127.0.0.1:{port}"))]).unwrap();
 
         let first = first.remove(0).open(2);
@@ -240,8 +333,25 @@ mod tests {
     fn both_families_get_the_same_free_port() {
         let reserved = reserve(&[listener("localhost:0")]).unwrap();
 
-        assert!(reserved.iter().all(|one| one.address.port() == reserved[0].address.port()));
-        assert!(reserved.iter().all(|one| one.address.ip().is_loopback()));
+        assert!(reserved.iter().all(|one| address(one).port() == address(&reserved[0]).port()));
+        assert!(reserved.iter().all(|one| address(one).ip().is_loopback()));
+    }
+
+    #[test]
+    fn a_path_is_taken_by_who_listens_there_and_free_when_that_one_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("columba.sock");
+        let own = Listener { mode: 0o600, ..listener(&format!("unix:{}", path.display())) };
+        let first = reserve(std::slice::from_ref(&own)).unwrap().remove(0).open(4).unwrap();
+
+        assert_eq!(first.len(), 1);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(reserve(std::slice::from_ref(&own)), Err(StartError::ListenAt { .. })));
+        drop(first);
+        assert!(reserve(std::slice::from_ref(&own)).is_ok(), "what is left over is removed");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "no socket").unwrap();
+        assert!(reserve(&[own]).is_err(), "another's file is not");
     }
 
     #[test]

@@ -31,14 +31,17 @@ use thiserror::Error;
 use crate::{
     admin::{Live, Plane, Shards},
     banner::{Banner, Recovered},
+    certificates::{self, CertificateError},
     checkpoint,
     clock::ProcessClock,
     commons::Common,
-    config::{Access, Config, ConfigError, Data, Http, OnFailure, Wanted},
+    config::{Access, Config, ConfigError, Data, Http, Listener, OnFailure, Wanted},
     core::{Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls},
     durability::{self, Plan},
+    entrance::Entrance,
     error::StartError,
-    listen, loader, notify, process,
+    listen::{self, ListeningAt},
+    loader, notify, process,
     reload::{self, Askers},
     signals,
     store::{Opened, Store},
@@ -102,11 +105,16 @@ impl Server {
         let attempts = Arc::new(Attempts::default());
         let users = config.password_file.as_deref().map(|path| known_users(path, &attempts)).transpose()?;
         match (&users, config.access) {
-            (None, Access::Users) => return Err(StartError::NobodyMayConnect),
+            (None, Access::Users) if !config.listeners.iter().all(Listener::names_its_users) => {
+                return Err(StartError::NobodyMayConnect);
+            }
             (None, access @ (Access::ThisMachine | Access::Anyone)) => listen::check_reach(&config.listeners, access)?,
-            (Some(_), _) => {}
+            // Everybody shows a certificate, or logs in.
+            (None, Access::Users) | (Some(_), _) => {}
         }
         let login = users.as_ref().map(|users| login(users, config.access));
+        let entrances: Result<Vec<Entrance>, CertificateError> = config.listeners.iter().map(Entrance::new).collect();
+        let entrances = entrances?;
         let reserved = listen::reserve(&config.listeners)?;
         let http = open_http(&config.http)?;
         let http_addresses = http.iter().filter_map(|socket| socket.local_addr().ok()).collect();
@@ -132,6 +140,7 @@ impl Server {
             commons: common,
             mesh: Mesh::new(wakers),
             doorkeeper: Doorkeeper::new(config.max_connections, config.listeners.iter().map(|listener| listener.max_connections)),
+            entrances,
             loader,
             progress: Progress::new(usize::from(shards)),
             checkpoints,
@@ -159,6 +168,7 @@ impl Server {
             shared.judges.set(judges).unwrap_or_else(|_| unreachable!("they are started once"));
             watched.push(watch_users(path, users, Arc::downgrade(&shared)));
         }
+        watched.extend(shared.entrances.iter().filter_map(Entrance::certificates).flat_map(certificates::watched));
         let watch = Watch::start(watched).map_err(system("a thread"))?;
         let brain_config =
             Arc::new(limits::Config { written_listeners: plan.written_listeners.clone(), login, ..config.limits.clone() });
@@ -174,11 +184,11 @@ impl Server {
         let mut retained = 0;
         shared.commons.read_retained(&mut |store| retained = store.len());
 
-        let mut addresses = Vec::new();
-        for address in reserved {
-            addresses.push(address.address);
-            let listener = address.listener;
-            for (shell, socket) in shells.iter_mut().zip(address.open(shards)?) {
+        let mut places = Vec::new();
+        for one in reserved {
+            places.push(one.place.clone());
+            let listener = one.listener;
+            for (shell, socket) in shells.iter_mut().zip(one.open(shards)?) {
                 shell.listen(socket, listener).map_err(system("a listener"))?;
             }
         }
@@ -193,7 +203,7 @@ impl Server {
             data: config.data.clone(),
             access: config.access,
             has_users,
-            addresses,
+            places,
             http: http_addresses,
             recovered: Recovered { sessions, retained, took },
         };
@@ -203,9 +213,14 @@ impl Server {
 }
 
 impl Running {
-    /// Where it listens, with real ports.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
-        &self.banner.addresses
+    /// Where it listens on ports, as they really are.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.banner.places.iter().filter_map(ListeningAt::address).collect()
+    }
+
+    /// Where it listens.
+    pub fn listening_at(&self) -> &[ListeningAt] {
+        &self.banner.places
     }
 
     /// Where its HTTP port is, if it has one.
@@ -300,6 +315,13 @@ impl Running {
             worker.join();
         }
         drop(self.plane.take());
+        for place in &self.banner.places {
+            if let ListeningAt::Path(path) = place
+                && let Err(error) = std::fs::remove_file(path)
+            {
+                tracing::debug!(%error, "cannot remove a socket");
+            }
+        }
         if let Some(loader) = self.loader.take() {
             loader.stop(&self.shared.loader);
         }

@@ -235,7 +235,7 @@ impl Shard {
         for id in ids {
             let open = self.connections.get_mut(id).and_then(Connection::open);
             let Some(login) = open.and_then(|open| open.login.as_ref()) else { continue };
-            if users.version(&login.user) != Some(login.version) {
+            if login.version.is_some_and(|version| users.version(&login.user) != Some(version)) {
                 self.fail(cx, id, ReasonCode::NOT_AUTHORIZED, "its user has gone, or has another password");
             }
         }
@@ -271,7 +271,7 @@ impl Shard {
             Ok(Step::Done(proof)) if self.is_user(id, &proof.user) => {
                 if let Some(login) = self.connections.get_mut(id).and_then(Connection::open).and_then(|open| open.login.as_mut())
                 {
-                    login.version = proof.version;
+                    login.version = Some(proof.version);
                 }
                 self.say_auth(cx, id, ReasonCode::SUCCESS, proof.answer.as_deref().unwrap_or_default());
             }

@@ -110,11 +110,11 @@ impl Shard {
                 self.begin_authentication(id, connecting, connect, body);
                 return Verdict::Here;
             }
-            Shown::Nothing(body) if connect.username.is_some() && self.config.login.is_some() => {
+            Shown::Nothing(body) if connect.username.is_some() && self.config.login.is_some() && self.identity(id).is_none() => {
                 self.ask(id, connecting, connect, body);
                 return Verdict::Here;
             }
-            Shown::Nothing(_) if self.refuses_strangers() => {
+            Shown::Nothing(_) if self.refuses_strangers() && self.identity(id).is_none() => {
                 let why = "who connects has to log in, by user name and password";
                 self.refuse(id, connect, &Refusal { reason: ReasonCode::NOT_AUTHORIZED, why });
                 return Verdict::Here;
@@ -163,7 +163,9 @@ impl Shard {
             session: slot,
             login: proof
                 .as_ref()
-                .map(|proof| Box::new(LoggedIn { user: proof.user.clone(), version: proof.version, again: None })),
+                .map(|proof| LoggedIn { user: proof.user.clone(), version: Some(proof.version), again: None })
+                .or_else(|| self.identity(id).map(|user| LoggedIn { user, version: None, again: None }))
+                .map(Box::new),
             greeted: false,
             since: cx.now,
             keep_alive: KeepAlive::new(keep_alive_s, cx.now),
@@ -199,6 +201,11 @@ impl Shard {
         self.tell_connected(id, slot, version, resumed);
         self.resume(cx, id, slot);
         Verdict::Here
+    }
+
+    /// The user whom the connection itself has shown to come from.
+    fn identity(&self, id: ConnectionId) -> Option<Box<str>> {
+        self.connections.get(id)?.origin.identity.clone()
     }
 
     /// What can be said without looking at sessions.

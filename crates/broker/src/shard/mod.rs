@@ -200,6 +200,15 @@ impl Shard {
         id
     }
 
+    /// The transport's handshake is over, before any byte of MQTT: now it is known for whom a proxy speaks, and which user a certificate names.
+    pub fn introduced(&mut self, id: ConnectionId, peer: Option<Box<str>>, identity: Option<Box<str>>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if let Some(peer) = peer {
+            connection.origin.peer = peer;
+        }
+        connection.origin.identity = identity;
+    }
+
     /// Bytes came. A packet that is not whole is kept.
     pub fn received(&mut self, cx: &Cx<'_>, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(id) else { return };
@@ -242,6 +251,7 @@ impl Shard {
         let why = match gone {
             Gone::ByPeer => "closed by the client without DISCONNECT",
             Gone::Failed => "connection lost",
+            Gone::Garbled => "what came broke the rules of its transport",
         };
         let ending = Ending { reason: ReasonCode::UNSPECIFIED_ERROR, is_normal: false, is_ours: false };
         self.end(cx, id, ending, why);

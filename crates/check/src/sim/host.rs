@@ -227,7 +227,7 @@ impl Host {
     }
 
     fn enter(&mut self, link: LinkNo, shard: usize) {
-        let origin = Origin { peer: format!("link {}", link.0).into(), listener: 0 };
+        let origin = Origin::new(format!("link {}", link.0), 0);
         let connection = self.with(shard, |shard, cx| shard.opened(cx, origin));
         self.brains[shard].links.insert(connection, link);
         if let Some(door) = self.doors.get_mut(&link) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    Host, ListenAddress,
+    Host, HostPort,
     value::{Value, Wrong},
 };
 
@@ -14,7 +14,7 @@ const PORT: u16 = 8083;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Http {
     /// Where it listens; `None`: nowhere.
-    pub address: Option<ListenAddress>,
+    pub address: Option<HostPort>,
     /// What a start does where the address is taken.
     pub wanted: Wanted,
     /// Whether `/metrics` is there.
@@ -58,7 +58,7 @@ impl Http {
         let (host, port) = rest.strip_suffix('/').unwrap_or(rest).rsplit_once(':').ok_or(())?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let host: Host = host.parse().map_err(|_| ())?;
-        self.address = Some(ListenAddress { host, port: port.parse().map_err(|_| ())? });
+        self.address = Some(HostPort { host, port: port.parse().map_err(|_| ())? });
         Ok(())
     }
 
@@ -81,7 +81,7 @@ impl Http {
 impl Default for Http {
     /// This machine only.
     fn default() -> Self {
-        let address = ListenAddress { host: Host::Ip(std::net::Ipv4Addr::LOCALHOST.into()), port: PORT };
+        let address = HostPort { host: Host::Ip(std::net::Ipv4Addr::LOCALHOST.into()), port: PORT };
         Self { address: Some(address), ..Self::off() }
     }
 }

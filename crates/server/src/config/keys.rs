@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use columba_broker::{QueueFull, limits::Rate, route::Strategy};
+use columba_net::tls::MinVersion;
 use columba_proto::{QoS, wire::FRAME_LEN_MAX as FRAME_MAX};
 use tracing_subscriber::filter::Targets;
 
 use super::{
-    Access, Config, Data, Listener, LogFormat, OnFailure, Quota, Release, Sync, suggest,
+    Access, ClientCert, Config, Data, Identity, Listener, LogFormat, Network, OnFailure, Quota, Release, Sync, suggest,
     value::{Value, Wrong},
 };
 
@@ -267,6 +268,77 @@ static LISTENER_KEYS: &[Key<Listener>] = &[
     }),
     key("sync", |listener, value| {
         listener.sync = Some(value.one_of(SYNCS)?);
+        Ok(())
+    }),
+    key("cert", |listener, value| {
+        listener.tls.cert = Some(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
+    key("key", |listener, value| {
+        listener.tls.key = Some(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
+    key("ca", |listener, value| {
+        listener.tls.ca = Some(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
+    key("crl", |listener, value| {
+        listener.tls.crl = Some(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
+    key("client_cert", |listener, value| {
+        let choices = [("none", ClientCert::None), ("optional", ClientCert::Optional), ("require", ClientCert::Require)];
+        listener.tls.client_cert = value.one_of(&choices)?;
+        Ok(())
+    }),
+    key("identity", |listener, value| {
+        let choices = [("none", Identity::None), ("cn", Identity::CommonName), ("subject", Identity::Subject)];
+        listener.tls.identity = value.one_of(&choices)?;
+        Ok(())
+    }),
+    key("tls_version", |listener, value| {
+        let choices = [
+            ("1.2", MinVersion::Tls12),
+            ("1.3", MinVersion::Tls13),
+            // As mosquitto writes them.
+            ("tlsv1.2", MinVersion::Tls12),
+            ("tlsv1.3", MinVersion::Tls13),
+        ];
+        listener.tls.min_version = value.one_of(&choices)?;
+        Ok(())
+    }),
+    key("websocket", |listener, value| {
+        listener.web.beside_mqtt = value.flag()?;
+        Ok(())
+    }),
+    key("path", |listener, value| {
+        let path = value.text()?;
+        if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains('?') {
+            return Err(Wrong("a path like \"/mqtt\"".into()));
+        }
+        listener.web.path = Some(path.into());
+        Ok(())
+    }),
+    key("origins", |listener, value| {
+        let origins: Result<_, Wrong> = value.list()?.iter().map(|origin| origin.text().map(Box::from)).collect();
+        listener.web.origins = origins?;
+        Ok(())
+    }),
+    key("proxy_protocol", |listener, value| {
+        if value.flag()? {
+            listener.proxies.get_or_insert_default();
+        }
+        Ok(())
+    }),
+    key("proxy_trust", |listener, value| {
+        let network = |value: &Value| value.text()?.parse::<Network>().map_err(|error| Wrong(error.to_string()));
+        let networks: Result<Vec<_>, Wrong> = value.list()?.iter().map(network).collect();
+        listener.proxies.get_or_insert_default().extend(networks?);
+        Ok(())
+    }),
+    key("mode", |listener, value| {
+        let mode = value.text().ok().and_then(|text| u32::from_str_radix(text, 8).ok()).filter(|mode| *mode <= 0o777);
+        listener.mode = mode.ok_or_else(|| Wrong("permissions in octal, like \"0660\"".into()))?;
         Ok(())
     }),
 ];

@@ -4,6 +4,7 @@ mod http;
 mod keys;
 mod listener;
 pub mod mosquitto;
+mod network;
 mod source;
 mod suggest;
 mod value;
@@ -19,7 +20,10 @@ use columba_broker::{limits, route::Strategies};
 pub use columba_store::Release;
 pub use http::{Http, Wanted};
 pub(crate) use listener::Needed;
-pub use listener::{Host, ListenAddress, ListenAddressError, Listener};
+pub use listener::{
+    ClientCert, Host, HostPort, Identity, ListenAddress, ListenAddressError, Listener, ListenerError, Scheme, TlsFiles, Web,
+};
+pub use network::{Network, NetworkError};
 pub use source::{ConfigError, Place, Problem, Sources};
 use tracing_subscriber::filter::Targets;
 

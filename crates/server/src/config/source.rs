@@ -14,7 +14,7 @@ use toml::{
 };
 
 use super::{
-    Access, Config, Data, ListenAddressError, Listener,
+    Access, Config, Data, ListenAddressError, Listener, ListenerError,
     keys::{Keyed, LISTENER, MOVED, SHARED_GROUP, SharedGroup},
     mosquitto::Import,
     value::{Value, Wrong},
@@ -37,6 +37,10 @@ pub struct Sources {
     pub set: Vec<String>,
     /// Addresses to listen on, instead of those of the file.
     pub listen: Vec<String>,
+    /// The certificate of those that speak TLS, PEM.
+    pub cert: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key: Option<PathBuf>,
     /// The HTTP port, or `off`, instead of that of the file.
     pub http: Option<String>,
     /// The data directory.
@@ -118,6 +122,9 @@ pub enum Problem {
     /// An address that is none.
     #[error("{0}")]
     Address(#[from] ListenAddressError),
+    /// A listener whose keys do not go together.
+    #[error("{0}")]
+    Listener(#[from] ListenerError),
     /// An address of the HTTP port that is none.
     #[error("write http://HOST:PORT, or off")]
     HttpAddress,
@@ -179,7 +186,8 @@ impl Config {
             result.map_err(|problem| ConfigError { place: Place::Option { name: "--set", given: given.clone() }, problem })?;
         }
         if !sources.listen.is_empty() {
-            let listeners: Result<Vec<Listener>, ConfigError> = sources.listen.iter().map(|given| listen(given)).collect();
+            let listeners: Result<Vec<Listener>, ConfigError> =
+                sources.listen.iter().map(|given| listen(given, sources)).collect();
             config.listeners = listeners?;
         }
         if let Some(given) = &sources.http {
@@ -301,9 +309,18 @@ fn read_listeners(value: &Spanned<DeValue<'_>>) -> Result<Vec<Listener>, (usize,
             set(&mut listener, key.get_ref(), &Value::from_toml(value.get_ref()))
                 .map_err(|problem| (offset(key, value, &problem), problem))?;
         }
+        if table.contains_key("proxy_trust") && !trusts_proxies(table) {
+            return Err((item.span().start, ListenerError::NoProxyProtocol.into()));
+        }
+        listener.check().map_err(|error| (item.span().start, error.into()))?;
         listeners.push(listener);
     }
     Ok(listeners)
+}
+
+/// Whether the proxies that are named are asked for whom they speak, too.
+fn trusts_proxies(listener: &DeTable<'_>) -> bool {
+    listener.get("proxy_protocol").is_some_and(|value| value.get_ref().as_bool() == Some(true))
 }
 
 fn read_groups(value: &Spanned<DeValue<'_>>) -> Result<BTreeMap<Box<str>, Strategy>, (usize, Problem)> {
@@ -335,12 +352,15 @@ pub(super) fn set<T: Keyed>(target: &mut T, name: &str, value: &Value) -> Result
     (key.set)(target, value).map_err(|Wrong(expected)| Problem::WrongValue { key: name.into(), expected: expected.into() })
 }
 
-fn listen(given: &str) -> Result<Listener, ConfigError> {
-    let address = given.parse().map_err(|error: ListenAddressError| ConfigError {
-        place: Place::Option { name: "--listen", given: given.to_owned() },
-        problem: error.into(),
-    })?;
-    Ok(Listener { address, ..Listener::local() })
+fn listen(given: &str, sources: &Sources) -> Result<Listener, ConfigError> {
+    let wrong = |problem| ConfigError { place: Place::Option { name: "--listen", given: given.to_owned() }, problem };
+    let mut listener = Listener::at(given.parse().map_err(|error: ListenAddressError| wrong(error.into()))?);
+    if listener.has_tls() {
+        listener.tls.cert.clone_from(&sources.cert);
+        listener.tls.key.clone_from(&sources.key);
+    }
+    listener.check().map_err(|error| wrong(error.into()))?;
+    Ok(listener)
 }
 
 /// An unknown key is wrong where it stands, a wrong value where that stands.
@@ -384,7 +404,7 @@ impl fmt::Display for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Durability, OnFailure};
+    use crate::config::{ClientCert, Durability, Identity, OnFailure};
 
     fn read(text: &str) -> Result<Config, String> {
         Config::parse("columba.toml", text).map_err(|error| error.to_string())
@@ -403,6 +423,30 @@ mod tests {
         assert_eq!(config.listeners[0].address.to_string(), "*:1884");
         assert_eq!(config.listeners[0].max_connections, Some(50_000));
         assert_eq!(config.durability, Durability { on_failure: OnFailure::Exit, ..Config::default().durability });
+    }
+
+    #[test]
+    fn a_listener_has_files_of_its_own_and_what_does_not_go_together_is_an_error() {
+        let tls = "[[listener]]\nurl = \"mqtts://*:8883\"\ncert = \"/a.pem\"\nkey = \"/a.key\"\n";
+        let listener = |more: &str| read(&format!("{tls}{more}")).map(|config| config.listeners[0].clone());
+        let plain = |more: &str| read(&format!("[[listener]]\nurl = \"mqtt://*:1883\"\n{more}")).map(|_| ()).unwrap_err();
+
+        let guarded = listener("ca = \"/ca.pem\"\nclient_cert = \"require\"\nidentity = \"cn\"\n").unwrap();
+        assert_eq!(guarded.tls.ca.as_deref(), Some(Path::new("/ca.pem")));
+        assert_eq!((guarded.tls.client_cert, guarded.tls.identity), (ClientCert::Require, Identity::CommonName));
+        assert!(guarded.is_guarded());
+        let behind = listener("proxy_protocol = true\nproxy_trust = [\"10.0.0.0/8\"]\n").unwrap();
+        assert_eq!(behind.proxies, Some(vec!["10.0.0.0/8".parse().unwrap()]));
+        for (text, error) in [
+            (listener("client_cert = \"require\"\n").unwrap_err(), ListenerError::NoAuthorities),
+            (listener("identity = \"cn\"\n").unwrap_err(), ListenerError::NotAsked),
+            (listener("path = \"/mqtt\"\n").unwrap_err(), ListenerError::NoWebSocket),
+            (listener("proxy_protocol = true\n").unwrap_err(), ListenerError::NoProxies),
+            (listener("proxy_trust = [\"10.0.0.5\"]\n").unwrap_err(), ListenerError::NoProxyProtocol),
+            (plain("cert = \"/a.pem\"\n"), ListenerError::NoTls),
+        ] {
+            assert_eq!(text, format!("columba.toml:1:1: {error}"));
+        }
     }
 
     #[test]
@@ -502,8 +546,9 @@ mod tests {
         let sources = Sources { file: Some(dir.path().join("columba.toml")), ..Sources::default() };
 
         let config = load(&sources).unwrap();
-        let ports: Vec<u16> = config.listeners.iter().map(|listener| listener.address.port).collect();
-        assert_eq!((config.limits.inflight, config.limits.receive_maximum, ports), (3, 1, vec![1, 2]));
+        let listeners: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+        assert_eq!((config.limits.inflight, config.limits.receive_maximum), (3, 1));
+        assert_eq!(listeners, ["*:1", "*:2"]);
 
         write("conf.d/20.toml", "\n[limts]\n");
         let error = load(&sources).unwrap_err();
@@ -528,7 +573,7 @@ mod tests {
         let listen = load(&Sources { listen: vec!["mqtts://*:8883".into()], ..Sources::default() });
         assert_eq!(
             listen.unwrap_err(),
-            "--listen mqtts://*:8883: listeners speak mqtt only: write mqtt://HOST:PORT or HOST:PORT"
+            "--listen mqtts://*:8883: mqtts and wss need cert and key: the PEM files of the certificate and of its key"
         );
     }
 

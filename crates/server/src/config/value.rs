@@ -81,6 +81,15 @@ impl Value {
         })
     }
 
+    /// Several values; one alone is a list of it.
+    pub(super) fn list(&self) -> Result<&[Self], Wrong> {
+        match self {
+            Self::List(items) => Ok(items),
+            Self::Text(_) => Ok(std::slice::from_ref(self)),
+            Self::Number(_) | Self::Flag(_) | Self::Other(_) => Err(Wrong("a list like [\"...\", \"...\"]".into())),
+        }
+    }
+
     /// Milliseconds: `30` (seconds), `"30s"`, `"5m"`, `"200ms"`.
     pub(super) fn duration_ms(&self) -> Result<u64, Wrong> {
         let found = match self {

@@ -2,12 +2,17 @@
 
 use std::{
     io,
-    net::SocketAddr,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
-use mio::net::{TcpListener, TcpStream};
+use mio::{
+    Interest, Registry, Token,
+    event::Source,
+    net::{TcpListener, UnixListener},
+};
+
+use super::stream::Stream;
 
 /// Connections taken at most in one turn from one socket; a storm of them must not starve those who are there.
 const ACCEPTED_MAX: usize = 64;
@@ -78,10 +83,35 @@ impl Doorkeeper {
     }
 }
 
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) enum Listening {
+    /// Of a port.
+    Tcp(TcpListener),
+    /// Of a path.
+    Unix(UnixListener),
+}
+
+impl Listening {
+    fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(socket) => socket.accept().map(|(stream, _)| Stream::Tcp(stream)),
+            Self::Unix(socket) => socket.accept().map(|(stream, _)| Stream::Unix(stream)),
+        }
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.register(registry, token, Interest::READABLE),
+            Self::Unix(socket) => socket.register(registry, token, Interest::READABLE),
+        }
+    }
+}
+
 /// One listening socket of one shard.
 #[derive(Debug)]
 pub(super) struct Acceptor {
-    pub(super) socket: TcpListener,
+    pub(super) socket: Listening,
     /// Index of the listener in the configuration.
     pub(super) listener: u16,
     /// There may be more to accept.
@@ -95,13 +125,13 @@ pub(super) struct Acceptor {
 /// What came of an attempt to accept.
 pub(super) enum Accepted {
     /// A connection.
-    One(TcpStream, SocketAddr),
+    One(Stream),
     /// Nothing now.
     Nothing,
 }
 
 impl Acceptor {
-    pub(super) fn new(socket: TcpListener, listener: u16) -> Self {
+    pub(super) fn new(socket: Listening, listener: u16) -> Self {
         Self { socket, listener, ready: true, pause: None, told: false }
     }
 
@@ -130,9 +160,9 @@ impl Acceptor {
     pub(super) fn accept(&mut self, now: Instant) -> Accepted {
         loop {
             match self.socket.accept() {
-                Ok((stream, peer)) => {
+                Ok(stream) => {
                     self.told = false;
-                    return Accepted::One(stream, peer);
+                    return Accepted::One(stream);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.ready = false;

@@ -6,14 +6,13 @@
 use std::{
     collections::VecDeque,
     io::{self, Read},
-    net::Shutdown,
     time::{Duration, Instant},
 };
 
-use mio::{Interest, Registry, net::TcpStream};
+use mio::{Interest, Registry};
 use slab::Slab;
 
-use super::sockets::Source;
+use super::{sockets::Source, stream::Stream};
 
 /// How long the other end has to read its last packet.
 const LINGER_MAX: Duration = Duration::from_secs(2);
@@ -26,15 +25,15 @@ const DISCARDED_MAX: usize = 16 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Lingering {
-    sockets: Slab<(TcpStream, usize)>,
+    sockets: Slab<(Stream, usize)>,
     /// In the order of their deadlines; an index may have been closed and used again, which only shortens the time of its successor.
     deadlines: VecDeque<(Instant, u32)>,
 }
 
 impl Lingering {
     /// Shuts our side down and waits for the other.
-    pub(super) fn start(&mut self, registry: &Registry, mut stream: TcpStream, now: Instant, scratch: &mut [u8]) {
-        if self.sockets.len() >= LINGERING_MAX || stream.shutdown(Shutdown::Write).is_err() {
+    pub(super) fn start(&mut self, registry: &Registry, mut stream: Stream, now: Instant, scratch: &mut [u8]) {
+        if self.sockets.len() >= LINGERING_MAX || stream.shut_down_writing().is_err() {
             return;
         }
         let entry = self.sockets.vacant_entry();

@@ -1,6 +1,6 @@
 //! What shards, the loader and the server say to a shard.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use columba_broker::{
     Room,
@@ -9,9 +9,8 @@ use columba_broker::{
     limits,
     seam::{Loaded, LoadedRetained, Parcel},
 };
-use mio::net::TcpStream;
 
-use super::mesh::Weighed;
+use super::{mesh::Weighed, stream::Stream, wire::Wire};
 use crate::admin::Question;
 
 /// A letter to a shard.
@@ -44,8 +43,8 @@ pub(crate) enum Mail {
 /// A connection on its way from the shard that accepted it.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    pub(super) stream: TcpStream,
-    pub(super) peer: SocketAddr,
+    pub(super) stream: Stream,
+    pub(super) wire: Option<Box<Wire>>,
     pub(super) listener: u16,
     /// What was read already, from the first byte on.
     pub(super) bytes: Vec<u8>,

@@ -8,9 +8,11 @@ mod mesh;
 mod progress;
 mod shell;
 mod sockets;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod wire;
 mod worker;
 
 use std::{
@@ -21,12 +23,19 @@ use std::{
 use mio::{Poll, Waker};
 
 pub(crate) use self::{
-    accept::Doorkeeper, commits::Ledger, mail::Mail, mesh::Mesh, progress::Progress, shell::Shell, worker::Worker,
+    accept::{Doorkeeper, Listening},
+    commits::Ledger,
+    mail::Mail,
+    mesh::Mesh,
+    progress::Progress,
+    shell::Shell,
+    worker::Worker,
 };
 use crate::{
     checkpoint::Checkpoints,
     clock::ProcessClock,
     commons::Common,
+    entrance::Entrance,
     loader::Loader,
     reload::Askers,
     server::Word,
@@ -40,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) commons: Common,
     pub(crate) mesh: Mesh<Mail>,
     pub(crate) doorkeeper: Doorkeeper,
+    /// By listener.
+    pub(crate) entrances: Vec<Entrance>,
     pub(crate) loader: Loader,
     pub(crate) progress: Progress,
     pub(crate) checkpoints: Checkpoints,

@@ -14,16 +14,17 @@ use columba_broker::{
     id::{ChangeSeq, ConnectionId},
     seam::{Cx, Gone, Output},
 };
-use mio::{Events, Interest, Poll};
+use mio::{Events, Poll};
 
 use super::{
     Shared,
-    accept::Acceptor,
+    accept::{Acceptor, Listening},
     commits::{Commits, Ledger},
     linger::Lingering,
     mail::Mail,
     mesh::Weighed,
     sockets::{Peer, Sockets, Source},
+    wire::Passage,
 };
 use crate::{
     events,
@@ -89,9 +90,12 @@ pub(crate) struct Shell {
     pub(super) closing: VecDeque<(Instant, ConnectionId)>,
     /// Connections that may have something to read.
     pub(super) ready: VecDeque<ConnectionId>,
+    /// The same whose handshakes go on: they come last.
+    pub(super) shaking: VecDeque<ConnectionId>,
     /// Connections that may have something to write.
     pub(super) unwritten: VecDeque<ConnectionId>,
     pub(super) read_buffer: Box<[u8]>,
+    pub(super) passage: Passage,
     pub(super) inbox: VecDeque<Mail>,
     /// Swapped with the mailbox.
     pub(super) fresh: Vec<Mail>,
@@ -162,8 +166,10 @@ impl Shell {
             lingering: Lingering::default(),
             closing: VecDeque::new(),
             ready: VecDeque::new(),
+            shaking: VecDeque::new(),
             unwritten: VecDeque::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+            passage: Passage::default(),
             inbox: VecDeque::new(),
             fresh: Vec::new(),
             outbox,
@@ -183,10 +189,9 @@ impl Shell {
     }
 
     /// Takes its share of a listening address.
-    pub(crate) fn listen(&mut self, socket: std::net::TcpListener, listener: u16) -> io::Result<()> {
-        let mut socket = mio::net::TcpListener::from_std(socket);
+    pub(crate) fn listen(&mut self, mut socket: Listening, listener: u16) -> io::Result<()> {
         let token = Source::Listener(u32::try_from(self.acceptors.len()).unwrap_or(u32::MAX)).token();
-        self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
+        socket.register(self.poll.registry(), token)?;
         self.acceptors.push(Acceptor::new(socket, listener));
         Ok(())
     }
@@ -226,7 +231,7 @@ impl Shell {
         self.more_events
             || !self.inbox.is_empty()
             || !self.unwritten.is_empty()
-            || (!self.ready.is_empty() && !self.is_congested)
+            || !(self.is_congested || (self.ready.is_empty() && self.shaking.is_empty()))
             || self.acceptors.iter().any(Acceptor::has_work)
     }
 
@@ -252,8 +257,9 @@ impl Shell {
         }
         self.accept(&cx, started);
         self.read_all(&cx);
+        self.shake_all(&cx);
         self.settle(&cx);
-        self.write_all(&cx, started);
+        self.write_all(&cx);
         // What was written may have made room for more.
         self.settle(&cx);
         self.close_overdue(&cx, started);
@@ -282,13 +288,13 @@ impl Shell {
                     if event.is_read_closed() && socket.peer == Peer::Open {
                         socket.peer = Peer::Finished;
                     }
-                    if (event.is_readable() || event.is_read_closed() || event.is_error()) && !socket.queued {
-                        socket.queued = true;
-                        self.ready.push_back(id);
-                    }
                     if event.is_writable() && socket.blocked {
                         socket.blocked = false;
                         self.unwritten.push_back(id);
+                    }
+                    if (event.is_readable() || event.is_read_closed() || event.is_error()) && !socket.queued {
+                        socket.queued = true;
+                        if socket.is_shaking() { self.shaking.push_back(id) } else { self.ready.push_back(id) }
                     }
                 }
                 Source::Closing(index) => self.lingering.readable(index, &mut self.read_buffer),
@@ -424,7 +430,10 @@ impl Shell {
                 }
             }
             Output::Close { connection, linger: false } => {
-                if let Some(socket) = self.sockets.remove(connection) {
+                let has_layers = self.sockets.get_mut(connection).is_some_and(|socket| socket.has_layers());
+                if has_layers {
+                    self.leave(connection);
+                } else if let Some(socket) = self.sockets.remove(connection) {
                     self.shared.doorkeeper.leave(socket.listener);
                 }
             }

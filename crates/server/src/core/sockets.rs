@@ -1,7 +1,12 @@
 //! The sockets of a shard, found by the brain's names for them.
 
+use std::io;
+
 use columba_broker::id::ConnectionId;
-use mio::{Token, net::TcpStream};
+use mio::Token;
+
+use super::{stream::Stream, wire::Wire};
+use crate::entrance::Address;
 
 /// What a poll token stands for, in its two highest bits.
 const KIND_SHIFT: u32 = 62;
@@ -55,7 +60,9 @@ fn cut(generation: u32) -> u32 {
 /// One connection's socket. Small: an idle connection owns nothing else here.
 #[derive(Debug)]
 pub(super) struct Socket {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
+    /// What stands between it and the brain, where that is anything.
+    pub(super) wire: Option<Box<Wire>>,
     /// Index of the listener in the configuration.
     pub(super) listener: u16,
     pub(super) peer: Peer,
@@ -79,8 +86,28 @@ pub(super) enum Peer {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, listener: u16) -> Self {
-        Self { stream, listener, peer: Peer::Open, queued: false, blocked: false, closing: false }
+    pub(super) fn new(stream: Stream, wire: Option<Box<Wire>>, listener: u16) -> Self {
+        Self { stream, wire, listener, peer: Peer::Open, queued: false, blocked: false, closing: false }
+    }
+}
+
+impl Socket {
+    /// Whether the handshakes of its layers go on.
+    pub(super) fn is_shaking(&self) -> bool {
+        self.wire.as_ref().is_some_and(|wire| wire.is_shaking())
+    }
+
+    /// Whether bytes do not pass as they are.
+    pub(super) fn has_layers(&self) -> bool {
+        self.wire.as_ref().is_some_and(|wire| !wire.is_transparent())
+    }
+
+    /// The other end: whom a proxy speaks for, else as the system knows it.
+    pub(super) fn address(&self) -> io::Result<Address> {
+        match self.wire.as_ref().and_then(|wire| wire.stack().source()) {
+            Some(source) => Ok(Address::Net(source)),
+            None => self.stream.address(),
+        }
     }
 }
 
@@ -144,12 +171,14 @@ impl Sockets {
 
 #[cfg(test)]
 mod tests {
+    use mio::net::TcpStream;
+
     use super::*;
 
     fn socket(listener: u16) -> Socket {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-        Socket::new(stream, listener)
+        Socket::new(Stream::Tcp(stream), None, listener)
     }
 
     #[test]
@@ -182,6 +211,6 @@ mod tests {
     #[test]
     fn a_slot_stays_small() {
         // A socket of a debug build also knows its poll.
-        assert!(size_of::<Slot>() <= size_of::<TcpStream>() + 16, "{}", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= size_of::<TcpStream>() + 32, "{}", size_of::<Slot>());
     }
 }

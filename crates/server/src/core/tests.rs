@@ -20,10 +20,14 @@ use columba_broker::{
 use columba_store::{Journal, JournalOptions, Log, LogOptions, SimDisk, StoreId, sim::Fault};
 
 use super::{
-    Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls,
+    Doorkeeper, Ledger, Listening, Mail, Mesh, Progress, Shared, Shell, Worker, polls,
     shell::{JOURNAL_BYTES_MAX, Turn},
+    stream::Stream,
 };
-use crate::{checkpoint, clock::ProcessClock, commons::Common, durability::Waits, loader, reload::Askers, server::Word};
+use crate::{
+    checkpoint, clock::ProcessClock, commons::Common, config::Listener, durability::Waits, entrance::Entrance, loader,
+    reload::Askers, server::Word,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -48,6 +52,7 @@ fn house(shards: u16) -> House {
         ),
         mesh: Mesh::new(wakers),
         doorkeeper: Doorkeeper::new(None, std::iter::once(None)),
+        entrances: vec![Entrance::new(&Listener::local()).unwrap()],
         loader: loader::channel().0,
         progress: Progress::new(usize::from(shards)),
         checkpoints: checkpoint::channel().0,
@@ -74,7 +79,7 @@ fn shell(shared: &Arc<Shared>, poll: mio::Poll, index: u16, ledger: Ledger) -> (
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
-    shell.listen(listener, 0).unwrap();
+    shell.listen(Listening::Tcp(mio::net::TcpListener::from_std(listener)), 0).unwrap();
     (shell, address)
 }
 
@@ -210,10 +215,10 @@ fn one_whose_neighbour_is_drowning_in_mail_stops_reading_until_it_is_not() {
 
     // Fills the mailbox: connections on their way weigh what they carry.
     let other = TcpStream::connect(address).unwrap();
-    let peer = other.local_addr().unwrap();
     other.set_nonblocking(true).unwrap();
     let bytes = vec![0xC0; 9 << 20];
-    let arrival = super::mail::Arrival { stream: mio::net::TcpStream::from_std(other), peer, listener: 0, bytes };
+    let arrival =
+        super::mail::Arrival { stream: Stream::Tcp(mio::net::TcpStream::from_std(other)), wire: None, listener: 0, bytes };
     assert!(shared.doorkeeper.enter(0));
     shared.mesh.post_one(1, Mail::Connection(arrival));
     for _ in 0..20 {

@@ -7,7 +7,7 @@ use std::{
 
 use columba_broker::{
     id::ConnectionId,
-    seam::{Cx, Gone, Origin},
+    seam::{Cx, Gone},
 };
 use mio::Interest;
 
@@ -16,6 +16,7 @@ use super::{
     mail::{Arrival, Mail},
     shell::{Shell, TURN_BUDGET},
     sockets::{Peer, Socket, Source},
+    wire::{Wire, Wrote},
 };
 
 impl Shell {
@@ -23,32 +24,54 @@ impl Shell {
         for index in 0..self.acceptors.len() {
             for _ in 0..self.acceptors[index].share(now) {
                 let listener = self.acceptors[index].listener;
-                let Accepted::One(stream, peer) = self.acceptors[index].accept(now) else {
+                let Accepted::One(stream) = self.acceptors[index].accept(now) else {
                     break;
                 };
-                if self.shared.doorkeeper.enter(listener) {
-                    self.told_full = false;
-                    // Coalescing is ours: one write a turn.
-                    stream.set_nodelay(true).unwrap_or_default();
-                    self.arrived(cx, Arrival { stream, peer, listener, bytes: Vec::new() });
-                } else if !std::mem::replace(&mut self.told_full, true) {
-                    tracing::warn!(%peer, "connection refused: max_connections are there");
+                // Who is gone again has none.
+                let Ok(peer) = stream.address() else { continue };
+                if !self.shared.doorkeeper.enter(listener) {
+                    if !std::mem::replace(&mut self.told_full, true) {
+                        tracing::warn!(%peer, "connection refused: max_connections are there");
+                    }
+                    continue;
+                }
+                self.told_full = false;
+                stream.send_at_once();
+                match self.shared.entrances[usize::from(listener)].stack(&peer) {
+                    Ok(stack) => {
+                        let wire = stack.map(|stack| Box::new(Wire::new(stack)));
+                        self.arrived(cx, Arrival { stream, wire, listener, bytes: Vec::new() });
+                    }
+                    Err(error) => {
+                        tracing::info!(%peer, reason = %error, "connection refused");
+                        self.shared.doorkeeper.leave(listener);
+                    }
                 }
             }
         }
     }
 
     pub(super) fn arrived(&mut self, cx: &Cx<'_>, arrival: Arrival) {
-        let Arrival { mut stream, peer, listener, bytes } = arrival;
-        let id = self.brain.opened(cx, Origin { peer: peer.to_string().into(), listener });
+        let Arrival { stream, wire, listener, bytes } = arrival;
+        let mut socket = Socket::new(stream, wire, listener);
+        let origin = match self.origin_of(&socket) {
+            Ok(origin) => origin,
+            Err(error) => {
+                tracing::info!(reason = %error, "connection refused");
+                self.shared.doorkeeper.leave(listener);
+                return;
+            }
+        };
+        let id = self.brain.opened(cx, origin);
         let token = Source::Connection { slot: id.slot, generation: id.generation }.token();
-        if let Err(error) = self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
-            tracing::error!(%peer, %error, "cannot watch a connection");
+        if let Err(error) = self.poll.registry().register(&mut socket.stream, token, Interest::READABLE | Interest::WRITABLE) {
+            tracing::error!(%error, "cannot watch a connection");
             self.shared.doorkeeper.leave(listener);
             self.brain.closed(cx, id, Gone::Failed);
             return;
         }
-        self.sockets.insert(id, Socket::new(stream, listener));
+        self.sockets.insert(id, socket);
+        self.greet(id);
         if !bytes.is_empty() {
             self.brain.received(cx, id, &bytes);
         }
@@ -71,7 +94,7 @@ impl Shell {
         }
     }
 
-    fn read(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+    pub(super) fn read(&mut self, cx: &Cx<'_>, id: ConnectionId) {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
@@ -89,16 +112,17 @@ impl Shell {
             Ok(0) => self.gone(cx, id, Gone::ByPeer),
             Ok(count) => {
                 // A short read was the last there is, unless the end of the stream stands behind it.
-                if count == self.read_buffer.len() || socket.peer != Peer::Open {
-                    socket.queued = true;
-                    self.ready.push_back(id);
+                let more = count == self.read_buffer.len() || socket.peer != Peer::Open;
+                if socket.has_layers() {
+                    self.read_through(cx, id, count);
+                } else {
+                    self.brain.received(cx, id, &self.read_buffer[..count]);
                 }
-                self.brain.received(cx, id, &self.read_buffer[..count]);
+                if more {
+                    self.line_up(id);
+                }
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                socket.queued = true;
-                self.ready.push_back(id);
-            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.line_up(id),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && socket.peer != Peer::Gone => {}
             Err(_) => self.gone(cx, id, Gone::Failed),
         }
@@ -112,13 +136,12 @@ impl Shell {
     }
 
     pub(super) fn hand_over(&mut self, id: ConnectionId, to: usize, bytes: Vec<u8>) {
-        let Some(Socket { mut stream, listener, .. }) = self.sockets.remove(id) else {
+        let Some(Socket { mut stream, wire, listener, .. }) = self.sockets.remove(id) else {
             return;
         };
         // First of all: no event of this socket may reach us any more.
-        let moved = self.poll.registry().deregister(&mut stream).and_then(|()| stream.peer_addr());
-        match moved {
-            Ok(peer) => self.outbox[to].push(Mail::Connection(Arrival { stream, peer, listener, bytes })),
+        match self.poll.registry().deregister(&mut stream) {
+            Ok(()) => self.outbox[to].push(Mail::Connection(Arrival { stream, wire, listener, bytes })),
             // It is closed already; its brain here has forgotten it.
             Err(_) => self.shared.doorkeeper.leave(listener),
         }
@@ -126,16 +149,12 @@ impl Shell {
 
     /// The brain wants to read on, or to stop.
     pub(super) fn look_again(&mut self, id: ConnectionId) {
-        if let Some(socket) = self.sockets.get_mut(id)
-            && !socket.queued
-            && self.brain.wants_reading(id)
-        {
-            socket.queued = true;
-            self.ready.push_back(id);
+        if self.brain.wants_reading(id) {
+            self.line_up(id);
         }
     }
 
-    pub(super) fn write_all(&mut self, cx: &Cx<'_>, now: Instant) {
+    pub(super) fn write_all(&mut self, cx: &Cx<'_>) {
         if self.unwritten.is_empty() {
             return;
         }
@@ -144,7 +163,7 @@ impl Shell {
             let Some(id) = self.unwritten.pop_front() else {
                 break;
             };
-            self.write(cx, id, now);
+            self.write(cx, id);
             if Instant::now() >= budget {
                 break;
             }
@@ -152,10 +171,16 @@ impl Shell {
     }
 
     /// One write of what is there.
-    fn write(&mut self, cx: &Cx<'_>, id: ConnectionId, now: Instant) {
+    fn write(&mut self, cx: &Cx<'_>, id: ConnectionId) {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
+        if socket.has_layers() {
+            if !socket.blocked {
+                self.write_layered(cx, id);
+            }
+            return;
+        }
         let Some(out) = self.brain.out(id) else {
             return;
         };
@@ -182,34 +207,51 @@ impl Shell {
                     return;
                 }
                 Err(_) => {
-                    let lost = out.len();
-                    out.consume(lost);
-                    if socket.closing {
-                        self.gone(cx, id, Gone::Failed);
-                    } else {
-                        // A DISCONNECT may lie unread before the end: it decides about the will.
-                        socket.peer = Peer::Gone;
-                        if !std::mem::replace(&mut socket.queued, true) {
-                            self.ready.push_back(id);
-                        }
-                    }
+                    self.cannot_write(cx, id);
                     return;
                 }
             }
         }
         if self.sockets.get_mut(id).is_some_and(|socket| socket.closing) {
-            self.say_goodbye(cx, id, now);
+            self.say_goodbye(cx, id);
+        }
+    }
+
+    fn write_layered(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        let wrote = self.write_through(cx, id);
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        match wrote {
+            Wrote::All if socket.closing => self.say_goodbye(cx, id),
+            Wrote::All => {}
+            Wrote::Blocked => socket.blocked = true,
+            Wrote::More => self.unwritten.push_back(id),
+            Wrote::Failed => self.cannot_write(cx, id),
+        }
+    }
+
+    /// What is to be written is lost.
+    fn cannot_write(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        if let Some(out) = self.brain.out(id) {
+            let lost = out.len();
+            out.consume(lost);
+        }
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        if socket.closing {
+            self.gone(cx, id, Gone::Failed);
+        } else {
+            // A DISCONNECT may lie unread before the end: it decides about the will.
+            socket.peer = Peer::Gone;
+            if let Some(wire) = &mut socket.wire {
+                wire.forget_unsent();
+            }
+            self.line_up(id);
         }
     }
 
     /// All is said: waits for the other end to close, without the brain.
-    fn say_goodbye(&mut self, cx: &Cx<'_>, id: ConnectionId, now: Instant) {
-        let Some(socket) = self.sockets.remove(id) else {
-            return;
-        };
-        self.shared.doorkeeper.leave(socket.listener);
+    fn say_goodbye(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        self.leave(id);
         self.brain.closed(cx, id, Gone::ByPeer);
-        self.lingering.start(self.poll.registry(), socket.stream, now, &mut self.read_buffer);
     }
 
     pub(super) fn close_overdue(&mut self, cx: &Cx<'_>, now: Instant) {

@@ -271,7 +271,7 @@ fn auth_out_of_turn_or_by_another_method_ends_the_connection() {
 #[test]
 fn auth_before_connect_is_closed_at_its_first_byte() {
     let mut bench = bench(Strangers::Welcome);
-    let id = bench.act(|shard, cx| shard.opened(cx, Origin { peer: "x".into(), listener: 0 }));
+    let id = bench.act(|shard, cx| shard.opened(cx, Origin::new("x", 0)));
 
     bench.act(|shard, cx| shard.received(cx, id, &[0xf0, 0x00]));
 

@@ -270,7 +270,7 @@ impl Bench {
 
     pub(super) fn open(&mut self, client_id: &str, setup: &Setup<'_>) -> Client {
         let listener = self.listener;
-        let id = self.act(|shard, cx| shard.opened(cx, Origin { peer: "table".into(), listener }));
+        let id = self.act(|shard, cx| shard.opened(cx, Origin::new("table", listener)));
         let connect = Connect {
             version: setup.version,
             bridge: setup.bridge,

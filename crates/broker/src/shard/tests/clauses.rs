@@ -274,7 +274,7 @@ fn connect_bytes(version: Version, flags: u8, rest: &[u8]) -> Vec<u8> {
 fn a_password_without_a_user_name_is_taken_in_mqtt_5_only() {
     for (version, is_taken) in [(Version::V31, false), (Version::V311, false), (Version::V5, true)] {
         let mut bench = Bench::new();
-        let id = bench.act(|shard, cx| shard.opened(cx, Origin { peer: "x".into(), listener: 0 }));
+        let id = bench.act(|shard, cx| shard.opened(cx, Origin::new("x", 0)));
         let client = Client { id, version };
 
         bench.say_bytes(client, &connect_bytes(version, 0b0100_0010, b"\x00\x02pw"));
@@ -296,7 +296,7 @@ fn a_level_that_is_none_is_refused_in_the_words_of_its_time() {
         (b"\x00\x04HTTP\x04", None),
     ] {
         let mut bench = Bench::new();
-        let id = bench.act(|shard, cx| shard.opened(cx, Origin { peer: "x".into(), listener: 0 }));
+        let id = bench.act(|shard, cx| shard.opened(cx, Origin::new("x", 0)));
         let mut frame = vec![0x10, u8::try_from(head.len()).unwrap() + 6];
         frame.extend_from_slice(head);
         frame.extend_from_slice(b"\x02\x00\x00\x00\x01c");

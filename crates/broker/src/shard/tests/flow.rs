@@ -142,7 +142,7 @@ fn a_client_that_does_not_read_loses_qos_0_and_it_is_counted() {
 #[test]
 fn a_connection_that_says_nothing_is_closed_in_time() {
     let mut bench = Bench::new();
-    let id = bench.act(|shard, cx| shard.opened(cx, crate::seam::Origin { peer: "x".into(), listener: 0 }));
+    let id = bench.act(|shard, cx| shard.opened(cx, crate::seam::Origin::new("x", 0)));
     bench.pass(10_000);
 
     assert!(format!("{:?}", bench.outputs()).contains("Close"));

@@ -22,7 +22,7 @@ fn with_max_packet_size(bytes: u32) -> Setup<'static> {
 #[test]
 fn another_protocol_is_closed_at_its_first_byte() {
     let mut bench = Bench::new();
-    let id = bench.act(|shard, cx| shard.opened(cx, Origin { peer: "x".into(), listener: 0 }));
+    let id = bench.act(|shard, cx| shard.opened(cx, Origin::new("x", 0)));
 
     bench.act(|shard, cx| shard.received(cx, id, b"GET / HTTP/1.1\r\n"));
 

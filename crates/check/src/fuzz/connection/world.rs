@@ -114,7 +114,7 @@ impl World {
     }
 
     fn enter(&mut self, client: usize, shard: usize) {
-        let origin = Origin { peer: format!("client {client}").into(), listener: 0 };
+        let origin = Origin::new(format!("client {client}"), 0);
         let connection = self.with(shard, |shard, cx| shard.opened(cx, origin));
         if let Some(door) = &mut self.doors[client] {
             (door.shard, door.connection, door.shown) = (shard, Some(connection), 0);

@@ -330,6 +330,7 @@ fn listener(bound: &Bound) -> Result<Listener, ConfigError> {
     for setting in &bound.settings {
         source::set(&mut listener, setting.key, &setting.value).map_err(|problem| at(&setting.place, problem))?;
     }
+    listener.check().map_err(|error| at(&bound.place, error.into()))?;
     Ok(listener)
 }
 
