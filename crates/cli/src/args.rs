@@ -74,15 +74,21 @@ pub(crate) enum Command {
 #[derive(Args, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one switch of the command line")]
 pub(crate) struct CommonArgs {
-    /// Broker, login and topic as mqtt://USER:PASSWORD@HOST:PORT/TOPIC [env: COLUMBA_URL]
+    /// Broker, login and topic as mqtt://USER:PASSWORD@HOST:PORT/TOPIC; also mqtts://, ws://HOST/PATH, wss:// and unix:PATH [env: COLUMBA_URL]
     #[arg(short = 'L', long, value_name = "URL", help_heading = "Target")]
     pub(crate) url: Option<String>,
     /// Host of the broker [default: localhost]
     #[arg(short = 'h', long, value_name = "HOST", num_args = 0..=1, default_missing_value = "", help_heading = "Target")]
     pub(crate) host: Option<String>,
-    /// Port of the broker [default: 1883]
+    /// Port of the broker [default: 1883; 8883 with TLS, 80 and 443 over WebSocket]
     #[arg(short = 'p', long, value_name = "PORT", help_heading = "Target")]
     pub(crate) port: Option<u16>,
+    /// Connect to this Unix socket
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["url", "host", "port", "web_socket"], help_heading = "Target")]
+    pub(crate) unix: Option<PathBuf>,
+    /// Speak MQTT over WebSocket
+    #[arg(long = "ws", help_heading = "Target")]
+    pub(crate) web_socket: bool,
     /// Local address to connect from
     #[arg(short = 'A', long, value_name = "ADDRESS", help_heading = "Target")]
     pub(crate) bind_address: Option<IpAddr>,
@@ -134,6 +140,25 @@ pub(crate) struct CommonArgs {
     /// Show user name and password by this method, in which the password does not travel (MQTT 5)
     #[arg(long, value_name = "METHOD", value_parser = auth_method, help_heading = "Login")]
     pub(crate) auth_method: Option<AuthMethod>,
+
+    /// Certificates of the authorities that may vouch for the broker (PEM); means TLS [default: those of the system]
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(crate) cafile: Option<PathBuf>,
+    /// A directory with such files; means TLS
+    #[arg(long, value_name = "DIR", conflicts_with = "cafile", help_heading = "TLS")]
+    pub(crate) capath: Option<PathBuf>,
+    /// Trust the authorities of the system; means TLS
+    #[arg(long, conflicts_with_all = ["cafile", "capath"], help_heading = "TLS")]
+    pub(crate) tls_use_os_certs: bool,
+    /// Our certificate (PEM); means TLS
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(crate) key: Option<PathBuf>,
+    /// Take every certificate: whoever stands between reads and writes along
+    #[arg(long, help_heading = "TLS")]
+    pub(crate) insecure: bool,
 
     /// Messages at QoS 1 and 2 in flight at once
     #[arg(short = 'M', long, alias = "max-inflight", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Flow")]
@@ -187,6 +212,13 @@ pub(crate) struct CommonArgs {
     /// End with status 27 when the command takes longer
     #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = "Time")]
     pub(crate) timeout: Option<Duration>,
+}
+
+impl CommonArgs {
+    /// Whether an option makes sense in TLS alone; `--insecure` weakens it, and asks for nothing.
+    pub(crate) fn asks_for_tls(&self) -> bool {
+        self.cafile.is_some() || self.capath.is_some() || self.tls_use_os_certs || self.cert.is_some()
+    }
 }
 
 /// What `columba pub` takes.

@@ -7,8 +7,8 @@ use columba_client::{Builder, Client, ConnectError, MessageProperties, Options, 
 use crate::args::CommonArgs;
 use crate::exit::{Exit, Failure};
 use crate::property::{self, Property, PropertyFlag, PropertyOf};
-use crate::target::{self, MQTT_PORT, Url};
-use crate::{explain, prompt, trace};
+use crate::target::{self, Scheme, Url, WEB_SOCKET_PATH};
+use crate::{explain, prompt, security, trace};
 
 /// The command that connects.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,8 +20,11 @@ pub(crate) enum Role {
 /// Whom to talk to, as whom, and the topic that a URL may name.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Target {
+    pub(crate) scheme: Scheme,
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// Of a WebSocket, or of a Unix socket.
+    pub(crate) path: Option<String>,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
     pub(crate) topic: Option<String>,
@@ -31,6 +34,7 @@ impl Target {
     /// A flag counts more than the URL of `-L`, that more than the environment, that more than the default.
     pub(crate) fn new(args: &CommonArgs, env: impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let url = match (&args.url, &args.host) {
+            _ if args.unix.is_some() => Url::default(),
             (Some(url), _) => Url::parse(url)?,
             (None, Some(_)) => Url::default(),
             (None, None) => env("COLUMBA_URL").map_or_else(|| Ok(Url::default()), |url| Url::parse(&url))?,
@@ -39,9 +43,19 @@ impl Target {
             target::check_host(host)?;
         }
         let from_url = Some(url.host).filter(|host| !host.is_empty());
+        let mut scheme = if args.unix.is_some() { Scheme::Unix } else { url.scheme };
+        if args.web_socket && scheme != Scheme::Unix {
+            scheme = if scheme.has_tls() { Scheme::Wss } else { Scheme::Ws };
+        }
+        if args.asks_for_tls() {
+            scheme = scheme.secured();
+        }
+        let path = args.unix.as_ref().map(|path| path.display().to_string()).or(url.path);
         Ok(Self {
+            scheme,
+            path,
             host: args.host.clone().or(from_url).unwrap_or_else(|| "localhost".to_owned()),
-            port: args.port.or(url.port).unwrap_or(MQTT_PORT),
+            port: args.port.or(url.port).unwrap_or(scheme.port()),
             username: args.username.clone().or(url.username).or_else(|| env("COLUMBA_USERNAME")),
             password: password(args)?.or(url.password).or_else(|| env("COLUMBA_PASSWORD")),
             topic: url.topic,
@@ -121,6 +135,16 @@ fn options(args: &CommonArgs, target: &Target, role: Role, version: Version) -> 
         return Err(Failure::usage("--auth-method shows who somebody is, and there is no user name").try_this("-u NAME -P -"));
     }
     let mut options = Options::new(target.host.clone(), target.port);
+    match target.scheme {
+        Scheme::Mqtt | Scheme::Mqtts => {}
+        Scheme::Ws | Scheme::Wss => {
+            options.web_socket = Some(target.path.clone().unwrap_or_else(|| WEB_SOCKET_PATH.to_owned()));
+        }
+        Scheme::Unix => options.unix = target.path.as_ref().map(Into::into),
+    }
+    if target.scheme.has_tls() {
+        options.tls = Some(security::tls(args)?);
+    }
     options.version = version;
     options.bind_address = args.bind_address;
     options.client_id = client_id(args, role, version);

@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     Refused = 5,
     /// An established connection ended.
     Lost = 7,
+    /// TLS did not come about.
+    Tls = 8,
     /// A message is larger than the broker takes.
     TooLarge = 9,
     /// Publishing or subscribing is not permitted.

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use columba_client::{ConnectError, Lost, PublishError, ReasonCode, Refusal, ScramError, SubscribeError, Version};
+use columba_client::{ConnectError, LayerError, Lost, PublishError, ReasonCode, Refusal, ScramError, SubscribeError, Version};
 use columba_proto::{SubscriptionFilterError, TopicFilterError, TopicNameError};
 
 use crate::args::CommonArgs;
@@ -18,17 +18,20 @@ pub(crate) fn connecting(error: &ConnectError, args: &CommonArgs, target: &Targe
     match error {
         ConnectError::Resolve { host, .. } => Failure::new(Exit::NotConnected, format!("host \"{host}\" not found (DNS)")),
         ConnectError::Tcp { address, source } => unreachable_address(*address, source),
+        ConnectError::Unix { path, source } => {
+            Failure::new(Exit::NotConnected, format!("nobody listens at {} ({})", path.display(), io(source)))
+        }
+        ConnectError::ServerName(name) => Failure::usage(format!("\"{name}\" is no name that a certificate could have")),
+        ConnectError::Layer(error) => layer(error, target),
         ConnectError::TimedOut { after } => Failure::new(
             Exit::NotConnected,
             format!("no answer from {}:{} within {} s", target.host, target.port, after.as_secs()),
         ),
         ConnectError::Closed(_) => {
             let place = format!("{}:{}", target.host, target.port);
-            if target.port == MQTTS_PORT {
+            if target.port == MQTTS_PORT && !target.scheme.has_tls() {
                 let what = format!("{place} closed the connection before CONNACK; that port usually speaks TLS");
-                return Failure::new(Exit::Lost, what)
-                    .note("TLS is not built into this version")
-                    .try_this(format!("-p {MQTT_PORT}"));
+                return Failure::new(Exit::Lost, what).try_this(format!("-L mqtts://{}", target.host));
             }
             Failure::new(Exit::Lost, format!("{place} closed the connection before CONNACK"))
         }
@@ -43,6 +46,31 @@ pub(crate) fn connecting(error: &ConnectError, args: &CommonArgs, target: &Targe
         ConnectError::Authentication(why) => Failure::new(Exit::Refused, format!("the authentication failed: {why}")),
         ConnectError::NoAuthentication(_) => Failure::usage("--auth-method needs MQTT 5").try_this("-V 5"),
         ConnectError::Refused(refusal) => refused(refusal, args, target),
+    }
+}
+
+/// TLS or WebSocket did not come about.
+fn layer(error: &LayerError, target: &Target) -> Failure {
+    let place = format!("{}:{}", target.host, target.port);
+    let words = error.to_string();
+    match error {
+        LayerError::Tls(_) if words.contains("corrupt message") || words.contains("InvalidMessage") => {
+            Failure::new(Exit::Tls, format!("{place} answered, but not with TLS")).try_this(format!("-L mqtt://{place}"))
+        }
+        LayerError::Tls(_) if words.contains("not valid for name") || words.contains("NotValidForName") => {
+            Failure::new(Exit::Tls, format!("the certificate of {place} is for another name"))
+                .note(words)
+                .try_this("-h NAME, as it stands in the certificate, or --insecure")
+        }
+        LayerError::Tls(_) if words.contains("UnknownIssuer") => Failure::new(
+            Exit::Tls,
+            format!("the certificate of {place} is not trusted: none of the known authorities has signed it"),
+        )
+        .try_this("--cafile ca.pem, or --insecure"),
+        LayerError::Tls(_) => Failure::new(Exit::Tls, format!("no TLS with {place}")).note(words),
+        LayerError::WebSocket(_) | LayerError::Proxy(_) => {
+            Failure::new(Exit::NotConnected, format!("no WebSocket with {place}")).note(words)
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod prompt;
 mod property;
 mod publish;
 mod reload;
+mod security;
 mod serve;
 mod store;
 mod subscribe;
@@ -110,8 +111,8 @@ fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
     Ok(cli)
 }
 
-/// mosquitto's options for TLS, told apart from slips of the finger.
-const TLS_OPTIONS: [&str; 6] = ["--ca", "--cert", "--key'", "--tls-", "--psk", "--insecure"];
+/// mosquitto's options for keys without certificates, told apart from slips of the finger.
+const PSK_OPTION: &str = "--psk";
 
 /// clap's words in our shape: one line of what is wrong, one that can be pasted.
 fn complain(error: &clap::Error, args: &[OsString]) -> Stop {
@@ -122,8 +123,8 @@ fn complain(error: &clap::Error, args: &[OsString]) -> Stop {
     let mut paragraphs = text.split("\n\n");
     let what = paragraphs.next().unwrap_or_default().trim_start_matches("error: ").replace(property::SEPARATOR, " ");
     let mut failure = Failure::usage(what.trim_end());
-    if TLS_OPTIONS.iter().any(|option| what.contains(option)) {
-        return failure.note("TLS is not built into this version").into();
+    if what.contains(PSK_OPTION) {
+        return failure.note("TLS is spoken with certificates only").into();
     }
     for tip in paragraphs.filter_map(|paragraph| paragraph.trim().strip_prefix("tip: ")) {
         failure = failure.note(tip.lines().next().unwrap_or_default());

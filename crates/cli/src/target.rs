@@ -5,9 +5,54 @@ use crate::exit::Failure;
 /// The port of plain MQTT.
 pub(crate) const MQTT_PORT: u16 = 1883;
 
+/// The path of a WebSocket where none is named.
+pub(crate) const WEB_SOCKET_PATH: &str = "/mqtt";
+
+/// How MQTT travels.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Scheme {
+    #[default]
+    Mqtt,
+    Mqtts,
+    Ws,
+    Wss,
+    Unix,
+}
+
+impl Scheme {
+    pub(crate) fn has_tls(self) -> bool {
+        matches!(self, Self::Mqtts | Self::Wss)
+    }
+
+    pub(crate) fn is_web_socket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
+    /// The same in TLS.
+    pub(crate) fn secured(self) -> Self {
+        match self {
+            Self::Mqtt | Self::Mqtts => Self::Mqtts,
+            Self::Ws | Self::Wss => Self::Wss,
+            Self::Unix => Self::Unix,
+        }
+    }
+
+    /// The port where none is named.
+    pub(crate) fn port(self) -> u16 {
+        match self {
+            Self::Mqtt | Self::Unix => MQTT_PORT,
+            Self::Mqtts => 8883,
+            Self::Ws => 80,
+            Self::Wss => 443,
+        }
+    }
+}
+
 /// What a URL says: `mqtt://user:password@host:port/topic`, of which only the host is needed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Url {
+    pub(crate) scheme: Scheme,
+    /// Empty with `unix:`.
     pub(crate) host: String,
     pub(crate) port: Option<u16>,
     pub(crate) username: Option<String>,
@@ -15,19 +60,30 @@ pub(crate) struct Url {
     /// Everything behind the first slash, so that `mqtt://host/home/#` names a filter although `#` starts a
     /// fragment in other URLs.
     pub(crate) topic: Option<String>,
+    /// What stands there in `ws://host/path`, or behind `unix:`.
+    pub(crate) path: Option<String>,
 }
 
 impl Url {
     /// Reads a URL of the transports that exist.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            // unix:/run/x, and unix:///run/x as other URLs are written.
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() {
+                return Err(Failure::usage("the URL names no path").try_this("-L unix:/run/columba/mqtt.sock"));
+            }
+            return Ok(Self { scheme: Scheme::Unix, path: Some(path.to_owned()), ..Self::default() });
+        }
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(Failure::usage(format!("\"{text}\" is not a URL")).try_this(format!("-L mqtt://{text}")));
         };
-        supported(scheme)?;
-        let (authority, topic) = match rest.split_once('/') {
-            Some((authority, topic)) => (authority, Some(topic).filter(|topic| !topic.is_empty())),
+        let scheme = supported(scheme)?;
+        let (authority, behind) = match rest.split_once('/') {
+            Some((authority, behind)) => (authority, Some(behind).filter(|behind| !behind.is_empty())),
             None => (rest, None),
         };
+        let (topic, path) = if scheme.is_web_socket() { (None, behind.map(|path| format!("/{path}"))) } else { (behind, None) };
         let (login, place) = match authority.rsplit_once('@') {
             Some((login, place)) => (Some(login), place),
             None => (None, authority),
@@ -41,11 +97,13 @@ impl Url {
             },
         };
         Ok(Self {
+            scheme,
             host,
             port,
             username: username.map(decoded).transpose()?,
             password: password.map(decoded).transpose()?,
             topic: topic.map(decoded).transpose()?,
+            path,
         })
     }
 }
@@ -67,13 +125,13 @@ pub(crate) fn check_host(host: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn supported(scheme: &str) -> Result<(), Failure> {
+fn supported(scheme: &str) -> Result<Scheme, Failure> {
     match scheme.to_ascii_lowercase().as_str() {
-        "mqtt" | "tcp" => Ok(()),
-        known @ ("mqtts" | "ssl" | "tls" | "ws" | "wss" | "quic" | "unix") => {
-            Err(Failure::usage(format!("{known}:// is not built into this version; it speaks MQTT over plain TCP"))
-                .try_this("-L mqtt://HOST:1883"))
-        }
+        "mqtt" | "tcp" => Ok(Scheme::Mqtt),
+        "mqtts" | "ssl" | "tls" => Ok(Scheme::Mqtts),
+        "ws" => Ok(Scheme::Ws),
+        "wss" => Ok(Scheme::Wss),
+        "quic" => Err(Failure::usage("quic:// is not built into this version").try_this("-L mqtts://HOST:8883")),
         other => Err(Failure::usage(format!("unknown URL scheme \"{other}\"")).try_this("-L mqtt://HOST:1883")),
     }
 }
@@ -135,6 +193,7 @@ mod tests {
                 username: Some("alice".into()),
                 password: Some("s@crt".into()),
                 topic: Some("home/kitchen".into()),
+                ..Url::default()
             }
         );
         assert_eq!(url("tcp://localhost"), Url { host: "localhost".into(), ..Url::default() });
@@ -152,9 +211,20 @@ mod tests {
     }
 
     #[test]
+    fn a_url_names_its_transport() {
+        assert_eq!((url("mqtts://x/a/b").scheme, url("mqtts://x/a/b").topic.as_deref()), (Scheme::Mqtts, Some("a/b")));
+        assert_eq!((url("wss://x:1/a/b").scheme, url("wss://x:1/a/b").path.as_deref()), (Scheme::Wss, Some("/a/b")));
+        assert_eq!((url("ws://x").path, url("ws://x/").topic), (None, None));
+        for text in ["unix:/run/x.sock", "unix:///run/x.sock"] {
+            assert_eq!((url(text).scheme, url(text).path.as_deref()), (Scheme::Unix, Some("/run/x.sock")));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_spoken_is_refused_by_name() {
-        let failure = Url::parse("mqtts://broker").unwrap_err().to_string();
-        assert!(failure.starts_with("error: mqtts:// is not built into this version"), "{failure}");
+        let failure = Url::parse("quic://broker").unwrap_err().to_string();
+        assert!(failure.starts_with("error: quic:// is not built into this version"), "{failure}");
+        assert!(Url::parse("unix:").is_err());
         assert!(Url::parse("http://broker").is_err());
         assert!(Url::parse("broker:1883").is_err());
         assert!(Url::parse("mqtt://").is_err());

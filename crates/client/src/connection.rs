@@ -1,20 +1,26 @@
-//! A TCP connection to the server: bytes in and out, and nothing that decides.
+//! A connection to the server: bytes in and out, through TLS and WebSocket where they are spoken, and nothing that decides.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use columba_proto::packet::Packet;
 use columba_proto::{PeerError, Version, wire};
-use tokio::io::Interest;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::error::ConnectError;
+use crate::layers::Layers;
 use crate::limits::{READ_BYTES, WRITE_BYTES_MAX};
+use crate::options::Options;
 use crate::session::Outlet;
 use crate::tap::{Direction, Tap, Verdict};
 
+/// Read at once where layers turn it into something else: a TLS record.
+const LAYERED_READ_BYTES: usize = 16 << 10;
+
 pub(crate) struct Connection {
-    stream: TcpStream,
+    socket: Socket,
+    layers: Option<Box<Layers>>,
     pub(crate) input: Input,
     pub(crate) output: Output,
 }
@@ -53,58 +59,119 @@ pub(crate) struct Frame<'a> {
     pub(crate) len: usize,
 }
 
+/// A socket of either family.
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    async fn ready(&self, interest: Interest) -> io::Result<tokio::io::Ready> {
+        match self {
+            Self::Tcp(stream) => stream.ready(interest).await,
+            Self::Unix(stream) => stream.ready(interest).await,
+        }
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(buffer),
+            Self::Unix(stream) => stream.try_read(buffer),
+        }
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
+    async fn shut_down(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => AsyncWriteExt::shutdown(stream).await,
+            Self::Unix(stream) => AsyncWriteExt::shutdown(stream).await,
+        }
+    }
+}
+
 impl Connection {
-    pub(crate) async fn open(
-        host: &str,
-        port: u16,
-        from: Option<IpAddr>,
-        version: Version,
-        max_packet_size: Option<u32>,
-    ) -> Result<Self, ConnectError> {
-        let addresses = tokio::net::lookup_host((host, port))
-            .await
-            .map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })?;
-        let mut failure = None;
-        for address in addresses {
-            match connect(address, from).await {
-                Ok(stream) => {
-                    return Ok(Self {
-                        stream,
-                        input: Input::new(max_packet_size.unwrap_or(wire::FRAME_LEN_MAX)),
-                        output: Output::new(version),
-                    });
-                }
-                // Where both ::1 and 127.0.0.1 refuse, the address that people know makes the better message.
-                Err(source) => failure = Some((address, source)),
+    /// Connects, and shakes hands as the transport wants it.
+    pub(crate) async fn open(options: &Options) -> Result<Self, ConnectError> {
+        let layers = Layers::new(options)?.map(Box::new);
+        let socket = match &options.unix {
+            Some(path) => UnixStream::connect(path)
+                .await
+                .map(Socket::Unix)
+                .map_err(|source| ConnectError::Unix { path: path.clone(), source })?,
+            None => Socket::Tcp(connect_to(&options.host, options.port, options.bind_address).await?),
+        };
+        let input = Input::new(options.maximum_packet_size.unwrap_or(wire::FRAME_LEN_MAX));
+        let mut connection = Self { socket, layers, input, output: Output::new(options.version) };
+        connection.shake().await?;
+        Ok(connection)
+    }
+
+    async fn shake(&mut self) -> Result<(), ConnectError> {
+        let closed = |error| ConnectError::Closed(Some(error));
+        let mut buffer = [0; LAYERED_READ_BYTES];
+        loop {
+            let Some(layers) = &mut self.layers else { return Ok(()) };
+            if layers.is_open() {
+                return Ok(());
+            }
+            if layers.has_ended() {
+                return Err(ConnectError::Closed(None));
+            }
+            write_layered(&self.socket, layers, &mut self.output).map_err(closed)?;
+            let interest = if layers.is_idle() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+            self.socket.ready(interest).await.map_err(closed)?;
+            let count = match self.socket.try_read(&mut buffer) {
+                Ok(0) => return Err(ConnectError::Closed(None)),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(closed(error)),
+            };
+            if let Err(error) = layers.came(&mut buffer[..count], &mut self.input.bytes) {
+                // The server is told why, if it still listens.
+                write_layered(&self.socket, layers, &mut self.output).unwrap_or_default();
+                return Err(error.into());
             }
         }
-        Err(match failure {
-            Some((address, source)) => ConnectError::Tcp { address, source },
-            None => ConnectError::Resolve { host: host.to_owned(), source: io::ErrorKind::NotFound.into() },
-        })
     }
 
     /// Waits until something can be done.
     pub(crate) async fn ready(&self, reading: bool) -> io::Result<Readiness> {
-        let interest = match (reading, self.output.is_empty()) {
+        let has_ended = self.layers.as_ref().is_some_and(|layers| layers.has_ended());
+        if reading && has_ended {
+            return Ok(Readiness::Readable);
+        }
+        let interest = match (reading, self.is_written()) {
             (true, true) => Interest::READABLE,
             (true, false) => Interest::READABLE | Interest::WRITABLE,
             (false, false) => Interest::WRITABLE,
             (false, true) => std::future::pending().await,
         };
-        let ready = self.stream.ready(interest).await?;
+        let ready = self.socket.ready(interest).await?;
         if ready.is_readable() || ready.is_read_closed() {
             return Ok(Readiness::Readable);
         }
         Ok(Readiness::Writable)
     }
 
+    fn is_written(&self) -> bool {
+        self.output.is_empty() && self.layers.as_ref().is_none_or(|layers| layers.is_idle())
+    }
+
     /// Reads what is there; `Ok(false)` at the end of the stream.
     pub(crate) fn read(&mut self) -> io::Result<bool> {
         self.input.make_room();
+        if let Some(layers) = &mut self.layers {
+            return read_layered(&self.socket, layers, &mut self.input);
+        }
         let start = self.input.bytes.len();
         self.input.bytes.resize(start + READ_BYTES, 0);
-        let got = self.stream.try_read(&mut self.input.bytes[start..]);
+        let got = self.socket.try_read(&mut self.input.bytes[start..]);
         self.input.bytes.truncate(start + got.as_ref().copied().unwrap_or(0));
         match got {
             Ok(bytes) => Ok(bytes > 0),
@@ -115,8 +182,11 @@ impl Connection {
 
     /// Writes what the socket takes.
     pub(crate) fn write(&mut self) -> io::Result<()> {
+        if let Some(layers) = &mut self.layers {
+            return write_layered(&self.socket, layers, &mut self.output);
+        }
         while !self.output.is_empty() {
-            match self.stream.try_write(&self.output.bytes[self.output.written..]) {
+            match self.socket.try_write(&self.output.bytes[self.output.written..]) {
                 Ok(bytes) => self.output.wrote(bytes),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -128,8 +198,8 @@ impl Connection {
     /// Writes everything.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         self.write()?;
-        while !self.output.is_empty() {
-            self.stream.writable().await?;
+        while !self.is_written() {
+            self.socket.ready(Interest::WRITABLE).await?;
             self.write()?;
         }
         Ok(())
@@ -137,10 +207,14 @@ impl Connection {
 
     /// Closes in an orderly way: no reset may overtake what has been written.
     pub(crate) async fn shut_down(mut self) -> io::Result<()> {
-        tokio::io::AsyncWriteExt::shutdown(&mut self.stream).await?;
+        if let Some(layers) = &mut self.layers {
+            layers.close();
+            self.flush().await?;
+        }
+        self.socket.shut_down().await?;
         // The server closes when it has read our DISCONNECT.
         loop {
-            self.stream.readable().await?;
+            self.ready(true).await?;
             self.input.bytes.clear();
             self.input.handled = 0;
             if !self.read()? {
@@ -148,6 +222,55 @@ impl Connection {
             }
         }
     }
+}
+
+fn read_layered(socket: &Socket, layers: &mut Layers, input: &mut Input) -> io::Result<bool> {
+    if layers.has_ended() {
+        return Ok(false);
+    }
+    let mut buffer = [0; LAYERED_READ_BYTES];
+    match socket.try_read(&mut buffer) {
+        Ok(0) => Ok(false),
+        Ok(count) => {
+            layers.came(&mut buffer[..count], &mut input.bytes).map_err(io::Error::other)?;
+            // What came before the end is handled before the end is told.
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn write_layered(socket: &Socket, layers: &mut Layers, output: &mut Output) -> io::Result<()> {
+    loop {
+        let taken = layers.take(&output.bytes[output.written..])?;
+        output.wrote(taken);
+        if layers.outward().is_empty() {
+            return Ok(());
+        }
+        match socket.try_write(layers.outward()) {
+            Ok(count) => layers.wrote(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn connect_to(host: &str, port: u16, from: Option<IpAddr>) -> Result<TcpStream, ConnectError> {
+    let addresses =
+        tokio::net::lookup_host((host, port)).await.map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })?;
+    let mut failure = None;
+    for address in addresses {
+        match connect(address, from).await {
+            Ok(stream) => return Ok(stream),
+            // Where both ::1 and 127.0.0.1 refuse, the address that people know makes the better message.
+            Err(source) => failure = Some((address, source)),
+        }
+    }
+    Err(match failure {
+        Some((address, source)) => ConnectError::Tcp { address, source },
+        None => ConnectError::Resolve { host: host.to_owned(), source: io::ErrorKind::NotFound.into() },
+    })
 }
 
 async fn connect(address: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {

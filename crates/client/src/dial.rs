@@ -36,8 +36,7 @@ pub(crate) async fn dial(
 }
 
 async fn attempt(options: &Options, tap: &mut Tap, clean_start: bool, client_id: &str) -> Result<Established, ConnectError> {
-    let mut connection =
-        Connection::open(&options.host, options.port, options.bind_address, options.version, options.maximum_packet_size).await?;
+    let mut connection = Connection::open(options).await?;
     let (login, first) = Login::begin(options)?.unzip();
     let phase = send_connect(options, tap, clean_start, client_id, first.as_deref(), &mut connection);
     connection.flush().await.map_err(|error| ConnectError::Closed(Some(error)))?;

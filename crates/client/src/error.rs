@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use columba_net::LayerError;
 use columba_proto::scram::ScramError;
 use columba_proto::{PeerError, QoS, ReasonCode, SubscriptionFilterError, TextError, TopicNameError, Version};
 use thiserror::Error;
@@ -27,6 +29,20 @@ pub enum ConnectError {
         /// What the system said.
         source: io::Error,
     },
+    /// Nobody listens at the path.
+    #[error("{} does not take the connection", path.display())]
+    Unix {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The host cannot be a name in a certificate.
+    #[error("{0:?} is no name that a certificate could have")]
+    ServerName(String),
+    /// TLS or WebSocket did not come about.
+    #[error("{0}")]
+    Layer(#[from] LayerError),
     /// It took too long.
     #[error("no CONNACK within {after:?}")]
     TimedOut {
@@ -104,9 +120,16 @@ impl ConnectError {
     pub fn is_worth_a_retry(&self) -> bool {
         match self {
             Self::Refused(refusal) => is_worth_a_retry(refusal.reason),
-            Self::Resolve { .. } | Self::Tcp { .. } | Self::TimedOut { .. } | Self::Closed(_) | Self::NotMqtt(_) => true,
+            // Also a layer: certificates are renewed.
+            Self::Resolve { .. }
+            | Self::Tcp { .. }
+            | Self::Unix { .. }
+            | Self::Layer(_)
+            | Self::TimedOut { .. }
+            | Self::Closed(_)
+            | Self::NotMqtt(_) => true,
             // The same password to the same server ends in the same way.
-            Self::Authentication(_) | Self::NoAuthentication(_) => false,
+            Self::Authentication(_) | Self::NoAuthentication(_) | Self::ServerName(_) => false,
         }
     }
 }

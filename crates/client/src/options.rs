@@ -1,6 +1,7 @@
 //! What a client is told before it connects.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use columba_proto::{QoS, TopicNameBuf, Version};
 use crate::limits;
 use crate::message::MessageProperties;
 use crate::reconnect::Backoff;
+use crate::security::Tls;
 
 /// Everything about a connection and its session; [`crate::Client::builder`] fills it in.
 #[derive(Clone, Debug)]
@@ -17,6 +19,12 @@ pub struct Options {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// The path of a Unix socket, in place of host and port.
+    pub unix: Option<PathBuf>,
+    /// TLS, where it is spoken; `host` is the name that the server's certificate has to have.
+    pub tls: Option<Tls>,
+    /// The path of a WebSocket, where MQTT is spoken over one.
+    pub web_socket: Option<String>,
     /// The local address to connect from.
     pub bind_address: Option<IpAddr>,
     /// The version to speak.
@@ -111,6 +119,9 @@ impl Options {
         Self {
             host: host.into(),
             port,
+            unix: None,
+            tls: None,
+            web_socket: None,
             bind_address: None,
             version: Version::V5,
             client_id: String::new(),
