@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use columba_check::load::{
     self, ComparePlan, Durability, DurablePlan, IdlePlan, LoadError, Pace, Peer, Plan, Process, Report, RestartPlan, SessionKind,
-    Stop, Topics,
+    Stop, Topics, TransportPlan, Via,
 };
 use columba_proto::{QoS, Version};
 
@@ -36,6 +36,8 @@ enum What {
     Compare(CompareArgs),
     /// QoS 1 and 2 to persistent sessions: columba, which syncs, beside a mosquitto that does not, and beside one bare sync
     Durable(DurableArgs),
+    /// TLS and WebSocket beside plain TCP: processor time for each message, memory of an idle connection
+    Transports(TransportsArgs),
     /// Memory of an idle connection
     Idle(IdleArgs),
     /// Store messages, kill the broker, and see how soon it serves them again
@@ -102,6 +104,22 @@ struct CompareArgs {
     /// The least ratio of mosquitto's processor time to ours, at every QoS
     #[arg(long, value_name = "RATIO")]
     require: Option<f64>,
+}
+
+#[derive(Args, Debug)]
+struct TransportsArgs {
+    /// Runs of which the median counts
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    runs: usize,
+    /// Measured time of each run
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "3s")]
+    duration: Duration,
+    /// Idle connections whose memory is looked at
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    idle: usize,
+    /// Fail unless TLS takes at most 1.5 times the processor time of plain TCP, WebSocket 1.3 times, and an idle TLS connection 10 KiB
+    #[arg(long)]
+    require: bool,
 }
 
 #[derive(Args, Debug)]
@@ -174,6 +192,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<(String, Exit), Failure> {
         What::Pubsub(args) => pubsub(&args),
         What::Compare(args) => compare(&args),
         What::Durable(args) => durable(&args),
+        What::Transports(args) => transports(&args),
         What::Idle(args) => idle(&args),
         What::Restart(args) => restart(&args),
     }
@@ -183,6 +202,7 @@ fn pubsub(args: &PubsubArgs) -> Result<(String, Exit), Failure> {
     let address = (args.host.as_str(), args.port).to_socket_addrs().ok().and_then(|mut found| found.next());
     let address = address.ok_or_else(|| Failure::new(Exit::NotConnected, format!("host \"{}\" not found", args.host)))?;
     let plan = Plan {
+        via: Via::Plain,
         version: args.protocol_version,
         publishers: args.pubs,
         subscribers: args.subs,
@@ -235,6 +255,26 @@ fn compare(args: &CompareArgs) -> Result<(String, Exit), Failure> {
     let kept = args.require.is_none_or(|least| peers.len() > 1 && worst >= least);
     let exit = if kept { Exit::Done } else { Exit::Other };
     Ok((comparison.to_string().trim_end().to_owned(), exit))
+}
+
+/// What TLS and WebSocket may cost.
+const TLS_RATIO_MAX: f64 = 1.5;
+const WEB_SOCKET_RATIO_MAX: f64 = 1.3;
+const IDLE_TLS_BYTES_MAX: u64 = 10 * 1024;
+
+fn transports(args: &TransportsArgs) -> Result<(String, Exit), Failure> {
+    let program =
+        std::env::current_exe().map_err(|error| Failure::new(Exit::Other, format!("cannot find this program: {error}")))?;
+    let plan = TransportPlan { measured: args.duration, runs: args.runs, idle: args.idle };
+    let costs = load::transports(program, &plan, say)?;
+    let within = |via, most: f64| costs.ratio(via).is_some_and(|ratio| ratio <= most);
+    let idle = costs.rows.iter().filter(|row| row.via == Via::Tls).filter_map(|row| row.idle_bytes).max();
+    let kept = within(Via::Tls, TLS_RATIO_MAX)
+        && within(Via::WebSocket, WEB_SOCKET_RATIO_MAX)
+        && idle.is_none_or(|bytes| bytes <= IDLE_TLS_BYTES_MAX)
+        && costs.rows.iter().all(|row| row.flaws == 0);
+    let exit = if kept || !args.require { Exit::Done } else { Exit::Other };
+    Ok((costs.to_string().trim_end().to_owned(), exit))
 }
 
 fn durable(args: &DurableArgs) -> Result<(String, Exit), Failure> {

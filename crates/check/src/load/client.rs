@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
+use columba_net::Heard;
 use columba_proto::packet::{Packet, Publish};
 use columba_proto::qos::{Acked, Receiver, Seen, Sender};
 use columba_proto::{AckKind, PacketId, QoS, Version};
@@ -13,6 +14,7 @@ use mio::net::TcpStream;
 use super::frames::{self, Template};
 use super::payload::Stamp;
 use super::tally::Tally;
+use super::via::Layers;
 use super::{LoadError, Pace, Plan};
 
 /// A connection stops producing when so much waits to be written.
@@ -81,6 +83,9 @@ pub(crate) struct Connection {
     written: usize,
     /// The beginning of a packet whose end has not come yet.
     rest: Vec<u8>,
+    layers: Option<Box<Layers>>,
+    /// What came through them.
+    inward: Vec<u8>,
 }
 
 impl Publisher {
@@ -205,6 +210,8 @@ impl Connection {
             out,
             written: 0,
             rest: Vec::new(),
+            layers: Layers::new(plan.via)?,
+            inward: Vec::new(),
         })
     }
 
@@ -215,7 +222,7 @@ impl Connection {
             match self.stream.read(buffer) {
                 Ok(0) => return Err(self.lost("the broker closed it")),
                 Ok(length) => {
-                    self.take(plan, board, &buffer[..length])?;
+                    self.came(plan, board, &mut buffer[..length])?;
                     if length < buffer.len() {
                         return Ok(());
                     }
@@ -226,6 +233,21 @@ impl Connection {
             }
         }
         self.more_to_read = true;
+        Ok(())
+    }
+
+    fn came(&mut self, plan: &Plan, board: &mut Board, wire: &mut [u8]) -> Result<(), LoadError> {
+        let Some(layers) = &mut self.layers else { return self.take(plan, board, wire) };
+        let mut inward = std::mem::take(&mut self.inward);
+        let heard = layers.came(wire, &mut inward);
+        match heard {
+            Ok(Heard::More) => {}
+            Ok(Heard::End) => return Err(self.lost("the broker closed it")),
+            Err(why) => return Err(self.lost(why)),
+        }
+        self.take(plan, board, &inward)?;
+        inward.clear();
+        self.inward = inward;
         Ok(())
     }
 
@@ -292,6 +314,9 @@ impl Connection {
 
     /// Writes until the socket is full or nothing is left.
     pub(crate) fn flush(&mut self) -> Result<(), LoadError> {
+        if self.layers.is_some() {
+            return self.flush_through();
+        }
         while self.written < self.out.len() {
             match self.stream.write(&self.out[self.written..]) {
                 Ok(length) => self.written += length,
@@ -305,6 +330,26 @@ impl Connection {
         self.out.clear();
         self.written = 0;
         Ok(())
+    }
+
+    fn flush_through(&mut self) -> Result<(), LoadError> {
+        loop {
+            let Some(layers) = &mut self.layers else { return Ok(()) };
+            if let Err(why) = layers.take(&mut self.out) {
+                return Err(self.lost(why));
+            }
+            if layers.outward().is_empty() {
+                return Ok(());
+            }
+            match self.stream.write(layers.outward()) {
+                Ok(length) => layers.wrote(length),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Err(self.lost("writing failed")),
+            }
+        }
     }
 
     /// When the next message is due, for a publisher with a schedule and something left to send.

@@ -1,5 +1,6 @@
 //! What an idle connection costs: growth of the broker's private memory from some connections to many.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use columba_proto::{QoS, Version};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Line, LoadError, Peer, Process, Running, SessionKind, free_port};
+use super::{Line, LoadError, Peer, Process, Running, SessionKind, Via, free_port};
 
 /// Connections opened before their answers are read.
 const BATCH: usize = 100;
@@ -51,6 +52,28 @@ pub fn idle(peer: &Peer, plan: IdlePlan, dir: &Path) -> Result<Idle, LoadError> 
     let after = settled(running.process())?;
     let grown = (plan.many - plan.few).max(1) as u64;
     Ok(Idle { before, after, per_connection: after.saturating_sub(before) / grown, open: lines.len() })
+}
+
+/// Growth of a broker that runs for each of so many connections over one transport, in bytes.
+pub(crate) fn per_connection(running: &Running, address: SocketAddr, via: Via, many: usize) -> Result<u64, LoadError> {
+    raise_descriptor_limit();
+    let few = (many / 10).max(1);
+    let mut lines = Vec::with_capacity(many);
+    let mut open_to = |to: usize| -> Result<u64, LoadError> {
+        while lines.len() < to {
+            let name = format!("idle{}", lines.len());
+            let mut line = Line::open_via(address, via, Version::V311, &name, SessionKind::Clean)?;
+            line.accepted()?;
+            line.subscribe(&format!("{name}/commands"), QoS::AtLeastOnce)?;
+            line.subscribed()?;
+            line.forget_buffer();
+            lines.push(line);
+        }
+        settled(running.process())
+    };
+    let before = open_to(few)?;
+    let after = open_to(many)?;
+    Ok(after.saturating_sub(before) / (many - few).max(1) as u64)
 }
 
 fn grow(running: &Running, lines: &mut Vec<Line>, to: usize, plan: IdlePlan) -> Result<(), LoadError> {

@@ -4,10 +4,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use columba_net::Heard;
 use columba_proto::packet::Packet;
 use columba_proto::{QoS, Version};
 
 use super::frames;
+use super::via::{Layers, Via};
 use super::{LoadError, SessionKind};
 
 /// An answer that takes longer than this is a stall.
@@ -19,6 +21,7 @@ const READ_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Line {
     stream: TcpStream,
+    layers: Option<Box<Layers>>,
     name: String,
     version: Version,
     /// What was read and not yet taken: from `taken` on.
@@ -29,10 +32,36 @@ pub struct Line {
 impl Line {
     /// Connects and sends CONNECT; [`Line::accepted`] waits for the answer.
     pub fn open(address: SocketAddr, version: Version, name: &str, session: SessionKind) -> Result<Self, LoadError> {
-        let mut stream = TcpStream::connect(address).map_err(LoadError::io("connecting"))?;
+        Self::open_via(address, Via::Plain, version, name, session)
+    }
+
+    /// The same over this transport.
+    pub fn open_via(
+        address: SocketAddr,
+        via: Via,
+        version: Version,
+        name: &str,
+        session: SessionKind,
+    ) -> Result<Self, LoadError> {
+        let stream = TcpStream::connect(address).map_err(LoadError::io("connecting"))?;
         stream.set_read_timeout(Some(ANSWER_WAIT_MAX)).map_err(LoadError::io("setting a time limit"))?;
-        stream.write_all(&frames::connect(version, name, session)).map_err(LoadError::io("sending CONNECT"))?;
-        Ok(Self { stream, name: name.to_owned(), version, read: Vec::new(), taken: 0 })
+        let layers = Layers::new(via)?;
+        let mut line = Self { stream, layers, name: name.to_owned(), version, read: Vec::new(), taken: 0 };
+        line.flush()?;
+        while line.layers.as_ref().is_some_and(|layers| !layers.is_open()) {
+            line.read_more()?;
+        }
+        line.send(&frames::connect(version, name, session))?;
+        Ok(line)
+    }
+
+    /// What the layers have to say.
+    fn flush(&mut self) -> Result<(), LoadError> {
+        if let Some(layers) = &mut self.layers {
+            self.stream.write_all(layers.outward()).map_err(LoadError::io("sending"))?;
+            layers.wrote(layers.outward().len());
+        }
+        Ok(())
     }
 
     /// Waits for CONNACK and says whether the broker still had the session.
@@ -75,7 +104,13 @@ impl Line {
 
     /// Writes bytes as they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
-        self.stream.write_all(bytes).map_err(LoadError::io("sending"))
+        let Some(layers) = &mut self.layers else {
+            return self.stream.write_all(bytes).map_err(LoadError::io("sending"));
+        };
+        if let Err(why) = layers.take(&mut bytes.to_vec()) {
+            return Err(self.lost(why));
+        }
+        self.flush()
     }
 
     /// Waits for one packet and hands it to `look`.
@@ -100,9 +135,24 @@ impl Line {
         self.read.truncate(old + read.as_ref().map_or(0, |length| *length));
         match read {
             Ok(0) => Err(self.lost("the broker closed it")),
-            Ok(_) => Ok(()),
+            Ok(_) => self.through(old),
             Err(error) => Err(LoadError::io("waiting for the broker")(error)),
         }
+    }
+
+    /// What was read behind `old` goes through the layers.
+    fn through(&mut self, old: usize) -> Result<(), LoadError> {
+        let Some(layers) = &mut self.layers else { return Ok(()) };
+        let mut wire = self.read.split_off(old);
+        match layers.came(&mut wire, &mut self.read) {
+            Ok(Heard::More) => {}
+            Ok(Heard::End) => return Err(self.lost("the broker closed it")),
+            Err(why) => return Err(self.lost(why)),
+        }
+        if let Err(why) = layers.take(&mut Vec::new()) {
+            return Err(self.lost(why));
+        }
+        self.flush()
     }
 
     fn lost(&self, why: &'static str) -> LoadError {

@@ -18,6 +18,8 @@ mod process;
 mod report;
 mod restart;
 mod tally;
+mod transports;
+mod via;
 
 pub use compare::{ComparePlan, Comparison, Row, compare};
 pub use durable::{BareSync, Durable, DurablePlan, DurableRow, durable};
@@ -30,3 +32,5 @@ pub use plan::{Pace, Plan, SessionKind, Stop, Topics};
 pub use process::Process;
 pub use report::Report;
 pub use restart::{OnDisk, Restart, RestartPlan, restart};
+pub use transports::{TransportCosts, TransportPlan, TransportRow, transports};
+pub use via::{Via, write_certificate};

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use columba_proto::{QoS, Version};
 
+use super::Via;
+
 /// One measurement: who connects, what they send, and when it ends.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The broker's listener.
     pub address: SocketAddr,
+    /// How the clients reach it.
+    pub via: Via,
     /// The protocol version of all clients.
     pub version: Version,
     /// The QoS of all publications and of all subscriptions.
@@ -79,6 +83,7 @@ impl Plan {
     pub fn comparing(address: SocketAddr, qos: QoS, measured: Duration) -> Self {
         Self {
             address,
+            via: Via::Plain,
             version: Version::V311,
             qos,
             publishers: 10,
