@@ -4,10 +4,12 @@
 //   outside_mqttjs.js subscribe --url U --id I --qos Q --topic T               `ready: GRANTED`, then messages until killed
 //   outside_mqttjs.js resume    --url U --id I                                 `session: true|false`, then messages until killed
 //
+// --ca FILE names the authorities for mqtts and wss.
 // `send: NAME` and `receive: NAME` are printed for the packets of delivery only, `message: QOS TOPIC PAYLOAD` for messages.
 'use strict'
 
 const { parseArgs } = require('node:util')
+const { readFileSync } = require('node:fs')
 const mqtt = require('mqtt')
 
 const { values: options, positionals: [role] } = parseArgs({
@@ -18,6 +20,7 @@ const { values: options, positionals: [role] } = parseArgs({
     qos: { type: 'string', default: '0' },
     topic: { type: 'string', default: 'outside/topic' },
     payload: { type: 'string', default: 'coo' },
+    ca: { type: 'string' },
     five: { type: 'boolean', default: false }
   }
 })
@@ -27,6 +30,7 @@ const delivery = new Set(['publish', 'puback', 'pubrec', 'pubrel', 'pubcomp'])
 // Handlers stand before CONNECT leaves: what waited for this session may follow its CONNACK at once.
 const client = mqtt.connect(options.url, {
   clientId: options.id,
+  ca: options.ca ? readFileSync(options.ca) : undefined,
   clean: false,
   reconnectPeriod: 0,
   protocolVersion: options.five ? 5 : 4,

@@ -5,7 +5,7 @@
   outside_paho.py resume    --port N --id I                                 `session: true|false`, then messages until killed
 
 Messages are printed as `message: QOS TOPIC PAYLOAD`. --api 2 takes the second callback API, --five MQTT 5,
---user NAME --password WORD log in.
+--user NAME --password WORD log in, --ca FILE TLS, --web WebSocket.
 """
 import argparse
 import sys
@@ -27,6 +27,8 @@ def options():
     parser.add_argument("--five", action="store_true")
     parser.add_argument("--user")
     parser.add_argument("--password")
+    parser.add_argument("--ca")
+    parser.add_argument("--web", action="store_true")
     return parser.parse_args()
 
 
@@ -36,11 +38,15 @@ class Program:
         arguments = {"client_id": given.id, "protocol": mqtt.MQTTv5 if given.five else mqtt.MQTTv311}
         if not given.five:
             arguments["clean_session"] = False
+        if given.web:
+            arguments["transport"] = "websockets"
         if hasattr(mqtt, "CallbackAPIVersion"):
             arguments["callback_api_version"] = mqtt.CallbackAPIVersion(given.api)
         self.client = mqtt.Client(**arguments)
         if given.user is not None:
             self.client.username_pw_set(given.user, given.password)
+        if given.ca:
+            self.client.tls_set(ca_certs=given.ca)
         self.client.on_connect = self.connected
         self.client.on_subscribe = self.subscribed
         self.client.on_publish = self.published
@@ -50,9 +56,9 @@ class Program:
         if self.given.five:
             keep = Properties(PacketTypes.CONNECT)
             keep.SessionExpiryInterval = 3600
-            self.client.connect("127.0.0.1", self.given.port, clean_start=False, properties=keep)
+            self.client.connect("localhost", self.given.port, clean_start=False, properties=keep)
         else:
-            self.client.connect("127.0.0.1", self.given.port)
+            self.client.connect("localhost", self.given.port)
         self.client.loop_forever()
 
     # The callback APIs differ in how many words follow; the first ones are the same.

@@ -55,7 +55,7 @@ impl Target {
             scheme,
             path,
             host: args.host.clone().or(from_url).unwrap_or_else(|| "localhost".to_owned()),
-            port: args.port.or(url.port).unwrap_or(scheme.port()),
+            port: args.port.or(url.port).unwrap_or_else(|| scheme.port()),
             username: args.username.clone().or(url.username).or_else(|| env("COLUMBA_USERNAME")),
             password: password(args)?.or(url.password).or_else(|| env("COLUMBA_PASSWORD")),
             topic: url.topic,

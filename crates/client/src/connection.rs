@@ -114,7 +114,7 @@ impl Connection {
 
     async fn shake(&mut self) -> Result<(), ConnectError> {
         let closed = |error| ConnectError::Closed(Some(error));
-        let mut buffer = [0; LAYERED_READ_BYTES];
+        let mut buffer = vec![0; LAYERED_READ_BYTES];
         loop {
             let Some(layers) = &mut self.layers else { return Ok(()) };
             if layers.is_open() {

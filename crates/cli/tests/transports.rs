@@ -1,0 +1,172 @@
+//! TLS, WebSocket, both together and Unix sockets: clients of others and our own commands against `columba serve`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use columba_check::broker::Broker;
+use columba_check::load::{Via, free_port, write_certificate};
+use columba_check::outside;
+use columba_check::program::Program;
+use tempfile::TempDir;
+
+const COLUMBA: &str = env!("CARGO_BIN_EXE_columba");
+
+/// A broker with a listener of every kind.
+struct House {
+    _broker: Broker,
+    dir: TempDir,
+    ca: PathBuf,
+    ports: Vec<(Via, u16)>,
+}
+
+impl House {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder for scratch files");
+        let (cert, key) = write_certificate(dir.path()).expect("a certificate");
+        let vias = [Via::Tls, Via::WebSocket, Via::SecureWebSocket];
+        let ports: Vec<_> = vias.map(|via| (via, free_port().expect("a free port"))).into();
+        let mut words: Vec<String> = ports.iter().map(|(via, port)| format!("--listen={via}://127.0.0.1:{port}")).collect();
+        words.push(format!("--listen=unix:{}", dir.path().join("mqtt.sock").display()));
+        words.extend([format!("--cert={}", cert.display()), format!("--key={}", key.display())]);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        Self { _broker: Broker::start(COLUMBA, &words), dir, ca: cert, ports }
+    }
+
+    fn port(&self, via: Via) -> u16 {
+        self.ports.iter().find(|(known, _)| *known == via).expect("a listener of every kind").1
+    }
+
+    fn url(&self, via: Via) -> String {
+        format!("{via}://localhost:{}/mqtt", self.port(via))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("mqtt.sock")
+    }
+}
+
+/// One message at each QoS from one client of this kind to another. `start` is given a role and what belongs to it.
+fn deliver(name: &str, start: impl Fn(&str, &[&str]) -> Program) {
+    let topic = format!("transports/{}", name.replace(['/', ' ', ':'], "-"));
+    let mut subscriber = start("subscribe", &["--id", "outside-subscriber", "--qos", "2", "--topic", &topic]);
+    assert_eq!(subscriber.until("ready"), "ready: 2", "{name}");
+    for qos in ["0", "1", "2"] {
+        let payload = format!("{name} at {qos}");
+        let publisher = start("publish", &["--id", "outside-publisher", "--qos", qos, "--topic", &topic, "--payload", &payload]);
+        let (lines, status) = publisher.finish();
+        assert!(status.success() && lines.last().is_some_and(|line| line == "done"), "{name}: {lines:?}");
+        assert_eq!(subscriber.until("message"), format!("message: {qos} {topic} {payload}"));
+    }
+}
+
+fn clients() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clients")
+}
+
+#[test]
+fn mqttjs_speaks_every_transport() {
+    let Some((node, modules)) = outside::or_skip(outside::node_with("mqtt"), "mqttjs_speaks_every_transport", "MQTT.js") else {
+        return;
+    };
+    let house = House::new();
+    for (via, five) in [Via::Tls, Via::WebSocket, Via::SecureWebSocket].into_iter().flat_map(|via| [(via, false), (via, true)]) {
+        deliver(&format!("mqttjs over {via} {five}"), |role, more| {
+            let mut command = Command::new(&node);
+            command.arg(clients().join("outside_mqttjs.js")).args([role, "--url", &house.url(via), "--ca"]).arg(&house.ca);
+            command.args(more).args(five.then_some("--five")).env("NODE_PATH", &modules);
+            Program::start(&mut command)
+        });
+    }
+}
+
+#[test]
+fn paho_speaks_every_transport() {
+    for environment in ["paho1", "paho2"] {
+        let Some(python) = outside::or_skip(outside::python(environment), "paho_speaks_every_transport", environment) else {
+            continue;
+        };
+        let house = House::new();
+        for via in [Via::Tls, Via::WebSocket, Via::SecureWebSocket] {
+            deliver(&format!("{environment} over {via}"), |role, more| {
+                let mut command = Command::new(&python);
+                command.arg(clients().join("outside_paho.py")).args([role, "--five", "--port", &house.port(via).to_string()]);
+                command.args(more).env("PYTHONWARNINGS", "ignore").env("PYTHONDONTWRITEBYTECODE", "1");
+                if via != Via::WebSocket {
+                    command.arg("--ca").arg(&house.ca);
+                }
+                command.args((via != Via::Tls).then_some("--web"));
+                Program::start(&mut command)
+            });
+        }
+    }
+}
+
+/// What a command of mosquitto's kind is told, to each transport that it has.
+fn by_command(publish: &[&str], subscribe: &[&str], targets: &[Vec<String>], announce: (&str, &str)) {
+    for (number, target) in targets.iter().enumerate() {
+        let topic = format!("commands/{number}");
+        let start = |words: &[&str], more: &[&str]| {
+            Program::start(Command::new(words[0]).args(&words[1..]).args(target).args(["-t", &topic]).args(more))
+        };
+        let mut subscriber = start(subscribe, &["-q", "2", "-C", "1", announce.0]);
+        subscriber.until_has(announce.1);
+
+        let (lines, status) = start(publish, &["-q", "2", "-m", "hello"]).finish();
+        assert!(status.success(), "{target:?}: {lines:?}");
+
+        subscriber.until_has("hello");
+        assert!(subscriber.finish().1.success(), "{target:?}");
+    }
+}
+
+#[test]
+fn mosquitto_s_commands_speak_tls() {
+    let test = "mosquitto_s_commands_speak_tls";
+    let Some(publish) = outside::or_skip(outside::program("mosquitto_pub"), test, "mosquitto-clients") else { return };
+    let Some(subscribe) = outside::or_skip(outside::program("mosquitto_sub"), test, "mosquitto-clients") else { return };
+    let house = House::new();
+    let (publish, subscribe) = (publish.display().to_string(), subscribe.display().to_string());
+    let ca = house.ca.display().to_string();
+    let target = ["-h", "localhost", "-p", &house.port(Via::Tls).to_string(), "--cafile", &ca].map(str::to_owned).to_vec();
+    let old = [target.clone(), vec!["--tls-version".into(), "tlsv1.2".into()]].concat();
+
+    by_command(&[&publish], &["stdbuf", "-oL", &subscribe], &[target, old], ("-d", "SUBACK"));
+}
+
+#[test]
+fn our_commands_speak_every_transport() {
+    let house = House::new();
+    let ca = house.ca.display().to_string();
+    let with_ca = |words: &[&str]| words.iter().chain(&["--cafile", &ca]).map(|&word| word.to_owned()).collect::<Vec<_>>();
+    let targets = [
+        with_ca(&["-L", house.url(Via::Tls).trim_end_matches("/mqtt")]),
+        with_ca(&["-L", &house.url(Via::SecureWebSocket)]),
+        with_ca(&["-h", "localhost", "-p", &house.port(Via::Tls).to_string()]),
+        vec!["-L".into(), house.url(Via::WebSocket)],
+        vec!["-h".into(), "localhost".into(), "-p".into(), house.port(Via::WebSocket).to_string(), "--ws".into()],
+        vec!["-L".into(), format!("mqtts://localhost:{}", house.port(Via::Tls)), "--insecure".into()],
+        vec!["-L".into(), format!("unix:{}", house.socket().display())],
+        vec!["--unix".into(), house.socket().display().to_string()],
+    ];
+
+    by_command(&[COLUMBA, "pub"], &[COLUMBA, "sub"], &targets, ("--trace=all", "suback"));
+}
+
+#[test]
+fn whom_our_commands_do_not_trust_is_told_with_status_8() {
+    let house = House::new();
+    let publish = |words: &[&str]| {
+        let output = Command::new(COLUMBA).args(["pub", "-t", "a", "-m", "b"]).args(words).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+
+    let (code, text) = publish(&["-L", house.url(Via::Tls).trim_end_matches("/mqtt")]);
+    assert_eq!(code, Some(8), "{text}");
+    assert!(text.contains("is not trusted") && text.contains("try: --cafile"), "{text}");
+    let (code, text) =
+        publish(&["-h", "127.0.0.1", "-p", &house.port(Via::Tls).to_string(), "--cafile", &house.ca.display().to_string()]);
+    assert_eq!(code, Some(8), "{text}");
+    assert!(text.contains("is for another name"), "{text}");
+    let (code, text) = publish(&["-L", &format!("mqtts://localhost:{}", house.port(Via::WebSocket)), "--insecure"]);
+    assert_eq!(code, Some(8), "{text}");
+}
