@@ -47,6 +47,11 @@ fn the_filter_index_finds_what_a_search_finds() {
     replay("topics");
 }
 
+#[test]
+fn any_bytes_of_a_web_socket_are_a_stream_or_an_error() {
+    replay("websocket");
+}
+
 /// A target without a corpus, without a program for libFuzzer or without a test here would be forgotten.
 #[test]
 fn every_target_has_a_program_and_a_corpus() {

@@ -14,6 +14,7 @@ mod log;
 mod record;
 mod round_trip;
 mod topics;
+mod websocket;
 
 pub use cold::cold;
 pub use config::config;
@@ -23,12 +24,13 @@ pub use log::log;
 pub use record::record;
 pub use round_trip::round_trip;
 pub use topics::topics;
+pub use websocket::websocket;
 
 /// What looks at the bytes.
 pub type Body = fn(&[u8]);
 
 /// Every target but [`config()`], which needs the server to read for it.
-pub const TARGETS: [(&str, Body); 7] = [
+pub const TARGETS: [(&str, Body); 8] = [
     ("cold", cold),
     ("connection", connection),
     ("decode", decode),
@@ -36,4 +38,5 @@ pub const TARGETS: [(&str, Body); 7] = [
     ("record", record),
     ("round_trip", round_trip),
     ("topics", topics),
+    ("websocket", websocket),
 ];

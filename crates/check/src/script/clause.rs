@@ -64,6 +64,8 @@ pub enum By {
     Script,
     /// It cannot be otherwise, for this reason.
     Construction(String),
+    /// Conversations do not see it: these tests show it.
+    Test(String),
     /// There is nothing that it speaks of, for this reason.
     NotApplicable(String),
     /// It binds clients, and a broker sees nothing of it; this shows it for ours.
@@ -108,6 +110,7 @@ fn entry(clause: &toml::Value) -> Option<Entry> {
     let by = match text("by") {
         None => By::Script,
         Some("construction") => By::Construction(why()?),
+        Some("test") => By::Test(why()?),
         Some("not applicable") => By::NotApplicable(why()?),
         Some("client") => By::Client(why()?),
         Some(_) => return None,

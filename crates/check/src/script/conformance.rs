@@ -48,6 +48,7 @@ fn section(standard: Standard, scripts: &BTreeMap<Clause, Vec<&'static str>>, pa
             (By::Script, None) => "**open**".to_owned(),
             (By::Script, Some(titles)) => titles.join("; "),
             (By::Construction(why), _) => format!("construction: {why}"),
+            (By::Test(why), _) => format!("tests: {why}"),
             (By::NotApplicable(why), _) => format!("not applicable: {why}"),
             (By::Client(why), _) => format!("for clients: {why}"),
         };
