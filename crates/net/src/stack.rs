@@ -61,12 +61,12 @@ impl Stack {
             (None, Some(web)) => web.read(wire, inward),
             (Some(tls), Some(web)) => {
                 between.clear();
-                let heard = tls.read(wire, between)?;
+                let heard = tls.read(wire, between);
                 if between.is_empty() {
-                    return Ok(heard);
+                    return heard;
                 }
                 match web.read(between, inward)? {
-                    Heard::More => Ok(heard),
+                    Heard::More => heard,
                     Heard::End => Ok(Heard::End),
                 }
             }
