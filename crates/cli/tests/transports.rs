@@ -170,3 +170,20 @@ fn whom_our_commands_do_not_trust_is_told_with_status_8() {
     let (code, text) = publish(&["-L", &format!("mqtts://localhost:{}", house.port(Via::WebSocket)), "--insecure"]);
     assert_eq!(code, Some(8), "{text}");
 }
+
+#[test]
+fn conversations_of_the_standard_hold_over_every_transport() {
+    let house = House::new();
+    for via in [Via::Tls, Via::WebSocket, Via::SecureWebSocket] {
+        let target = if via == Via::Tls { format!("mqtts://localhost:{}", house.port(via)) } else { house.url(via) };
+
+        let output = Command::new(COLUMBA)
+            .args(["check", &target, "--suite", "5", "--only", "MQTT-4.3.*", "--only", "MQTT-3.14.*", "--strict"])
+            .output()
+            .expect("it runs");
+
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{via}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(text.contains("passed"), "{via}: {text}");
+    }
+}

@@ -14,7 +14,7 @@ use mio::net::TcpStream;
 use super::frames::{self, Template};
 use super::payload::Stamp;
 use super::tally::Tally;
-use super::via::Layers;
+use super::via::{Layers, WEB_SOCKET_PATH};
 use super::{LoadError, Pace, Plan};
 
 /// A connection stops producing when so much waits to be written.
@@ -210,7 +210,7 @@ impl Connection {
             out,
             written: 0,
             rest: Vec::new(),
-            layers: Layers::new(plan.via)?,
+            layers: Layers::new(plan.via, WEB_SOCKET_PATH)?,
             inward: Vec::new(),
         })
     }

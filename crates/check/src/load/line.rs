@@ -9,7 +9,7 @@ use columba_proto::packet::Packet;
 use columba_proto::{QoS, Version};
 
 use super::frames;
-use super::via::{Layers, Via};
+use super::via::{Layers, Via, WEB_SOCKET_PATH};
 use super::{LoadError, SessionKind};
 
 /// An answer that takes longer than this is a stall.
@@ -45,7 +45,7 @@ impl Line {
     ) -> Result<Self, LoadError> {
         let stream = TcpStream::connect(address).map_err(LoadError::io("connecting"))?;
         stream.set_read_timeout(Some(ANSWER_WAIT_MAX)).map_err(LoadError::io("setting a time limit"))?;
-        let layers = Layers::new(via)?;
+        let layers = Layers::new(via, WEB_SOCKET_PATH)?;
         let mut line = Self { stream, layers, name: name.to_owned(), version, read: Vec::new(), taken: 0 };
         line.flush()?;
         while line.layers.as_ref().is_some_and(|layers| !layers.is_open()) {

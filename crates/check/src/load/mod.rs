@@ -19,7 +19,7 @@ mod report;
 mod restart;
 mod tally;
 mod transports;
-mod via;
+pub(crate) mod via;
 
 pub use compare::{ComparePlan, Comparison, Row, compare};
 pub use durable::{BareSync, Durable, DurablePlan, DurableRow, durable};
@@ -33,4 +33,4 @@ pub use process::Process;
 pub use report::Report;
 pub use restart::{OnDisk, Restart, RestartPlan, restart};
 pub use transports::{TransportCosts, TransportPlan, TransportRow, transports};
-pub use via::{Via, write_certificate};
+pub use via::{Via, WEB_SOCKET_PATH, write_certificate};

@@ -15,6 +15,9 @@ use super::LoadError;
 const CERT: &str = include_str!("bench/cert.pem");
 const KEY: &str = include_str!("bench/key.pem");
 
+/// The path of a WebSocket where none is named.
+pub const WEB_SOCKET_PATH: &str = "/mqtt";
+
 /// What stands between TCP and MQTT.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Via {
@@ -68,7 +71,7 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    pub(crate) fn new(via: Via) -> Result<Option<Box<Self>>, LoadError> {
+    pub(crate) fn new(via: Via, path: &str) -> Result<Option<Box<Self>>, LoadError> {
         let failed = |error: String| LoadError::io("beginning TLS")(io::Error::other(error));
         let tls = match via {
             Via::Plain | Via::WebSocket => None,
@@ -81,7 +84,7 @@ impl Layers {
         };
         let web = match via {
             Via::Plain | Via::Tls => None,
-            Via::WebSocket | Via::SecureWebSocket => Some(WebSocket::client("localhost", "/mqtt")),
+            Via::WebSocket | Via::SecureWebSocket => Some(WebSocket::client("localhost", path)),
         };
         if tls.is_none() && web.is_none() {
             return Ok(None);

@@ -7,6 +7,11 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use columba_net::Heard;
+
+use crate::load::Via;
+use crate::load::via::Layers;
+
 use super::world::{Arrival, Ending, LineNo, Unable, World};
 
 /// How long a connection may take.
@@ -45,15 +50,70 @@ pub struct Tcp {
     address: SocketAddr,
     pace: Pace,
     restart: Option<RestartCommand>,
-    lines: BTreeMap<LineNo, TcpStream>,
+    via: Via,
+    path: String,
+    lines: BTreeMap<LineNo, Line>,
     opened: u32,
     begun: Instant,
+}
+
+/// One connection, with what stands between it and MQTT.
+struct Line {
+    stream: TcpStream,
+    layers: Option<Box<Layers>>,
+    /// The transport has said that nothing follows.
+    has_ended: bool,
+}
+
+impl Line {
+    /// What the layers have to say.
+    fn flush(&mut self) -> std::io::Result<()> {
+        let Some(layers) = &mut self.layers else { return Ok(()) };
+        self.stream.write_all(layers.outward())?;
+        let written = layers.outward().len();
+        layers.wrote(written);
+        Ok(())
+    }
+
+    /// Until MQTT can be spoken.
+    fn shake(&mut self) -> Result<(), String> {
+        let failed = |error: std::io::Error| error.to_string();
+        self.stream.set_read_timeout(Some(DIALLING)).map_err(failed)?;
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let Some(layers) = &mut self.layers else { return Ok(()) };
+            layers.take(&mut Vec::new())?;
+            let is_open = layers.is_open();
+            self.flush().map_err(failed)?;
+            if is_open {
+                return Ok(());
+            }
+            let count = self.stream.read(&mut buffer).map_err(failed)?;
+            let Some(layers) = &mut self.layers else { return Ok(()) };
+            if count == 0 || layers.came(&mut buffer[..count], &mut Vec::new())? == Heard::End {
+                return Err("the broker closed it during the handshake".into());
+            }
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let Some(layers) = &mut self.layers else { return self.stream.write_all(bytes) };
+        layers.take(&mut bytes.to_vec()).map_err(std::io::Error::other)?;
+        self.flush()
+    }
 }
 
 impl Tcp {
     /// A way to this broker; nothing is opened yet.
     pub fn new(address: SocketAddr, pace: Pace, restart: Option<RestartCommand>) -> Self {
-        Self { address, pace, restart, lines: BTreeMap::new(), opened: 0, begun: Instant::now() }
+        let (via, path) = (Via::Plain, String::new());
+        Self { address, pace, restart, via, path, lines: BTreeMap::new(), opened: 0, begun: Instant::now() }
+    }
+
+    /// The same over this transport; of a WebSocket, at this path. Certificates are not judged.
+    #[must_use]
+    pub fn over(self, via: Via, path: &str) -> Self {
+        Self { via, path: path.to_owned(), ..self }
     }
 }
 
@@ -62,21 +122,29 @@ impl World for Tcp {
         let stream = TcpStream::connect_timeout(&self.address, DIALLING)
             .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
             .map_err(|error| Unable(format!("cannot connect to {}: {error}", self.address)))?;
+        let unable = |why: String| Unable(format!("cannot speak {} with {}: {why}", self.via, self.address));
+        let layers = Layers::new(self.via, &self.path).map_err(|error| unable(error.to_string()))?;
+        let mut opened = Line { stream, layers, has_ended: false };
+        opened.shake().map_err(unable)?;
         let line = LineNo(self.opened);
         self.opened += 1;
-        self.lines.insert(line, stream);
+        self.lines.insert(line, opened);
         Ok(line)
     }
 
     fn send(&mut self, line: LineNo, bytes: &[u8]) {
-        if let Some(stream) = self.lines.get_mut(&line) {
+        if let Some(line) = self.lines.get_mut(&line) {
             // What the broker does not want to hear any more shows when it is read from.
-            let _closed_perhaps = stream.write_all(bytes);
+            let _closed_perhaps = line.send(bytes);
         }
     }
 
     fn receive(&mut self, line: LineNo, within: Duration, into: &mut Vec<u8>) -> Arrival {
-        let Some(stream) = self.lines.get_mut(&line) else { return Arrival::Closed };
+        let Some(line) = self.lines.get_mut(&line) else { return Arrival::Closed };
+        if line.layers.is_some() {
+            return receive_through(line, within, into);
+        }
+        let stream = &mut line.stream;
         // Zero would mean: for ever.
         let within = within.max(Duration::from_millis(1));
         if stream.set_read_timeout(Some(within)).is_err() {
@@ -97,9 +165,9 @@ impl World for Tcp {
     }
 
     fn cut(&mut self, line: LineNo) {
-        if let Some(stream) = self.lines.remove(&line) {
+        if let Some(line) = self.lines.remove(&line) {
             // It may be closed already.
-            let _closed_perhaps = stream.shutdown(Shutdown::Both);
+            let _closed_perhaps = line.stream.shutdown(Shutdown::Both);
         }
     }
 
@@ -141,5 +209,39 @@ impl World for Tcp {
             thread::sleep(LOOK);
         }
         Err(Unable(format!("the broker did not come back within {} s", STARTING.as_secs())))
+    }
+}
+
+/// What comes need not be anything of MQTT: a part of a record, or a ping.
+fn receive_through(line: &mut Line, within: Duration, into: &mut Vec<u8>) -> Arrival {
+    let from = into.len();
+    let deadline = Instant::now() + within;
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        if line.has_ended {
+            return Arrival::Closed;
+        }
+        // Zero would mean: for ever.
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        if line.stream.set_read_timeout(Some(left)).is_err() {
+            return Arrival::Closed;
+        }
+        match line.stream.read(&mut buffer) {
+            Ok(0) => return Arrival::Closed,
+            Ok(count) => {
+                let Some(layers) = &mut line.layers else { return Arrival::Closed };
+                line.has_ended = layers.came(&mut buffer[..count], into) != Ok(Heard::More);
+                // What the broker does not want to hear any more shows when it is read from.
+                let _closed_perhaps = line.send(&[]);
+                if into.len() > from {
+                    return Arrival::Bytes;
+                }
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            Err(_) => return Arrival::Closed,
+        }
+        if !line.has_ended && Instant::now() >= deadline {
+            return Arrival::Nothing;
+        }
     }
 }

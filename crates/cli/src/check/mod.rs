@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
+use columba_check::load::Via;
 use columba_check::script::runner::{self, Case, Choice, Outcome, Played};
 use columba_check::script::tcp::{Pace, RestartCommand, Tcp};
 use columba_check::script::world::{Unable, World};
@@ -14,7 +15,7 @@ use columba_check::script::{Login, Suite};
 use columba_proto::Version;
 
 use crate::exit::{Exit, Failure};
-use crate::target::{self, MQTT_PORT, Url};
+use crate::target::{self, Scheme, Url, WEB_SOCKET_PATH};
 use crate::{explain, values};
 
 /// Scripts that are played side by side: most of them wait most of the time.
@@ -26,7 +27,7 @@ const ABREAST: usize = 16;
 pub(crate) struct CheckArgs {
     #[command(subcommand)]
     whom: Option<Whom>,
-    /// Broker: HOST, HOST:PORT or mqtt://USER:PASSWORD@HOST:PORT [default: localhost:1883]
+    /// Broker: HOST, HOST:PORT or mqtt://USER:PASSWORD@HOST:PORT, also mqtts:// (the certificate is not judged), ws:// and wss:// [default: localhost:1883]
     #[arg(value_name = "TARGET")]
     target: Option<String>,
     /// Only these: 3.1, 3.1.1, 5, packets, qos, session, limits, security (repeatable)
@@ -114,10 +115,10 @@ pub(crate) fn run(args: CheckArgs) -> Result<(String, Exit), Failure> {
     if args.list {
         return Ok((report::list(&cases), Exit::Done));
     }
-    let (address, login) = place(args.target.as_deref())?;
+    let Place { address, via, path, login } = place(args.target.as_deref())?;
     let pace = Pace { patience: args.patience, silence: args.silence };
     let restart = args.restart_cmd.map(|line| RestartCommand { line });
-    let new_world = || -> Box<dyn World> { Box::new(Tcp::new(address, pace, restart.clone())) };
+    let new_world = || -> Box<dyn World> { Box::new(Tcp::new(address, pace, restart.clone()).over(via, &path)) };
     let mut setting = runner::probe(new_world(), login).map_err(|Unable(why)| Failure::new(Exit::NotConnected, why))?;
     setting.features.restart = restart.is_some();
 
@@ -165,14 +166,31 @@ fn run_name() -> String {
     format!("c{:x}", nanos >> 16 & 0xffff_ffff)
 }
 
-fn place(target: Option<&str>) -> Result<(SocketAddr, Option<Login>), Failure> {
+/// The broker to judge, and how to get there.
+struct Place {
+    address: SocketAddr,
+    via: Via,
+    path: String,
+    login: Option<Login>,
+}
+
+fn place(target: Option<&str>) -> Result<Place, Failure> {
     let url = match target {
         None => Url { host: "localhost".into(), ..Url::default() },
         Some(target) if target.contains("://") => Url::parse(target)?,
         Some(target) => Url::parse(&format!("mqtt://{target}"))?,
     };
+    let via = match url.scheme {
+        Scheme::Mqtt => Via::Plain,
+        Scheme::Mqtts => Via::Tls,
+        Scheme::Ws => Via::WebSocket,
+        Scheme::Wss => Via::SecureWebSocket,
+        Scheme::Unix => {
+            return Err(Failure::usage("unix: cannot be checked").try_this("columba check mqtt://localhost"));
+        }
+    };
     target::check_host(&url.host)?;
-    let port = url.port.unwrap_or(MQTT_PORT);
+    let port = url.port.unwrap_or_else(|| url.scheme.port());
     let unknown = |why: &str| Failure::new(Exit::NotConnected, format!("cannot find {}: {why}", url.host));
     let mut addresses = (&*url.host, port).to_socket_addrs().map_err(|error| unknown(&explain::io(&error)))?.collect::<Vec<_>>();
     // A name may stand for addresses on which nobody listens.
@@ -182,7 +200,8 @@ fn place(target: Option<&str>) -> Result<(SocketAddr, Option<Login>), Failure> {
         return Err(unknown("it has no address"));
     }
     let login = url.username.map(|username| Login { username, password: url.password.map(String::into_bytes) });
-    Ok((addresses.swap_remove(at), login))
+    let path = url.path.unwrap_or_else(|| WEB_SOCKET_PATH.to_owned());
+    Ok(Place { address: addresses.swap_remove(at), via, path, login })
 }
 
 /// One line on a terminal that says how far it is.
