@@ -4,7 +4,7 @@
 //   outside_mqttjs.js subscribe --url U --id I --qos Q --topic T               `ready: GRANTED`, then messages until killed
 //   outside_mqttjs.js resume    --url U --id I                                 `session: true|false`, then messages until killed
 //
-// --ca FILE names the authorities for mqtts and wss.
+// --ca FILE names the authorities for mqtts and wss, --user U --password P who it is.
 // `send: NAME` and `receive: NAME` are printed for the packets of delivery only, `message: QOS TOPIC PAYLOAD` for messages.
 'use strict'
 
@@ -21,6 +21,8 @@ const { values: options, positionals: [role] } = parseArgs({
     topic: { type: 'string', default: 'outside/topic' },
     payload: { type: 'string', default: 'coo' },
     ca: { type: 'string' },
+    user: { type: 'string' },
+    password: { type: 'string' },
     five: { type: 'boolean', default: false }
   }
 })
@@ -30,6 +32,8 @@ const delivery = new Set(['publish', 'puback', 'pubrec', 'pubrel', 'pubcomp'])
 // Handlers stand before CONNECT leaves: what waited for this session may follow its CONNACK at once.
 const client = mqtt.connect(options.url, {
   clientId: options.id,
+  username: options.user,
+  password: options.password,
   ca: options.ca ? readFileSync(options.ca) : undefined,
   clean: false,
   reconnectPeriod: 0,

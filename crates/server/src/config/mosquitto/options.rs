@@ -38,6 +38,7 @@ static OPTIONS: &[(&str, Means)] = &[
     ("max_topic_alias", Key("limits.max_topic_alias", number)),
     ("http_dir", Nothing("files are served by a web server")),
     ("websockets_log_level", Nothing("log.filter says what is logged")),
+    ("websockets_origin", Listener("origins", list)),
     ("websockets_headers_size", Nothing("8 KiB are always enough")),
     ("use_username_as_clientid", Refused("a client's identifier is what it says")),
     // TLS.
@@ -155,6 +156,11 @@ pub(super) fn flag(value: &str) -> Result<Value, &'static str> {
 
 fn text(value: &str) -> Result<Value, &'static str> {
     if value.is_empty() { Err("a value") } else { Ok(Value::Text(value.to_owned())) }
+}
+
+/// One of several, as a list of one.
+fn list(value: &str) -> Result<Value, &'static str> {
+    Ok(Value::List(vec![text(value)?]))
 }
 
 pub(super) fn whole(value: &str) -> Result<i64, &'static str> {

@@ -110,6 +110,26 @@ fn a_value_that_is_none_is_an_error_where_it_stands() {
 }
 
 #[test]
+fn a_listener_with_tls_and_one_for_web_pages_mean_the_same_here() {
+    let text = "listener 8883\ncafile /c/ca.crt\ncertfile /c/server.crt\nkeyfile /c/server.key\ncrlfile /c/list.pem\nrequire_certificate true\nuse_identity_as_username true\n\
+                tls_version tlsv1.3\nlistener 9001\nprotocol websockets\nwebsockets_origin https://app.example\nlistener 9002\nprotocol websockets\ncertfile /c/server.crt\n\
+                keyfile /c/server.key\nlistener 0 /run/mqtt.sock\nallow_anonymous true\n";
+    let written = import(text).unwrap().to_toml();
+
+    for line in [
+        "url = \"mqtts://*:8883\"\nca = \"/c/ca.crt\"\ncert = \"/c/server.crt\"\nkey = \"/c/server.key\"\ncrl = \"/c/list.pem\"\nclient_cert = \"require\"\nidentity = \"cn\"\ntls_version = \"tlsv1.3\"\n",
+        "url = \"ws://*:9001\"\norigins = [\"https://app.example\"]\n",
+        "url = \"wss://*:9002\"\n",
+        "url = \"unix:/run/mqtt.sock\"\n",
+    ] {
+        assert!(written.contains(line), "{line}\nin\n{written}");
+    }
+    let (ours, theirs) = (Config::parse("columba.toml", &written).unwrap(), config(text).unwrap());
+    assert_eq!(ours.listeners, theirs.listeners);
+    assert_eq!(ours.listeners.len(), 4);
+}
+
+#[test]
 fn files_of_a_directory_are_read_in_the_order_of_their_names() {
     let dir = tempfile::tempdir().unwrap();
     let included = dir.path().join("conf.d");

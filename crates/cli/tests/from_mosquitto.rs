@@ -1,0 +1,206 @@
+//! In the place of mosquitto: the same files, the same clients, and they see the same.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+use std::{
+    fs,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use columba_check::{
+    load::{free_port, write_certificate},
+    outside,
+};
+use tempfile::TempDir;
+
+const COLUMBA: &str = env!("CARGO_BIN_EXE_columba");
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A house as many have it: a plain port, one with TLS, one for web pages, users, and messages that survive a restart.
+struct House {
+    dir: TempDir,
+    conf: PathBuf,
+    ca: PathBuf,
+    plain: u16,
+    tls: u16,
+    web: u16,
+}
+
+impl House {
+    fn build() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = write_certificate(dir.path()).unwrap();
+        let [plain, tls, web] = [(); 3].map(|()| free_port().unwrap());
+        let users = dir.path().join("passwd");
+        for (mode, user, password) in [(&["-c", "-b"][..], "alice", "wonderland"), (&["-b"], "bob", "builder")] {
+            let made = Command::new("mosquitto_passwd").args(mode).arg(&users).args([user, password]).status().unwrap();
+            assert!(made.success());
+        }
+        let data = dir.path().join("data");
+        fs::create_dir(&data).unwrap();
+        fs::create_dir(dir.path().join("conf.d")).unwrap();
+        let conf = dir.path().join("mosquitto.conf");
+        let (dir_, cert_, key_) = (dir.path().display(), cert.display(), key.display());
+        let text = format!(
+            "# what stands in many houses\npid_file {dir_}/mosquitto.pid\nuser root\nper_listener_settings false\nallow_anonymous false\n\
+             password_file {dir_}/passwd\npersistence true\npersistence_location {dir_}/data/\nautosave_interval 1800\n\
+             log_dest stderr\nlog_type error\nlog_type warning\nconnection_messages false\nmax_queued_messages 5000\ninclude_dir {dir_}/conf.d\n"
+        );
+        fs::write(&conf, text).unwrap();
+        let listeners = format!(
+            "listener {plain} 127.0.0.1\n\nlistener {tls} 127.0.0.1\ncafile {cert_}\ncertfile {cert_}\nkeyfile {key_}\n\n\
+             listener {web} 127.0.0.1\nprotocol websockets\n"
+        );
+        fs::write(dir.path().join("conf.d/listeners.conf"), listeners).unwrap();
+        Self { dir, conf, ca: cert, plain, tls, web }
+    }
+
+    fn start(&self, program: &Path, words: &[&str]) -> Broker {
+        let child = Command::new(program).args(words).arg("-c").arg(&self.conf).stdout(Stdio::null()).spawn().unwrap();
+        let broker = Broker(child);
+        let began = Instant::now();
+        for port in [self.plain, self.tls, self.web] {
+            while TcpStream::connect(("127.0.0.1", port)).is_err() {
+                assert!(began.elapsed() < PATIENCE, "{} does not listen", program.display());
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+        broker
+    }
+
+    /// What a client of mosquitto's says and how it ends, on the plain port or the one with TLS.
+    fn client(&self, program: &str, is_tls: bool, words: &[&str]) -> String {
+        let mut command = Command::new(program);
+        command.args(["-h", "localhost", "-p", &if is_tls { self.tls } else { self.plain }.to_string()]);
+        if is_tls {
+            command.arg("--cafile").arg(&self.ca);
+        }
+        let output = command.args(words).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        // A wrong password is "bad user name or password" here (4, 0x86), and "not authorized" there.
+        let ended = match output.status.code() {
+            Some(4 | 5 | 0x86 | 0x87) => "refused".to_owned(),
+            code => format!("{code:?}"),
+        };
+        format!("{program} {words:?}, TLS {is_tls}: {ended}: {said}")
+    }
+
+    /// A subscriber of MQTT.js at the port for web pages, a publisher at the plain one.
+    fn by_web(&self) -> String {
+        let (node, modules) = outside::node_with("mqtt").unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clients/outside_mqttjs.js");
+        let mut command = Command::new(node);
+        command.arg(script).args([
+            "subscribe",
+            "--id",
+            "page",
+            "--qos",
+            "1",
+            "--topic",
+            "web/#",
+            "--user",
+            "alice",
+            "--password",
+            "wonderland",
+        ]);
+        command.args(["--url", &format!("ws://localhost:{}/mqtt", self.web)]).env("NODE_PATH", modules);
+        let mut page = columba_check::program::Program::start(&mut command);
+        let ready = page.until("ready");
+        self.client("mosquitto_pub", false, &["-u", "bob", "-P", "builder", "-t", "web/page", "-q", "1", "-m", "hello"]);
+        format!("{ready}, {}", page.until("message"))
+    }
+
+    /// The day of a house. Between both halves the broker starts anew.
+    fn morning(&self) -> Vec<String> {
+        let (alice, bob) = (["-u", "alice", "-P", "wonderland"], ["-u", "bob", "-P", "builder"]);
+        let publish = |is_tls, who: &[&str], words: &[&str]| self.client("mosquitto_pub", is_tls, &[who, words].concat());
+        let subscribe = |is_tls, who: &[&str], words: &[&str]| self.client("mosquitto_sub", is_tls, &[who, words].concat());
+        let some = ["-t", "t", "-m", "x", "-q", "1"];
+        let mut seen = vec![
+            publish(false, &[], &some),
+            publish(false, &["-u", "alice"], &some),
+            publish(false, &["-u", "alice", "-P", "wrong"], &some),
+            publish(false, &["-u", "nobody", "-P", "wonderland"], &some),
+            publish(true, &["-u", "alice", "-P", "wrong"], &[&some[..], &["-V", "5"]].concat()),
+            publish(true, &alice, &[&some[..], &["-V", "5"]].concat()),
+            publish(true, &alice, &[&some[..], &["-V", "mqttv31"]].concat()),
+        ];
+        for (number, qos) in ["0", "1", "2"].iter().enumerate() {
+            let topic = format!("house/kept/{number}");
+            seen.push(publish(number > 0, &bob, &["-t", &topic, "-r", "-q", qos, "-m", "kept"]));
+        }
+        seen.push(subscribe(true, &alice, &["-t", "house/kept/+", "-C", "3", "-v", "-q", "2", "-F", "%t %q %r %p"]));
+        seen.push(subscribe(false, &alice, &["-i", "desk", "-c", "-q", "2", "-t", "mail/#", "-E"]));
+        for qos in ["1", "2"] {
+            seen.push(publish(true, &bob, &["-t", "mail/in", "-q", qos, "-m", &format!("letter {qos}")]));
+        }
+        seen.push(self.by_web());
+        seen
+    }
+
+    fn evening(&self) -> Vec<String> {
+        let alice = ["-u", "alice", "-P", "wonderland"];
+        let subscribe = |words: &[&str]| self.client("mosquitto_sub", true, &[&alice, words].concat());
+        vec![
+            subscribe(&["-i", "desk", "-c", "-q", "2", "-t", "mail/#", "-C", "2", "-F", "%t %q %r %p"]),
+            subscribe(&["-t", "house/kept/+", "-C", "3", "-q", "2", "-F", "%t %q %r %p"]),
+        ]
+    }
+
+    fn day(&self, program: &Path, words: &[&str]) -> Vec<String> {
+        let mut broker = self.start(program, words);
+        let mut seen = self.morning();
+        broker.stop();
+        let mut broker = self.start(program, words);
+        seen.extend(self.evening());
+        broker.stop();
+        seen
+    }
+}
+
+/// A broker that is killed with its test.
+struct Broker(Child);
+
+impl Broker {
+    fn stop(&mut self) {
+        assert!(Command::new("kill").arg(self.0.id().to_string()).status().unwrap().success());
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.0.kill().unwrap_or_default();
+        self.0.wait().map(drop).unwrap_or_default();
+    }
+}
+
+#[test]
+fn the_same_files_and_the_same_clients_see_the_same() {
+    let test = "the_same_files_and_the_same_clients_see_the_same";
+    let Some(mosquitto) = outside::or_skip(outside::program("mosquitto"), test, "mosquitto") else { return };
+    for name in ["mosquitto_passwd", "mosquitto_pub", "mosquitto_sub"] {
+        if outside::or_skip(outside::program(name), test, name).is_none() {
+            return;
+        }
+    }
+    if outside::or_skip(outside::node_with("mqtt"), test, "MQTT.js").is_none() {
+        return;
+    }
+    let house = House::build();
+
+    let theirs = house.day(&mosquitto, &[]);
+    let ours = house.day(Path::new(COLUMBA), &["serve", "--http", "off"]);
+
+    assert_eq!(ours, theirs);
+    assert_eq!(theirs.iter().filter(|line| line.contains(": refused:")).count(), 5);
+    assert!(theirs.iter().any(|line| line.contains("mail/in 2 0 letter 2")), "the day was one: {theirs:#?}");
+    assert!(house.dir.path().join("data/columba").is_dir(), "beside mosquitto's own store");
+}
