@@ -10,6 +10,7 @@ use columba_proto::{
 };
 
 use crate::{
+    access::Permissions,
     auth::UserVersion,
     hold::Ring,
     id::ConnectionId,
@@ -103,6 +104,8 @@ pub(crate) struct Open {
     pub(crate) session: u32,
     /// Who it is, where it has shown that.
     pub(crate) login: Option<Box<LoggedIn>>,
+    /// What it may do, where there are rules.
+    pub(crate) access: Option<Box<Permissions>>,
     /// CONNACK has left the ring; nothing may pass it.
     pub(crate) greeted: bool,
     pub(crate) since: Time,

@@ -40,6 +40,24 @@ pub enum Event {
         /// Whose name was given.
         user: Box<str>,
     },
+    /// Somebody published where it may not; told once a second at most for each client.
+    Denied {
+        /// Who.
+        client_id: Box<str>,
+        /// Where.
+        topic: Box<str>,
+        /// By which rule.
+        rule: Box<str>,
+    },
+    /// A subscription was refused, because nothing could come by it.
+    SubscriptionDenied {
+        /// Whose.
+        client_id: Box<str>,
+        /// Its filter.
+        filter: Box<str>,
+        /// By which rule.
+        rule: Box<str>,
+    },
     /// A client is gone.
     Disconnected {
         /// Who.
@@ -88,11 +106,13 @@ pub enum DropReason {
     QueueFull,
     /// Its publisher may not publish there.
     NotAuthorized,
+    /// The client has a subscription that it matches, and may not receive it.
+    NotForReader,
 }
 
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SlowConsumer,
         Self::Expired,
         Self::TooLarge,
@@ -101,6 +121,7 @@ impl DropReason {
         Self::Unstorable,
         Self::QueueFull,
         Self::NotAuthorized,
+        Self::NotForReader,
     ];
 
     /// A stable word for it.
@@ -114,6 +135,7 @@ impl DropReason {
             Self::Unstorable => "unstorable",
             Self::QueueFull => "queue-full",
             Self::NotAuthorized => "not-authorized",
+            Self::NotForReader => "not-for-reader",
         }
     }
 }

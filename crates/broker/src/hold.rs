@@ -5,6 +5,7 @@ use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use columba_proto::{AckKind, PacketId, ReasonCode};
 
 use crate::{
+    access::Denied,
     durable::Record,
     id::{ChangeSeq, ConnectionId},
     limits::Durable,
@@ -45,6 +46,8 @@ impl<T> Held<T> {
 pub(crate) enum Frame {
     /// PUBACK, PUBREC, PUBREL or PUBCOMP.
     Ack { kind: AckKind, id: PacketId, reason: ReasonCode },
+    /// A PUBACK or PUBREC for what may not be published there.
+    Denied { kind: AckKind, id: PacketId, denied: Denied },
     /// A PUBLISH whose message is in the session's sender.
     Publish { id: PacketId, dup: bool },
     /// Anything rare, already encoded.
@@ -87,7 +90,7 @@ impl Ring {
     pub(crate) fn first_len(&self) -> usize {
         match self.frames.front().map(Held::peek) {
             Some(Frame::Bytes(bytes)) => bytes.len(),
-            Some(Frame::Ack { .. } | Frame::Publish { .. }) | None => 0,
+            Some(Frame::Ack { .. } | Frame::Denied { .. } | Frame::Publish { .. }) | None => 0,
         }
     }
 

@@ -1,11 +1,14 @@
 //! Every bound of a shard, with its unit and the reason for its default.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::num::NonZeroU32;
 
 use columba_proto::{QoS, ReasonCode, TopicName, wire::VARINT_MAX};
 
-use crate::auth::Login;
+use crate::{
+    access::{Acl, DeniedPublish},
+    auth::Login,
+};
 
 /// So many in a second.
 pub type Rate = NonZeroU32;
@@ -103,6 +106,10 @@ pub struct Config {
     pub server_reference: Option<Box<str>>,
     /// By what clients show who they are; `None`: by nothing, and all are let in.
     pub login: Option<Login>,
+    /// What clients may do; `None`: everything.
+    pub acl: Option<Arc<Acl>>,
+    /// What becomes of a publication that it denies.
+    pub denied_publish: DeniedPublish,
     /// Listeners, by their index in the configuration, whose acknowledgements wait for [`Durable::Written`] only.
     pub written_listeners: Vec<u16>,
 }
@@ -227,6 +234,8 @@ impl Default for Config {
             response_information: None,
             server_reference: None,
             login: None,
+            acl: None,
+            denied_publish: DeniedPublish::Acknowledge,
             written_listeners: Vec::new(),
         }
     }

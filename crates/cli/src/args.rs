@@ -11,6 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use columba_client::AuthMethod;
 use columba_proto::{QoS, Version};
 
+use crate::acl::AclArgs;
 use crate::bench::BenchArgs;
 use crate::check::CheckArgs;
 use crate::config::ConfigArgs;
@@ -62,6 +63,8 @@ pub(crate) enum Command {
     Store(StoreArgs),
     /// Say who may log in
     User(UserArgs),
+    /// Say what clients may do
+    Acl(AclArgs),
     /// Print what makes a shell complete the words of this command line
     Completions(manual::CompletionsArgs),
     /// Write the manual pages of all commands into a directory

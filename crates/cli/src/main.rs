@@ -1,5 +1,6 @@
 //! The program `columba`: the broker and its clients behind one command line.
 
+mod acl;
 mod args;
 mod argv;
 mod bench;
@@ -93,6 +94,7 @@ fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
             | Command::Check(_)
             | Command::Store(_)
             | Command::User(_)
+            | Command::Acl(_)
             | Command::Health(_)
             | Command::Completions(_)
             | Command::Man(_)
@@ -155,6 +157,7 @@ fn run(cli: Cli) -> ExitCode {
         Some(Command::Store(args)) => finish(store::run(args).map(print_and_end), false),
         Some(Command::Health(args)) => finish(health::run(&args).map(print_and_end), false),
         Some(Command::User(args)) => finish(user::run(args).map(print_and_end), false),
+        Some(Command::Acl(args)) => finish(acl::run(args).map(print_and_end), false),
         Some(Command::Completions(args)) => finish(Ok(print_and_end((manual::completions(&args), Exit::Done))), false),
         Some(Command::Man(args)) => finish(manual::pages(&args).map(print_and_end), false),
     }

@@ -11,6 +11,7 @@ use columba_store::{ColdError, DirError, LogError};
 use thiserror::Error;
 
 use crate::{
+    acl::AclError,
     certificates::CertificateError,
     config::{ConfigError, Host, ListenAddress},
     damage::Damage,
@@ -36,6 +37,9 @@ pub enum StartError {
     /// The users file cannot be read.
     #[error(transparent)]
     Users(#[from] UsersError),
+    /// The ACL file cannot be taken.
+    #[error(transparent)]
+    Acl(#[from] AclError),
     /// Somebody else listens there.
     #[error("{address} is taken{}", holder.as_ref().map(|holder| format!(" ({holder})")).unwrap_or_default())]
     Taken {
@@ -155,6 +159,7 @@ impl StartError {
             | Self::Reachable { .. }
             | Self::NobodyMayConnect
             | Self::Users(_)
+            | Self::Acl(_)
             | Self::Taken { .. }
             | Self::Listen { .. }
             | Self::ListenAt { .. }
@@ -191,6 +196,7 @@ impl StartError {
             }
             Self::Config(_)
             | Self::Users(_)
+            | Self::Acl(_)
             | Self::Listen { .. }
             | Self::ListenAt { .. }
             | Self::Certificate(_)
@@ -211,6 +217,7 @@ impl StartError {
                 | Self::NobodyMayConnect
                 | Self::Users(_)
                 | Self::Certificate(_)
+                | Self::Acl(_)
                 | Self::TooManyListeners
         )
     }

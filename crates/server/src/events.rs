@@ -16,6 +16,12 @@ pub(crate) fn tell(event: &Event, attempts: &Attempts) {
             let client_id = client_id.as_deref().unwrap_or_default();
             tracing::info!(client_id, %peer, reason = &**why, reason_code = reason.get(), "connection refused");
         }
+        Event::Denied { client_id, topic, rule } => {
+            tracing::warn!(%client_id, topic = &**topic, rule = &**rule, "publication denied");
+        }
+        Event::SubscriptionDenied { client_id, filter, rule } => {
+            tracing::warn!(%client_id, filter = &**filter, rule = &**rule, "subscription denied");
+        }
         Event::LoginFailed { peer, client_id, user } => {
             let client_id = client_id.as_deref().unwrap_or_default();
             match attempts.wrong(peer, user) {
@@ -31,6 +37,7 @@ pub(crate) fn tell(event: &Event, attempts: &Attempts) {
                 DropReason::SlowConsumer => "the client does not read",
                 DropReason::Expired => "the message expired",
                 DropReason::TooLarge => "larger than the client's maximum packet size",
+                DropReason::NotForReader => "the client may not receive it",
                 DropReason::Refused => "the client refused it",
                 DropReason::SessionEnded => "its session ended",
                 DropReason::QueueFull => {

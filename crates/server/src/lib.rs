@@ -18,12 +18,14 @@
 //! | `damage` | a journal that cannot be read everywhere: what is lost, and going on without it |
 //! | [`tools`], `control` | the same data without a broker, or beside it: check, dump, export, import, statistics, backup |
 //! | `durability`, `honesty`, [`guarantees`] | what acknowledgements wait for; what the disk is; all that said to people |
+//! | [`acl`] | what clients may do |
 //! | [`users`], `watch` | who may log in, by what, and how often; files that are read again |
 //! | `admin` | what is seen from outside |
 //! | `listen`, `holder` | addresses, taken exclusively |
 //! | `entrance`, `certificates` | TLS, WebSocket and PROXY protocol of a listener; its files, watched |
 //! | [`log`], `events`, `notify` | what is told, to people and to the service manager |
 
+pub mod acl;
 mod admin;
 mod banner;
 mod certificates;

@@ -29,6 +29,7 @@ use columba_proto::{Time, scram::Secret};
 use thiserror::Error;
 
 use crate::{
+    acl,
     admin::{Live, Plane, Shards},
     banner::{Banner, Recovered},
     certificates::{self, CertificateError},
@@ -112,6 +113,7 @@ impl Server {
             // Everybody shows a certificate, or logs in.
             (None, Access::Users) | (Some(_), _) => {}
         }
+        let acl = config.acl_file.as_deref().map(acl::read).transpose()?.map(Arc::new);
         let login = users.as_ref().map(|users| login(users, config.access));
         let entrances: Result<Vec<Entrance>, CertificateError> = config.listeners.iter().map(Entrance::new).collect();
         let entrances = entrances?;
@@ -169,9 +171,12 @@ impl Server {
             watched.push(watch_users(path, users, Arc::downgrade(&shared)));
         }
         watched.extend(shared.entrances.iter().filter_map(Entrance::certificates).flat_map(certificates::watched));
+        if let Some(path) = &config.acl_file {
+            watched.push(watch_acl(path, Arc::downgrade(&shared)));
+        }
         let watch = Watch::start(watched).map_err(system("a thread"))?;
         let brain_config =
-            Arc::new(limits::Config { written_listeners: plan.written_listeners.clone(), login, ..config.limits.clone() });
+            Arc::new(limits::Config { written_listeners: plan.written_listeners.clone(), login, acl, ..config.limits.clone() });
         let mut shells = Vec::new();
         for (index, poll) in polls.into_iter().enumerate() {
             let id = ShardId(u16::try_from(index).unwrap_or(u16::MAX));
@@ -434,6 +439,21 @@ fn answers(shared: &Arc<Shared>) -> impl Fn(usize, ConnectionId, Answer) + Clone
             shared.mesh.post_one(shard, Mail::Answered(connection, answer));
         }
     }
+}
+
+/// The ACL file, and what happens when it has changed.
+fn watch_acl(path: &Path, shared: Weak<Shared>) -> Watched {
+    let from = path.to_owned();
+    let read = move || {
+        let acl = Arc::new(acl::read(&from).map_err(|error| error.to_string())?);
+        if let Some(shared) = shared.upgrade() {
+            for shard in 0..shared.mesh.len() {
+                shared.mesh.post_one(shard, Mail::Acl(Arc::clone(&acl)));
+            }
+        }
+        Ok(())
+    };
+    Watched::new("ACL file", path.to_owned(), read)
 }
 
 /// The users file, and what happens when it has changed.

@@ -158,6 +158,13 @@ impl Shard {
         let listener = self.connections.get(id).map(|connection| connection.origin.listener);
         let is_written_enough = listener.is_some_and(|listener| self.config.written_listeners.contains(&listener));
         let waits_for = if is_written_enough { Durable::Written } else { Durable::Synced };
+        let identity = self.identity(id);
+        let user = proof.as_ref().map(|proof| &*proof.user).or(identity.as_deref());
+        let mut access = self.access_of(id, &client_id, user);
+        // Judged now: when it is due nobody is there whose rights could be looked up.
+        let denied_will =
+            access.as_mut().zip(connect.will.as_ref()).and_then(|(access, will)| access.may_publish(will.topic.as_str()).err());
+        let will = connect.will.as_ref().filter(|_| denied_will.is_none());
         let open = Open {
             protocol: connecting.accept(),
             session: slot,
@@ -166,6 +173,7 @@ impl Shard {
                 .map(|proof| LoggedIn { user: proof.user.clone(), version: Some(proof.version), again: None })
                 .or_else(|| self.identity(id).map(|user| LoggedIn { user, version: None, again: None }))
                 .map(Box::new),
+            access,
             greeted: false,
             since: cx.now,
             keep_alive: KeepAlive::new(keep_alive_s, cx.now),
@@ -193,9 +201,12 @@ impl Shard {
         }
 
         let window = connect.properties.receive_maximum.map_or(u16::MAX, NonZero::get).min(self.config.inflight);
-        let will = connect.will.as_ref().map(|will| Box::new(StoredWill::new(will)));
+        let will = will.map(|will| Box::new(StoredWill::new(will)));
         until = until.max(self.attach(cx, slot, id, expiry_s, window, will));
 
+        if let (Some(denied), Some(will)) = (denied_will, &connect.will) {
+            self.count_denied(cx, slot, will.topic.as_str(), denied);
+        }
         let connack = self.connack(connect, &client_id, resumed, &terms);
         self.send(cx, id, until, Frame::Bytes(connack.into()));
         self.tell_connected(id, slot, version, resumed);

@@ -39,6 +39,7 @@ impl Shard {
         let Some(session) = self.sessions.get(slot).filter(|session| session.no == receiver.session.no) else { return };
         let Some(id) = session.connection() else { return };
         let Some(connection) = self.connections.get_mut(id) else { return };
+        let may_have = self.acl.is_none() || Self::may_receive(connection, publication.topic);
         let pending = connection.out.len();
         let Some(open) = connection.open() else { return };
         let ids = on_the_wire(receiver.ids);
@@ -58,7 +59,9 @@ impl Shard {
         };
         let (version, limit) = (open.protocol.version(), u64::from(open.max_packet_size));
         let len = head.frame_len(version);
-        let reason = if publication.expires.is_some_and(|at| at <= cx.now) {
+        let reason = if !may_have {
+            Some(DropReason::NotForReader)
+        } else if publication.expires.is_some_and(|at| at <= cx.now) {
             Some(DropReason::Expired)
         } else if len > limit {
             Some(DropReason::TooLarge)
@@ -202,8 +205,12 @@ impl Shard {
         let session = &mut self.sessions[slot as usize];
         let Some(mut delivery) = session.queue.pop() else { return };
         let (no, recorded) = (session.no, session.recorded);
-        let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
-        let reason = if delivery.message.is_expired(cx.now) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let may_have = self.acl.is_none() || Self::may_receive(connection, &delivery.message.topic);
+        let Some(open) = connection.open() else { return };
+        let reason = if !may_have {
+            Some(DropReason::NotForReader)
+        } else if delivery.message.is_expired(cx.now) {
             Some(DropReason::Expired)
         } else if head(&delivery, &on_the_wire(&delivery.ids), Some(PacketId::FIRST), false, cx)
             .frame_len(open.protocol.version())
@@ -516,7 +523,14 @@ impl Shard {
     }
 
     /// PUBACK, PUBREC, PUBREL, PUBCOMP.
-    pub(super) fn emit_ack(&mut self, id: ConnectionId, kind: AckKind, packet_id: PacketId, reason: ReasonCode) {
+    pub(super) fn emit_ack(
+        &mut self,
+        id: ConnectionId,
+        kind: AckKind,
+        packet_id: PacketId,
+        reason: ReasonCode,
+        why: Option<&str>,
+    ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let Some(open) = connection.open() else { return };
         let version = open.protocol.version();
@@ -532,11 +546,11 @@ impl Shard {
         let ack = Ack::new(kind, packet_id, reason);
         let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);
         let before = out.len();
-        match why(kind, reason) {
+        match why {
             Some(why) if problems == ProblemInformation::Wanted => {
                 let properties = AckProperties { reason_string: Some(why), ..AckProperties::default() };
                 let fits = Packet::Ack(Ack { properties, ..ack }).encode_within(version, limit, out);
-                debug_assert!(fits.is_ok(), "CONNACK was larger");
+                debug_assert!(fits.is_ok(), "without its reason it fits: CONNACK was larger");
             }
             Some(_) | None => ack.encode(version, out),
         }
@@ -550,7 +564,7 @@ impl Shard {
 }
 
 /// What is said to people about a failure.
-fn why(kind: AckKind, reason: ReasonCode) -> Option<&'static str> {
+pub(super) fn why(kind: AckKind, reason: ReasonCode) -> Option<&'static str> {
     match (kind, reason) {
         (AckKind::Puback | AckKind::Pubrec, ReasonCode::QUOTA_EXCEEDED) => {
             Some("it cannot be stored now: the disk, or the queue of a subscriber, is full")

@@ -2,7 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Journal, Room, Shard};
+use columba_proto::ReasonCode;
+
+use super::{Journal, Room, Shard, deliver::why};
 use crate::{
     connection::{Connection, Phase},
     durable::Record,
@@ -94,7 +96,11 @@ impl Shard {
     /// Encodes a frame into the out-buffer: it has left, as far as the brain can tell.
     pub(super) fn emit(&mut self, cx: &Cx<'_>, id: ConnectionId, frame: Frame) {
         match frame {
-            Frame::Ack { kind, id: packet_id, reason } => self.emit_ack(id, kind, packet_id, reason),
+            Frame::Ack { kind, id: packet_id, reason } => self.emit_ack(id, kind, packet_id, reason, why(kind, reason)),
+            Frame::Denied { kind, id: packet_id, denied } => {
+                let why = self.not_allowed(denied);
+                self.emit_ack(id, kind, packet_id, ReasonCode::NOT_AUTHORIZED, Some(&why));
+            }
             Frame::Publish { id: packet_id, dup } => self.emit_publish(cx, id, packet_id, dup),
             Frame::Bytes(bytes) => {
                 let Some(connection) = self.connections.get_mut(id) else { return };

@@ -16,6 +16,7 @@ mod limit;
 mod own_topics;
 mod paging;
 mod passing_on;
+mod permit;
 mod publish;
 mod restore;
 mod subscribe;
@@ -43,6 +44,7 @@ use slab::Slab;
 pub use self::restore::ShardSnapshot;
 use self::{connect::Verdict, dead_letters::DeadLetter, handing_on::Deferred, paging::Backlog, withheld::Withheld};
 use crate::{
+    access::Acl,
     connection::{By, Connection, Connections, Ending, Phase},
     event::{DropReason, Event},
     hold::{Batch, Waiting},
@@ -64,6 +66,8 @@ const CONNECT_BYTES_MAX: u32 = 512 * 1024;
 pub struct Shard {
     id: ShardId,
     config: Arc<Config>,
+    /// What clients may do, where there are rules.
+    acl: Option<Arc<Acl>>,
     connections: Connections,
     /// Boxed, so that growing moves pointers and leaves no holes of the size of all sessions.
     sessions: Slab<Box<Session>>,
@@ -174,6 +178,7 @@ impl Shard {
             journal: Journal::Works,
             room: Room::Ample,
             is_draining: false,
+            acl: config.acl.clone(),
             config,
         }
     }
@@ -704,7 +709,7 @@ impl Shard {
             Event::Disconnected { .. } => self.counters.ended += 1,
             Event::Expired { .. } => self.counters.expired += 1,
             // Counted where it happens: this tells many at once, and later.
-            Event::Dropped { .. } => {}
+            Event::Dropped { .. } | Event::Denied { .. } | Event::SubscriptionDenied { .. } => {}
         }
         self.outputs.push_back(Output::Event(event));
     }

@@ -4,13 +4,11 @@
 
 use alloc::sync::Arc;
 
-use columba_proto::{AckKind, PacketId, QoS, ReasonCode, TopicName};
+use columba_proto::{QoS, TopicName};
 
 use super::{Shard, handing_on::Publication};
 use crate::{
-    event::DropReason,
-    hold::Frame,
-    id::{ChangeSeq, ConnectionId, Lane},
+    id::Lane,
     message::Message,
     route::{Publisher, Turn},
     seam::Cx,
@@ -46,19 +44,6 @@ impl Shard {
         let audience = route.audience(Publisher::default(), QoS::AtMostOnce, true, Turn::Take);
         let full = self.hand_on(cx, crate::id::MessageId(0), &audience, &mut Publication::of(&message));
         debug_assert!(full.is_empty(), "nobody waits for QoS 0");
-    }
-
-    /// A client published to one of our topics: an MQTT 5 client hears that it may not, an older one cannot be told and is answered as if it had been taken.
-    pub(super) fn refuse_own_topic(&mut self, cx: &Cx<'_>, id: ConnectionId, kind: AckKind, packet_id: PacketId) {
-        self.count_not_authorized(cx, id);
-        // A 3.x client goes on with PUBREL, and the identifier is as good as forgotten: PUBCOMP.
-        self.send(cx, id, ChangeSeq(0), Frame::Ack { kind, id: packet_id, reason: ReasonCode::NOT_AUTHORIZED });
-    }
-
-    pub(super) fn count_not_authorized(&mut self, cx: &Cx<'_>, id: ConnectionId) {
-        if let Some(slot) = self.session_of(id) {
-            self.dropped(cx, slot as usize, DropReason::NotAuthorized);
-        }
     }
 }
 

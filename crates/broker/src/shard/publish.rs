@@ -11,7 +11,6 @@ use columba_proto::{
 use super::{
     Shard,
     handing_on::{Promise, Publication, Release, Source, Unstorable},
-    own_topics::is_own,
 };
 use crate::{
     connection::{Offer, Publications},
@@ -49,10 +48,15 @@ impl Shard {
             payload: publish.payload,
             shared: None,
         };
+        let forbidden = if publish.qos == QoS::AtMostOnce { self.forbidden(id, &route.topic) } else { None };
         match (publish.qos, publish.packet_id) {
             (QoS::AtLeastOnce, Some(packet_id)) => self.publish_at_least_once(cx, id, packet_id, &route, &mut publication),
             (QoS::ExactlyOnce, Some(packet_id)) => self.store_exactly_once(cx, id, packet_id, &route, &mut publication),
-            (QoS::AtMostOnce, _) | (_, None) if is_own(&route.topic) => self.count_not_authorized(cx, id),
+            (QoS::AtMostOnce, _) | (_, None) if forbidden.is_some() => {
+                if let Some(why) = forbidden {
+                    self.drop_forbidden(cx, id, &route.topic, why);
+                }
+            }
             (QoS::AtMostOnce, _) | (_, None) if self.has_no_room_to_retain(&publication) => self.count_unstorable(cx, id),
             (QoS::AtMostOnce, _) | (_, None) => {
                 if let Some(source) = self.source(id) {
@@ -112,8 +116,8 @@ impl Shard {
         publication: &mut Publication<'_>,
     ) {
         let Some(source) = self.begin_receiving(cx, id) else { return };
-        if is_own(&route.topic) {
-            self.refuse_own_topic(cx, id, AckKind::Puback, packet_id);
+        if let Some(why) = self.forbidden(id, &route.topic) {
+            self.refuse_forbidden(cx, id, AckKind::Puback, packet_id, &route.topic, why);
             return;
         }
         let is_scarce = self.is_room_scarce() && !publication.is_clearing();
@@ -161,8 +165,8 @@ impl Shard {
             return;
         }
         let Some(source) = self.begin_receiving(cx, id) else { return };
-        if is_own(&route.topic) {
-            self.refuse_own_topic(cx, id, AckKind::Pubrec, packet_id);
+        if let Some(why) = self.forbidden(id, &route.topic) {
+            self.refuse_forbidden(cx, id, AckKind::Pubrec, packet_id, &route.topic, why);
             return;
         }
         // A PUBREC is a promise that PUBREL cannot take back, so it is judged here.

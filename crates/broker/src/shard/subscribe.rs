@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE (§3.8 to §3.11).
 
-use alloc::{string::ToString, vec::Vec};
+use alloc::{boxed::Box, string::ToString, vec::Vec};
 use core::num::NonZero;
 
 use columba_proto::{
@@ -15,8 +15,10 @@ use columba_proto::{
 
 use super::{Room, Shard};
 use crate::{
+    access::Denied,
     connection::{Offer, ProblemInformation},
     durable::Record,
+    event::Event,
     hold::Frame,
     id::{ChangeSeq, ConnectionId, MessageId, SessionNo},
     limits::FRAME_MAX,
@@ -37,8 +39,10 @@ impl Shard {
         }
         let mut reasons = Vec::new();
         let mut until = ChangeSeq(0);
+        let mut denied = None;
         for mut entry in subscribe.entries.iter() {
             let granted = self.check_filter(entry.filter, entry.options, offer).and_then(|filter| {
+                self.may_subscribe(id, filter.filter().as_str()).map_err(Refused::ByRule)?;
                 if is_bridge {
                     entry.options = options_of_a_bridge(&filter, entry.options);
                 }
@@ -48,6 +52,13 @@ impl Shard {
                 Ok((qos, change)) => {
                     until = until.max(change);
                     reasons.push(granted_at(qos));
+                }
+                Err(Refused::ByRule(rule)) => {
+                    reasons.push(ReasonCode::NOT_AUTHORIZED);
+                    let client_id = Box::from(&*self.sessions[slot as usize].client_id);
+                    denied.get_or_insert(rule);
+                    let (filter, rule) = (entry.filter.into(), self.rule(rule).into());
+                    self.event(Event::SubscriptionDenied { client_id, filter, rule });
                 }
                 Err(Refused::Entry(reason)) if version.has_properties() || reason != ReasonCode::TOPIC_FILTER_INVALID => {
                     reasons.push(reason);
@@ -62,7 +73,7 @@ impl Shard {
                 }
             }
         }
-        let frame = self.suback(id, version, subscribe.id, &reasons);
+        let frame = self.suback(id, version, subscribe.id, &reasons, denied);
         let suback = self.send(cx, id, until, Frame::Bytes(frame.into()));
         if let Some(rare) = &mut self.sessions[slot as usize].rare {
             rare.suback = suback;
@@ -112,11 +123,23 @@ impl Shard {
     }
 
     /// SUBACK, with the reason for the first refusal where the client wants to know it.
-    fn suback(&mut self, id: ConnectionId, version: Version, packet_id: PacketId, reasons: &[ReasonCode]) -> Vec<u8> {
+    fn suback(
+        &mut self,
+        id: ConnectionId,
+        version: Version,
+        packet_id: PacketId,
+        reasons: &[ReasonCode],
+        denied: Option<Denied>,
+    ) -> Vec<u8> {
+        let denied = denied.map(|denied| self.not_allowed(denied));
         let open = self.connections.get_mut(id).and_then(|connection| connection.open());
         let (problems, limit) =
             open.map_or((ProblemInformation::Unwanted, FRAME_MAX), |open| (open.problems, open.max_packet_size));
-        let reason_string = reasons.iter().find_map(|reason| why(*reason)).filter(|_| problems == ProblemInformation::Wanted);
+        let reason_string = reasons
+            .iter()
+            .find_map(|reason| why(*reason))
+            .or(denied.as_deref())
+            .filter(|_| problems == ProblemInformation::Wanted);
         let properties = AckProperties { reason_string, ..AckProperties::default() };
         let suback = Suback { id: packet_id, reasons: Reasons::from(reasons), properties };
         let mut frame = Vec::new();
@@ -255,6 +278,8 @@ fn granted_at(qos: QoS) -> ReasonCode {
 enum Refused {
     /// Said in SUBACK.
     Entry(ReasonCode),
+    /// Said in SUBACK, with the rule.
+    ByRule(Denied),
     /// Ends the connection.
     Connection(ReasonCode, &'static str),
 }

@@ -358,6 +358,8 @@ impl Host {
             Event::Connected { .. }
             | Event::Refused { .. }
             | Event::LoginFailed { .. }
+            | Event::Denied { .. }
+            | Event::SubscriptionDenied { .. }
             | Event::Disconnected { .. }
             | Event::Dropped { .. } => return,
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use columba_broker::{QueueFull, limits::Rate, route::Strategy};
+use columba_broker::{QueueFull, access::DeniedPublish, limits::Rate, route::Strategy};
 use columba_net::tls::MinVersion;
 use columba_proto::{QoS, wire::FRAME_LEN_MAX as FRAME_MAX};
 use tracing_subscriber::filter::Targets;
@@ -67,6 +67,15 @@ static KEYS: &[Key<Config>] = &[
     }),
     key("auth.password.file", |config, value| {
         config.password_file = Some(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
+    key("acl.file", |config, value| {
+        config.acl_file = Some(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
+    key("acl.denied_publish", |config, value| {
+        config.limits.denied_publish =
+            value.one_of(&[("acknowledge", DeniedPublish::Acknowledge), ("disconnect", DeniedPublish::Disconnect)])?;
         Ok(())
     }),
     key("limits.max_connections", |config, value| {

@@ -40,6 +40,8 @@ pub struct Config {
     pub access: Access,
     /// Where it is written who may log in, by password or SCRAM; who is in there may connect from anywhere. With [`Access::Anyone`] the others may, too.
     pub password_file: Option<PathBuf>,
+    /// Where it is written what clients may do; without it, everything.
+    pub acl_file: Option<PathBuf>,
     /// Connections of all listeners together, where bounded.
     pub max_connections: Option<u32>,
     /// What a shard's brain allows.
@@ -205,6 +207,7 @@ impl Default for Config {
             listeners: vec![Listener::local()],
             access: Access::ThisMachine,
             password_file: None,
+            acl_file: None,
             max_connections: None,
             limits: limits::Config::default(),
             shared: Strategies::default(),

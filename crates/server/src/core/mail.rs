@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use columba_broker::{
     Room,
+    access::Acl,
     auth::Answer,
     id::{ConnectionId, MessageId},
     limits,
@@ -30,6 +31,8 @@ pub(crate) enum Mail {
     Answered(ConnectionId, Answer),
     /// Users have come, gone, or have other passwords.
     UsersChanged,
+    /// Other rules hold.
+    Acl(Arc<Acl>),
     /// The disk has room, or has none.
     Room(Room),
     /// Another configuration.
@@ -65,6 +68,7 @@ impl Weighed for Mail {
                 Self::Answered(..)
                 | Self::Config(_)
                 | Self::UsersChanged
+                | Self::Acl(_)
                 | Self::Question(_)
                 | Self::Stored(_)
                 | Self::Room(_)

@@ -352,6 +352,7 @@ impl Shell {
                 Mail::LoadedRetained(loaded) => self.brain.retained_loaded(cx, loaded),
                 Mail::Stored(up_to) => self.brain.stored(up_to),
                 Mail::Answered(connection, answer) => self.brain.answered(cx, connection, answer),
+                Mail::Acl(acl) => self.brain.set_acl(Some(acl)),
                 Mail::UsersChanged => self.brain.users_changed(cx),
                 Mail::Room(room) => self.brain.room_is(cx, room),
                 Mail::Config(config) => self.brain.reconfigure(cx, config),

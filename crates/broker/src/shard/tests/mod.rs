@@ -12,6 +12,7 @@ mod limit;
 mod own_topics;
 mod paging;
 mod passwords;
+mod permissions;
 mod qos2_faults;
 mod reload;
 mod requests;
