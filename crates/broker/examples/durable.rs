@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let started = Instant::now();
     for n in 0..count {
         let mut encoder = PublicationEncoder::published(&mut journal, id_of(n), &message, false, None);
-        encoder.target(session_of(n), QoS::AtLeastOnce, false, &[], &[]);
+        encoder.target(session_of(n), QoS::AtLeastOnce, false, &[]);
         encoder.finish();
         ends.push(journal.len());
     }

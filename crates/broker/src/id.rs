@@ -45,12 +45,21 @@ pub struct ConnectionId {
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ChangeSeq(pub u64);
 
+/// Set in a number that names the place of a shared subscription, and in no session's: the counter of identities does not come so far in ten years at ten million
+/// messages a second.
+const OF_GROUP: u64 = 0b11 << 62;
+
 impl GroupKey {
     /// Of a shared subscription's filter.
     pub fn of(filter: &str) -> Self {
         let mut hasher = SipHasher13::new();
         hasher.write(filter.as_bytes());
         Self(hasher.finish())
+    }
+
+    /// Where, in place of a session, the group's messages stand until a member has acknowledged them.
+    pub fn place(self) -> SessionNo {
+        SessionNo(self.0 | OF_GROUP)
     }
 }
 
@@ -63,6 +72,11 @@ impl SessionNo {
     /// Its number among all sessions and messages of the broker, in the order in which they began.
     pub fn seq(self) -> u64 {
         self.0 >> LANE_BITS
+    }
+
+    /// Whether it is no session but the [place](GroupKey::place) of a shared subscription's messages.
+    pub fn is_group(self) -> bool {
+        self.0 & OF_GROUP == OF_GROUP
     }
 }
 
@@ -127,6 +141,14 @@ mod tests {
 
         assert!(first < second);
         assert_eq!((first.lane(), second.lane()), (Lane(63), Lane(2)));
+    }
+
+    #[test]
+    fn the_place_of_a_group_is_nobodys_number() {
+        let place = GroupKey::of("$share/g/t").place();
+
+        assert!(place.is_group() && place != GroupKey::of("$share/g/u").place());
+        assert!(!Clock::default().session(Lane(4095)).is_group());
     }
 
     #[test]

@@ -151,8 +151,8 @@ pub(crate) const REFUSED_CLOSE_MS: u64 = 30_000;
 /// Sessions, and wills of sessions that ended, looked at in one go when the time to come back after a crash is over.
 pub(crate) const GRACE_WORK_MAX: usize = 1_024;
 
-/// Messages passed on to sessions of one shard that it remembers until nothing of the same publication can be on its way any more.
-pub(crate) const INHERITED_MAX: usize = 65_536;
+/// Messages of a group's queue that others may pass because they wait for a member of their own, by a hash.
+pub(crate) const GROUP_PASSED_MAX: usize = 256;
 
 /// After how long the look goes on, in milliseconds.
 pub(crate) const GRACE_PAUSE_MS: u64 = 1;

@@ -163,25 +163,52 @@ pub enum Parcel {
         /// Whom, and how.
         targets: Vec<ParcelTarget>,
     },
-    /// A message of a shared group whose member went; the record is already written by the sender.
-    Moved {
+    /// A message of a shared subscription, from its queue to a member.
+    Given {
         /// The delivery, with its identity.
         delivery: Delivery,
-        /// The new member.
+        /// The member.
         to: SessionRef,
+    },
+    /// Back from a member that cannot have it.
+    Returned {
+        /// The delivery, with its identity.
+        delivery: Delivery,
+    },
+    /// A member of a shared subscription has room for what waits in its queue.
+    Knock {
+        /// The queue.
+        group: SessionNo,
+    },
+    /// A member of a shared subscription has come where others are away with messages, or is gone.
+    Attend {
+        /// The shared subscription.
+        filter: Box<str>,
+    },
+    /// Another member is there for what this one, which is away, has not acknowledged.
+    Recall {
+        /// The member.
+        session: SessionRef,
+        /// The queue.
+        group: SessionNo,
+    },
+    /// The queue of a shared subscription is full, and this member has taken nothing for too long.
+    SendAway {
+        /// The member.
+        session: SessionRef,
     },
 }
 
 /// A target within a parcel.
 #[derive(Clone, Debug)]
 pub struct ParcelTarget {
-    /// The session.
+    /// The session, or the queue of a shared subscription.
     pub session: SessionRef,
-    /// Effective QoS.
+    /// Effective QoS; for a queue as published.
     pub qos: QoS,
-    /// RETAIN to deliver with.
+    /// RETAIN to deliver with; for a queue as published.
     pub retain: bool,
-    /// The shared subscriptions by which it was chosen.
+    /// For a queue: whose message it is.
     pub claim: Claim,
     /// Subscription identifiers.
     pub ids: SubscriptionIds,
@@ -198,11 +225,10 @@ impl Delivery {
             core::mem::swap(&mut self.retain, &mut other.retain);
             core::mem::swap(&mut self.ids, &mut other.ids);
         }
-        self.claim.add(&other.claim);
     }
 }
 
-/// A message on its way to one session.
+/// A message on its way to one session, or to whichever member of a shared subscription is first.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Delivery {
     /// The publication's identity and its place in the queue.
@@ -213,7 +239,7 @@ pub struct Delivery {
     pub qos: QoS,
     /// RETAIN to deliver with.
     pub retain: bool,
-    /// The shared subscriptions that it serves.
+    /// Of a shared subscription, until a member has acknowledged it.
     pub claim: Claim,
     /// Subscription identifiers.
     pub ids: SubscriptionIds,

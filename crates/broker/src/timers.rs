@@ -28,6 +28,8 @@ pub(crate) enum Timer {
     Pace(ConnectionId),
     /// A reader whose queue is full.
     SlowConsumer(u32, SessionNo),
+    /// A shared subscription whose queue is full.
+    StuckGroup(SessionNo),
     /// A durable session whose queue is beyond its limit, and that ends for it.
     BeyondLimit(u32, SessionNo),
     /// A session that has more retained messages to look for.

@@ -7,7 +7,7 @@
 use std::panic::catch_unwind;
 
 use columba_check::{
-    model::{Breach, Wrong},
+    model::{Breach, Difference, Wrong},
     sim::{self, Happening, PlantedFault},
 };
 
@@ -156,8 +156,13 @@ fn a_torn_checkpoint_is_found() {
 }
 
 #[test]
-fn a_claim_of_a_group_forgotten_by_a_recovery_is_found() {
-    find(PlantedFault::ClaimForgotten, is_broken_by_a_part_missing);
+fn a_member_that_keeps_what_another_one_could_have_is_found() {
+    find(PlantedFault::RecallLost, |wrong| wrong == Wrong::Differs(Difference::GroupHeldUp));
+}
+
+#[test]
+fn what_a_group_has_forgotten_by_a_recovery_is_found() {
+    find(PlantedFault::GroupForgotten, is_broken_by_a_part_missing);
 }
 
 #[test]

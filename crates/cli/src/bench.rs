@@ -175,6 +175,8 @@ enum Spread {
     Pairs,
     /// Every subscriber receives every message
     All,
+    /// The subscribers are one shared subscription: each message goes to one of them
+    Shared,
 }
 
 impl From<Spread> for Topics {
@@ -182,6 +184,7 @@ impl From<Spread> for Topics {
         match spread {
             Spread::Pairs => Self::Pairs,
             Spread::All => Self::All,
+            Spread::Shared => Self::Shared,
         }
     }
 }

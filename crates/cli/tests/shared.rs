@@ -1,9 +1,14 @@
 //! Shared subscriptions as load balancing, with the real program over TCP and four shards.
 
+use std::time::{Duration, Instant};
+
 use columba_check::broker::Broker;
 use columba_check::talk::{Heard, Talk};
 use columba_proto::packet::{Connect, ConnectProperties};
 use columba_proto::{AckKind, PacketId, QoS, ReasonCode, Version};
+
+/// How long messages may take that must come.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const COLUMBA: &str = env!("CARGO_BIN_EXE_columba");
 
@@ -31,7 +36,6 @@ fn members<const N: usize>(broker: &Broker) -> [Talk; N] {
     core::array::from_fn(|number| {
         let mut member = connect(broker, &format!("member {number}"));
         member.subscribe("$share/crew/jobs/#", QoS::AtLeastOnce);
-        member.subscribe(&format!("end/{number}"), QoS::AtLeastOnce);
         member
     })
 }
@@ -48,9 +52,23 @@ fn take(member: &mut Talk) -> String {
     String::from_utf8(payload).expect("text")
 }
 
-/// Everything up to the one that says "end".
-fn take_all(member: &mut Talk) -> Vec<String> {
-    std::iter::from_fn(|| Some(take(member)).filter(|payload| payload != "end")).collect()
+/// What each member gets of so many messages, all acknowledged.
+fn take_all<const N: usize>(members: &mut [Talk; N], count: usize) -> [Vec<String>; N] {
+    let mut shares = [const { Vec::new() }; N];
+    let until = Instant::now() + PATIENCE;
+    while shares.iter().map(Vec::len).sum::<usize>() < count {
+        for (member, share) in members.iter_mut().zip(&mut shares) {
+            match member.hear_within(Duration::from_millis(1)) {
+                Some(Heard::Message(Some(id), payload)) => {
+                    member.acknowledge(AckKind::Puback, id);
+                    share.push(String::from_utf8(payload).expect("text"));
+                }
+                Some(other) => panic!("a member hears {other:?}"),
+                None => assert!(Instant::now() < until, "{shares:?}"),
+            }
+        }
+    }
+    shares
 }
 
 #[test]
@@ -72,7 +90,7 @@ fn round_robin_gives_every_member_the_same() {
 #[test]
 fn a_hash_of_the_topic_gives_each_topic_to_one_member() {
     let broker = start("hash-topic");
-    let members = members::<3>(&broker);
+    let mut members = members::<3>(&broker);
     let (mut one, mut other) = (connect(&broker, "one"), connect(&broker, "other"));
 
     for round in 0..3 {
@@ -81,17 +99,53 @@ fn a_hash_of_the_topic_gives_each_topic_to_one_member() {
             publish(publisher, &format!("jobs/{topic}"), &topic.to_string());
         }
     }
-    for number in 0..members.len() {
-        // What goes to a member by its own subscription comes behind what was published to its group before.
-        publish(&mut one, &format!("end/{number}"), "end");
-    }
 
-    let shares = members.map(|mut member| take_all(&mut member));
-    assert_eq!(shares.iter().map(Vec::len).sum::<usize>(), 180);
+    let shares = take_all(&mut members, 180);
     for share in &shares {
         let mut topics = share.clone();
         topics.sort();
         assert!(topics.chunk_by(|a, b| a == b).all(|same| same.len() == 3), "{topics:?}");
         assert!((5..40).contains(&(topics.len() / 3)), "{topics:?}");
     }
+}
+
+/// Takes what comes until a message says so, and leaves that one unanswered.
+fn hold(member: &mut Talk, payload: &str) {
+    while String::from_utf8_lossy(&member.hear_message().1) != payload {}
+}
+
+#[test]
+fn what_a_member_leaves_unacknowledged_goes_to_another_one_at_once() {
+    let broker = start("round-robin");
+    let [mut one, mut two] = members::<2>(&broker);
+    let mut publisher = connect(&broker, "publisher");
+    for number in 0..10 {
+        publish(&mut publisher, "jobs/a", &number.to_string());
+    }
+    let has = take_all(core::array::from_mut(&mut two), 5).concat();
+    hold(&mut one, if has.contains(&"9".to_owned()) { "8" } else { "9" });
+
+    drop(one);
+
+    let mut all = [has, take_all(core::array::from_mut(&mut two), 5).concat()].concat();
+    all.sort();
+    assert_eq!(all, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+}
+
+#[test]
+fn what_waited_or_was_unacknowledged_when_the_broker_was_killed_goes_to_whoever_comes_first() {
+    let mut broker = start("round-robin");
+    let [mut one] = members::<1>(&broker);
+    let mut publisher = connect(&broker, "publisher");
+    publish(&mut publisher, "jobs/a", "unacknowledged");
+    hold(&mut one, "unacknowledged");
+    drop(one);
+    publish(&mut publisher, "jobs/a", "waits");
+
+    broker.kill();
+    broker.restart();
+    let [_, mut two] = ["publisher", "two"].map(|name| connect(&broker, name));
+    two.subscribe("$share/crew/jobs/#", QoS::AtLeastOnce);
+
+    assert_eq!(take_all(core::array::from_mut(&mut two), 2).concat(), ["unacknowledged", "waits"]);
 }

@@ -385,10 +385,10 @@ fn restore(shells: &mut [Shell], shared: &Shared, state: State) {
     for session in state.sessions.into_values() {
         shells[owner(&session.client_id)].brain().restore(&cx, session);
     }
-    // Last, for the members that it goes to are back now.
-    for (no, ended) in state.ended {
+    // Last, for the members are back now: what a group without any has is dropped.
+    for (no, group) in state.groups {
         let owner = usize::from(cx.commons.placement().shard(no.lane()).0);
-        shells[owner].brain().restore_ended(&cx, no, ended);
+        shells[owner].brain().restore_group(&cx, no, group);
     }
     for will in state.wills.into_values() {
         shells[owner(&will.client_id)].brain().restore_will(&cx, will);

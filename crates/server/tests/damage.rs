@@ -76,7 +76,6 @@ fn published(number: u64, to: &[usize]) -> Vec<u8> {
         qos: QoS::AtLeastOnce,
         retain: false,
         subscription_ids: Vec::new(),
-        groups: Vec::new(),
     };
     encoded(&[Record::Published {
         id: message(number),

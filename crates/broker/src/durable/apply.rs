@@ -1,20 +1,13 @@
 //! `State::apply`: what each record does.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::sync::Arc;
 
 use columba_proto::PacketId;
 use thiserror::Error;
 
 use super::{
     record::{Record, TargetRecord},
-    state::{
-        ColdMove, ColdQueue, EndedSession, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State, StoredWill,
-        delivery,
-    },
+    state::{ColdQueue, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State, StoredWill, delivery},
 };
 use crate::{
     id::{MessageId, SessionNo},
@@ -72,11 +65,7 @@ impl State {
                 }
             }
             Record::Deleted { session } => {
-                let it = self.sessions.remove(session).ok_or(ApplyError::NoSession(*session))?;
-                let queue: BTreeMap<_, _> = it.queue.into_iter().filter(|(_, delivery)| !delivery.claim.is_none()).collect();
-                if !queue.is_empty() || it.cold.is_some() {
-                    self.ended.insert(*session, EndedSession { queue, cold: it.cold });
-                }
+                self.sessions.remove(session).ok_or(ApplyError::NoSession(*session))?;
             }
             Record::Subscribed { session, filter, grant } => {
                 let it = self.session(*session)?;
@@ -139,7 +128,6 @@ impl State {
                 }
             }
             Record::Dropped { session, message } => self.leave(*session, *message),
-            Record::Moved { from, message, target } => self.moved(*from, *message, target),
             Record::WillSet { session, client_id, will } => {
                 self.highest = self.highest.max(session.0);
                 let will = RecoveredWill { no: *session, client_id: (*client_id).into(), will: will.into() };
@@ -152,28 +140,8 @@ impl State {
 
     /// The commit is complete: what has not found its other half never will.
     pub fn end_of_commit(&mut self) {
-        let mut early = core::mem::take(&mut self.early);
-        // A message can have moved on and on; its first session may have it in the cold store.
-        let reached: BTreeSet<_> = early.moves.iter().map(|((_, message), (target, _))| (target.session, *message)).collect();
-        let first: Vec<_> = early.moves.keys().filter(|key| !reached.contains(key)).copied().collect();
-        for (from, message) in first {
-            let mut end = early.moves.remove(&(from, message));
-            let maybe_cold = end.as_ref().is_some_and(|(_, maybe_cold)| *maybe_cold);
-            while let Some(next) = end.as_ref().and_then(|(target, _)| early.moves.remove(&(target.session, message))) {
-                end = Some(next);
-            }
-            let Some((target, _)) = end.filter(|_| maybe_cold) else {
-                continue;
-            };
-            if !take_one(&mut early.acks, (target.session, message)) {
-                match self.cold_moves.entry((target.session, message)) {
-                    Entry::Occupied(mut known) => known.get_mut().target.join(target),
-                    Entry::Vacant(new) => drop(new.insert(ColdMove { from, target })),
-                }
-            }
-            early.acks.insert((from, message), 1);
-        }
-        for (session, message) in early.acks.into_keys() {
+        let early = core::mem::take(&mut self.early);
+        for (session, message) in early.acks {
             if let Some(cold) = self.cold_of(session) {
                 cold.acked.insert(message);
             }
@@ -186,16 +154,10 @@ impl State {
         }
         self.highest = self.highest.max(session.0);
         let mut it = RecoveredSession::new(session, client_id);
-        if let Some(early) = self.ended.remove(&session) {
-            (it.queue, it.cold) = (early.queue, early.cold);
-        }
         while let Some((&key, _)) = self.early.deliveries.range((session, MessageId(0))..=(session, MessageId(u64::MAX))).next()
             && let Some(delivery) = self.early.deliveries.remove(&key)
         {
-            match it.queue.entry(delivery.id) {
-                Entry::Occupied(mut known) => known.get_mut().join(delivery),
-                Entry::Vacant(new) => drop(new.insert(delivery)),
-            }
+            it.queue.insert(delivery.id, delivery);
         }
         self.sessions.insert(session, it);
         Ok(())
@@ -211,90 +173,55 @@ impl State {
         }
     }
 
-    /// Puts a message into a queue, or where an earlier record of this commit says that it has gone from there.
-    fn deliver(&mut self, mut session: SessionNo, mut it: Delivery) {
-        loop {
-            if take_one(&mut self.early.acks, (session, it.id)) {
-                return;
-            }
-            let Some((target, _)) = self.early.moves.remove(&(session, it.id)) else {
-                break;
-            };
-            session = target.session;
-            it = delivery(it.id, it.message, &target);
+    /// Puts a message into a queue, unless an earlier record of this commit says that it has left it.
+    fn deliver(&mut self, session: SessionNo, it: Delivery) {
+        if self.early.acks.remove(&(session, it.id)) {
+            return;
         }
         let (queue, cold) = match self.sessions.get_mut(&session) {
             Some(owner) => (&mut owner.queue, &mut owner.cold),
-            // Made later in this commit, or gone: then its groups pass it on.
-            None if !it.claim.is_none() => {
-                let ended = self.ended.entry(session).or_default();
-                (&mut ended.queue, &mut ended.cold)
+            None if session.is_group() => {
+                let group = self.groups.entry(session).or_default();
+                (&mut group.queue, &mut group.cold)
             }
+            // Made later in this commit, or gone.
             None => {
                 self.early.deliveries.insert((session, it.id), it);
                 return;
             }
         };
-        match queue.entry(it.id) {
-            Entry::Occupied(mut known) => known.get_mut().join(it),
-            Entry::Vacant(new) => {
-                // The next checkpoint takes it into the store, where it can meet itself; or it is there already.
-                if let Some(cold) = cold.as_mut().filter(|cold| it.id <= cold.up_to)
-                    && cold.acked.insert(it.id)
-                {
-                    self.cold_joins.insert((session, it.id));
-                }
-                new.insert(it);
-            }
+        // The next checkpoint takes it into the store.
+        if let Some(cold) = cold.as_mut().filter(|cold| it.id <= cold.up_to) {
+            cold.acked.insert(it.id);
         }
+        queue.insert(it.id, it);
     }
 
     /// A message leaves a queue.
     fn leave(&mut self, session: SessionNo, message: MessageId) {
-        if self.take(session, message).is_none() && self.take_cold_move(session, message).is_none() {
-            *self.early.acks.entry((session, message)).or_default() += 1;
+        if !self.take(session, message) {
+            self.early.acks.insert((session, message));
         }
-    }
-
-    /// Takes back a move within the cold store. There it has become one entry with what the session had of the message by itself, so both go.
-    fn take_cold_move(&mut self, session: SessionNo, message: MessageId) -> Option<ColdMove> {
-        let moved = self.cold_moves.remove(&(session, message))?;
-        if let Some(cold) = self.cold_of(session) {
-            cold.acked.insert(message);
-        }
-        Some(moved)
     }
 
     /// Takes a message out of the part of a queue that is in memory.
-    fn take(&mut self, session: SessionNo, message: MessageId) -> Option<Delivery> {
+    fn take(&mut self, session: SessionNo, message: MessageId) -> bool {
         if let Some(owner) = self.sessions.get_mut(&session) {
-            return owner.queue.remove(&message);
+            return owner.queue.remove(&message).is_some();
         }
-        let ended = self.ended.get_mut(&session)?;
-        let taken = ended.queue.remove(&message);
-        if ended.queue.is_empty() && ended.cold.is_none() {
-            self.ended.remove(&session);
+        let Some(group) = self.groups.get_mut(&session) else { return false };
+        let taken = group.queue.remove(&message).is_some();
+        if group.queue.is_empty() && group.cold.is_none() {
+            self.groups.remove(&session);
         }
         taken
     }
 
     /// The part of a queue that is in the cold store.
-    pub(super) fn cold_of(&mut self, session: SessionNo) -> Option<&mut ColdQueue> {
+    fn cold_of(&mut self, session: SessionNo) -> Option<&mut ColdQueue> {
         match self.sessions.get_mut(&session) {
             Some(owner) => owner.cold.as_mut(),
-            None => self.ended.get_mut(&session)?.cold.as_mut(),
-        }
-    }
-
-    fn moved(&mut self, from: SessionNo, message: MessageId, target: &TargetRecord) {
-        let maybe_cold = self.cold_of(from).is_some();
-        let queued = self.take(from, message).or_else(|| self.early.deliveries.remove(&(from, message)));
-        if let Some(queued) = queued {
-            self.deliver(target.session, delivery(message, queued.message, target));
-        } else if let Some(before) = self.take_cold_move(from, message) {
-            self.early.moves.insert((before.from, message), (target.clone(), true));
-        } else {
-            self.early.moves.insert((from, message), (target.clone(), maybe_cold));
+            None => self.groups.get_mut(&session)?.cold.as_mut(),
         }
     }
 
@@ -322,14 +249,4 @@ impl State {
     fn session(&mut self, session: SessionNo) -> Result<&mut RecoveredSession, ApplyError> {
         self.sessions.get_mut(&session).ok_or(ApplyError::NoSession(session))
     }
-}
-
-/// Counts one less; false where there was none.
-pub(super) fn take_one<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K) -> bool {
-    let Entry::Occupied(mut count) = counts.entry(key) else { return false };
-    *count.get_mut() -= 1;
-    if *count.get() == 0 {
-        count.remove();
-    }
-    true
 }

@@ -10,7 +10,7 @@ use super::{
     wire::{Flags, How, Reader, put_grant, put_message, put_str, put_target, put_u64, put_will},
 };
 use crate::{
-    id::{GroupKey, MessageId, SessionNo},
+    id::{MessageId, SessionNo},
     message::Message,
 };
 
@@ -61,7 +61,7 @@ const SENT: u8 = 10;
 const PASSED: u8 = 11;
 const SETTLED: u8 = 12;
 const DROPPED: u8 = 13;
-const MOVED: u8 = 14;
+// 14 was once a message moved from session to session.
 const CURSOR: u8 = 15;
 const WILL_SET: u8 = 16;
 const WILL_GONE: u8 = 17;
@@ -135,11 +135,6 @@ impl<'a> Record<'a> {
             Self::Dropped { session, message } => framed(out, DROPPED, |out| {
                 put_u64(out, session.0);
                 put_u64(out, message.0);
-            }),
-            Self::Moved { from, message, target } => framed(out, MOVED, |out| {
-                put_u64(out, from.0);
-                put_u64(out, message.0);
-                put_target(out, *from, target.session, target.into());
             }),
             Self::Cursor { session, filter, after } => framed(out, CURSOR, |out| {
                 put_u64(out, session.0);
@@ -229,10 +224,6 @@ impl<'a> Record<'a> {
                 message: fields.optional(Reader::message_id)?,
             },
             DROPPED => Self::Dropped { session: fields.session()?, message: fields.message_id()? },
-            MOVED => {
-                let from = fields.session()?;
-                Self::Moved { from, message: fields.message_id()?, target: fields.target(from)? }
-            }
             CURSOR => Self::Cursor { session: fields.session()?, filter: fields.str()?, after: fields.optional(Reader::str)? },
             WILL_SET => Self::WillSet { session: fields.session()?, client_id: fields.str()?, will: fields.will()? },
             WILL_GONE => Self::WillGone { session: fields.session()? },
@@ -321,15 +312,15 @@ impl<'o> PublicationEncoder<'o> {
     }
 
     /// Adds a durable target. In order of sessions they take the least space.
-    pub fn target(&mut self, session: SessionNo, qos: QoS, retain: bool, groups: &[GroupKey], ids: &[u32]) {
-        put_target(self.out, self.last, session, How { qos, retain, groups, ids });
+    pub fn target(&mut self, session: SessionNo, qos: QoS, retain: bool, ids: &[u32]) {
+        put_target(self.out, self.last, session, How { qos, retain, ids });
         self.last = session;
         self.count += 1;
     }
 
     fn targets(&mut self, targets: &[TargetRecord]) {
         for it in targets {
-            self.target(it.session, it.qos, it.retain, &it.groups, &it.subscription_ids);
+            self.target(it.session, it.qos, it.retain, &it.subscription_ids);
         }
     }
 
@@ -381,6 +372,7 @@ mod tests {
 
     #[test]
     fn what_is_decoded_is_what_was_encoded() {
+        const UNUSED: u8 = 14;
         let mut kinds = [false; WILL_GONE as usize + 1];
         for seed in 0..20 {
             for bytes in history(seed) {
@@ -393,6 +385,7 @@ mod tests {
                 kinds[usize::from(bytes[0])] = true;
             }
         }
+        kinds[usize::from(UNUSED)] = true;
         assert!(kinds[1..].iter().all(|seen| *seen), "all kinds: {kinds:?}");
     }
 
@@ -427,7 +420,6 @@ mod tests {
                 qos: *rng.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce]),
                 retain: rng.chance(50),
                 subscription_ids: (0..rng.below(4)).map(|_| rng.small()).collect(),
-                groups: (0..rng.below(3)).map(|_| GroupKey(rng.next())).collect(),
             };
             let record = Record::Released {
                 session: SessionNo(rng.next()),
@@ -449,7 +441,7 @@ mod tests {
         let mut out = Vec::new();
         let mut encoder = PublicationEncoder::published(&mut out, MessageId(1 << 40), &message, false, None);
         for n in 0..1000 {
-            encoder.target(SessionNo(((1_000_000 + n) << 12) | (n % 64)), QoS::AtLeastOnce, false, &[], &[]);
+            encoder.target(SessionNo(((1_000_000 + n) << 12) | (n % 64)), QoS::AtLeastOnce, false, &[]);
         }
         assert_eq!(encoder.finish(), 1000);
 

@@ -369,13 +369,8 @@ mod tests {
 
     #[test]
     fn a_message_for_many_is_one_record() {
-        let target = |no| TargetRecord {
-            session: SessionNo(no),
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            subscription_ids: Vec::new(),
-            groups: Vec::new(),
-        };
+        let target =
+            |no| TargetRecord { session: SessionNo(no), qos: QoS::AtLeastOnce, retain: false, subscription_ids: Vec::new() };
         let payload = [7; 6000];
         let message = MessageRecord { topic: "t", payload: &payload, ..NOTHING };
         let mut bytes = Vec::new();

@@ -11,10 +11,9 @@ use columba_proto::PacketId;
 
 use super::{
     ahead::Ahead,
-    apply::take_one,
     keys::{
         ColdError, ColdRead, HIGHEST, KeyChange, ORDER, Part, behind_session, filter_for_value, get_number, message_key,
-        message_value, number, parse_queue_key, parse_queued, parse_session_key, put_optional_str, queue_key, session_key, space,
+        message_value, number, parse_queue_key, parse_queued, parse_session_key, put_optional_str, session_key, space,
     },
     record::{GrantRecord, MessageRecord, Record, TargetRecord, WillRecord},
     window::{Known, Reference, Source, Window},
@@ -50,16 +49,11 @@ pub struct Fold {
 /// Loose ends inside one commit.
 #[derive(Debug, Default)]
 struct Early {
-    /// How often messages left a queue before they came.
-    acks: BTreeMap<(SessionNo, MessageId), u32>,
-    /// Messages that moved on before they came.
-    moves: BTreeMap<(SessionNo, MessageId), TargetRecord>,
+    /// Messages that left a queue before they came.
+    acks: BTreeSet<(SessionNo, MessageId)>,
     /// Messages, counted, for sessions that are not there (yet).
     deliveries: BTreeMap<(SessionNo, MessageId), Reference>,
 }
-
-/// An entry taken out of a queue, with its message where the store had that beside it.
-type Taken = (Reference, Option<Vec<u8>>);
 
 impl Fold {
     /// Begins where the store stands.
@@ -148,7 +142,6 @@ impl Fold {
             }
             Record::Settled { session, packet_id, message } => self.settle(*session, *packet_id, *message, cold)?,
             Record::Dropped { session, message } => self.leave(*session, *message, cold)?,
-            Record::Moved { from, message, target } => self.moved(*from, *message, target, cold)?,
             Record::WillSet { session, client_id, will } => {
                 self.see(session.0);
                 let mut value = Vec::new();
@@ -247,10 +240,6 @@ impl Fold {
                 return Ok(());
             }
             let queued = parse_queued(session, value)?;
-            if !queued.target.groups.is_empty() {
-                // Its groups pass it on.
-                return Ok(());
-            }
             window.unqueue_cold(session, message);
             if queued.message.is_none() {
                 counted.push(message);
@@ -275,7 +264,7 @@ impl Fold {
         self.see(id.0);
         for target in targets {
             self.hold(id, || message.value(), cold)?;
-            self.deliver(id, Reference { target: target.clone(), source: Source::Window }, cold)?;
+            self.deliver(id, Reference { target: target.clone(), source: Source::Window });
         }
         if sets_retained {
             self.set_retained(id, message, cold)?;
@@ -283,39 +272,16 @@ impl Fold {
         Ok(())
     }
 
-    /// Puts a message, counted for this, into a queue, or where an earlier record of this commit says that it has gone from there.
-    fn deliver(&mut self, message: MessageId, mut entry: Reference, cold: &dyn ColdRead) -> Result<(), FoldError> {
-        loop {
-            if take_one(&mut self.early.acks, (entry.target.session, message)) {
-                self.window.release(message, entry.source);
-                return Ok(());
-            }
-            let Some(next) = self.early.moves.remove(&(entry.target.session, message)) else {
-                break;
-            };
-            entry.target = next;
-        }
+    /// Puts a message, counted for this, into a queue, unless an earlier record of this commit says that it has left it.
+    fn deliver(&mut self, message: MessageId, entry: Reference) {
         let session = entry.target.session;
-        if !self.sessions.contains(&session) && entry.target.groups.is_empty() {
-            if let Some(before) = self.early.deliveries.insert((session, message), entry) {
-                self.window.release(message, before.source);
-            }
-            return Ok(());
-        }
-        // A moved message can meet itself in the store.
-        if self.maybe_cold(session.0.max(message.0))
-            && let Some((mut before, inline)) = self.unqueue(session, message, cold)?
-        {
-            before.target.join(entry.target);
+        if self.early.acks.remove(&(session, message)) {
             self.window.release(message, entry.source);
-            if let Some(value) = inline {
-                self.hold(message, || value, cold)?;
-                before.source = Source::Window;
-            }
-            entry = before;
+        } else if self.sessions.contains(&session) || session.is_group() {
+            self.enqueue(session, message, entry);
+        } else if let Some(before) = self.early.deliveries.insert((session, message), entry) {
+            self.window.release(message, before.source);
         }
-        self.enqueue(session, message, entry);
-        Ok(())
     }
 
     fn enqueue(&mut self, session: SessionNo, message: MessageId, entry: Reference) {
@@ -328,7 +294,7 @@ impl Fold {
     fn leave(&mut self, session: SessionNo, message: MessageId, cold: &dyn ColdRead) -> Result<(), FoldError> {
         let source = match self.window.unqueue(session, message) {
             Known::Here(entry) => Some(entry.source),
-            Known::Untouched if self.maybe_cold(session.0.max(message.0)) => {
+            Known::Untouched if self.maybe_queued(session, message) => {
                 let source = self.ahead.find(session, message, cold)?;
                 if let Some(source) = source {
                     self.unqueue_cold(session, message, source, cold)?;
@@ -339,7 +305,7 @@ impl Fold {
         };
         match source {
             Some(source) => self.window.release(message, source),
-            None => *self.early.acks.entry((session, message)).or_default() += 1,
+            None => drop(self.early.acks.insert((session, message))),
         }
         Ok(())
     }
@@ -357,49 +323,6 @@ impl Fold {
         }
         self.delete(session, Part::Passed(packet_id));
         Ok(())
-    }
-
-    fn moved(
-        &mut self,
-        from: SessionNo,
-        message: MessageId,
-        target: &TargetRecord,
-        cold: &dyn ColdRead,
-    ) -> Result<(), FoldError> {
-        let queued = match self.early.deliveries.remove(&(from, message)) {
-            Some(entry) => Some((entry, None)),
-            None => self.unqueue(from, message, cold)?,
-        };
-        let Some((mut entry, inline)) = queued else {
-            self.early.moves.insert((from, message), target.clone());
-            return Ok(());
-        };
-        entry.target = target.clone();
-        if let Some(value) = inline {
-            self.hold(message, || value, cold)?;
-            entry.source = Source::Window;
-        }
-        self.deliver(message, entry, cold)
-    }
-
-    /// Takes an entry out of a queue, with its message where the store has that beside it. A counted message's count is loaded.
-    fn unqueue(&mut self, session: SessionNo, message: MessageId, cold: &dyn ColdRead) -> Result<Option<Taken>, FoldError> {
-        match self.window.unqueue(session, message) {
-            Known::Here(entry) => return Ok(Some((entry, None))),
-            Known::Gone => return Ok(None),
-            Known::Untouched => {}
-        }
-        if !self.maybe_cold(session.0.max(message.0)) {
-            return Ok(None);
-        }
-        let Some(value) = cold.get(space::QUEUE, &queue_key(session, message))? else {
-            return Ok(None);
-        };
-        let queued = parse_queued(session, &value)?;
-        let source = queued.source();
-        self.unqueue_cold(session, message, source, cold)?;
-        let inline = queued.message.map(<[u8]>::to_vec);
-        Ok(Some((Reference { target: queued.target, source }, inline)))
     }
 
     /// Takes an entry out of a queue in the store. A counted message's count is loaded.
@@ -484,6 +407,11 @@ impl Fold {
 
     fn see(&mut self, id: u64) {
         self.highest = self.highest.max(id);
+    }
+
+    /// Whether the store can have this entry. The place of a group is no identity.
+    fn maybe_queued(&self, session: SessionNo, message: MessageId) -> bool {
+        self.maybe_cold(message.0) && (session.is_group() || self.maybe_cold(session.0))
     }
 
     fn maybe_cold(&self, id: u64) -> bool {

@@ -165,10 +165,7 @@ impl Inspection<'_> {
             };
             self.found.queued += 1;
             let queued = parse_queued(session, value);
-            // What groups have to pass on outlives its session.
-            let is_owned =
-                self.sessions.contains(&session) || queued.as_ref().is_ok_and(|queued| !queued.target.groups.is_empty());
-            if !is_owned {
+            if !(session.is_group() || self.sessions.contains(&session)) {
                 self.misfit(Some(session), format!("there is no such session, and yet message {} waits for it", id.0));
             }
             match queued.map(|queued| queued.message.map(|message| Reader::new(message).message())) {

@@ -141,7 +141,6 @@ impl Mender {
             | Record::Unsubscribed { .. }
             | Record::Published { .. }
             | Record::Dropped { .. }
-            | Record::Moved { .. }
             | Record::Cursor { .. }
             | Record::WillSet { .. }
             | Record::WillGone { .. } => {}
@@ -274,7 +273,6 @@ fn owner(record: &Record<'_>) -> Option<SessionNo> {
         Record::Created { .. }
         | Record::Dropped { .. }
         | Record::Published { .. }
-        | Record::Moved { .. }
         | Record::WillSet { .. }
         | Record::WillGone { .. } => None,
     }
@@ -295,7 +293,6 @@ fn identity(record: &Record<'_>) -> Option<u64> {
         | Record::Passed { .. }
         | Record::Settled { .. }
         | Record::Dropped { .. }
-        | Record::Moved { .. }
         | Record::Cursor { .. }
         | Record::WillGone { .. } => None,
     }

@@ -267,7 +267,6 @@ fn what_nobody_knows_is_left_out_and_said() {
             qos: QoS::AtLeastOnce,
             retain: false,
             subscription_ids: Vec::new(),
-            groups: Vec::new(),
         }]),
         sets_retained: false,
     };

@@ -39,5 +39,5 @@ pub use reconcile::{Orphans, reconcile};
 pub use record::{GrantRecord, MessageRecord, Record, TargetRecord, WillRecord};
 pub use recover::{RecoverError, load_retained, load_window, recover, recover_within};
 pub use state::{
-    ColdQueue, EndedSession, Exchanges, InFlight, RecoveredCursor, RecoveredSession, RecoveredWill, State, StoredWill,
+    ColdQueue, Exchanges, InFlight, RecoveredCursor, RecoveredGroup, RecoveredSession, RecoveredWill, State, StoredWill,
 };

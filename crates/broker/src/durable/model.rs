@@ -59,6 +59,7 @@ pub(super) type Commit = Vec<Vec<Vec<u8>>>;
 
 const SHARDS: usize = 3;
 const TOPICS: [&str; 4] = ["a", "a/b", "c", "$x"];
+const GROUPS: [&str; 2] = ["$share/g/a", "$share/h/#"];
 const FILTERS: [&str; 4] = ["a/#", "+", "$share/g/a", "a/b"];
 
 /// A broker whose records are written down.
@@ -68,12 +69,8 @@ pub(super) struct Live {
     pub(super) sessions: BTreeMap<SessionNo, LiveSession>,
     gone: Vec<SessionNo>,
     wills: Vec<SessionNo>,
-    /// What groups still have to pass on of sessions that have ended, or that were never recorded.
-    pub(super) left: BTreeMap<(SessionNo, MessageId), QoS>,
-    /// What each of these ever had.
-    passed_on: BTreeSet<(SessionNo, MessageId)>,
-    /// How often a message came to a session that had it already.
-    joined: BTreeMap<(SessionNo, MessageId), u32>,
+    /// What shared subscriptions have, by their places.
+    pub(super) groups: BTreeSet<(SessionNo, MessageId)>,
     pub(super) retained: BTreeMap<&'static str, (MessageId, String)>,
     buffers: Commit,
     /// Records that come with the next commit, though their identities are older.
@@ -82,12 +79,10 @@ pub(super) struct Live {
 
 #[derive(Clone, Default)]
 pub(super) struct LiveSession {
-    pub(super) queue: BTreeMap<MessageId, (QoS, bool)>,
+    pub(super) queue: BTreeMap<MessageId, QoS>,
     pub(super) in_flight: Vec<(PacketId, MessageId, QoS, bool)>,
     received: BTreeMap<PacketId, String>,
     filters: BTreeSet<&'static str>,
-    /// All messages that it ever had.
-    had: BTreeSet<MessageId>,
 }
 
 impl Live {
@@ -98,9 +93,7 @@ impl Live {
             sessions: BTreeMap::new(),
             gone: Vec::new(),
             wills: Vec::new(),
-            left: BTreeMap::new(),
-            passed_on: BTreeSet::new(),
-            joined: BTreeMap::new(),
+            groups: BTreeSet::new(),
             retained: BTreeMap::new(),
             buffers: alloc::vec![Vec::new(); SHARDS],
             delayed: Vec::new(),
@@ -127,8 +120,8 @@ impl Live {
             50..55 => self.release(),
             55..75 => self.send(),
             75..95 => self.acknowledge(),
-            95..97 => self.drop_one(),
-            97..98 => self.pass_on_late(),
+            95..96 => self.drop_one(),
+            96..98 => self.leave_group(),
             _ => self.lone_will(),
         }
     }
@@ -137,9 +130,8 @@ impl Live {
         while !self.sessions.is_empty() {
             self.end();
         }
-        while let Some(((from, message), _)) = self.left.pop_first() {
-            self.write(from, &Record::Dropped { session: from, message });
-            self.leave_joined(from, message);
+        while !self.groups.is_empty() {
+            self.leave_group();
         }
         while let Some(session) = self.wills.pop() {
             self.write(session, &Record::WillGone { session });
@@ -198,80 +190,32 @@ impl Live {
         }
     }
 
-    /// A session ends; what it has of groups goes to others.
     fn end(&mut self) {
         let Some(session) = self.any() else { return };
-        let Some(it) = self.sessions.remove(&session) else { return };
-        self.passed_on.extend(it.had.iter().map(|message| (session, *message)));
-        for (message, (qos, shared)) in it.queue {
-            if !shared {
-                self.leave_joined(session, message);
-            } else if self.rng.chance(20) {
-                // It is on its way to the session, or in the cold store.
-                self.left.insert((session, message), qos);
-            } else {
-                self.pass_on(session, message, qos);
-            }
-        }
+        self.sessions.remove(&session);
         self.write(session, &Record::Deleted { session });
         self.gone.push(session);
     }
 
-    fn pass_on_late(&mut self) {
-        if self.left.is_empty() {
+    /// A member acknowledges a message of a group, or it becomes the member's own. Whichever shard that is on.
+    fn leave_group(&mut self) {
+        if self.groups.is_empty() {
             return;
         }
-        let nth = self.rng.below(self.left.len());
-        let Some((&(from, message), &qos)) = self.left.iter().nth(nth) else { return };
-        self.left.remove(&(from, message));
-        self.pass_on(from, message, qos);
-    }
-
-    fn pass_on(&mut self, from: SessionNo, message: MessageId, qos: QoS) {
-        self.passed_on.insert((from, message));
-        let to = if self.rng.chance(10) { self.gone.last().copied() } else { self.any() };
-        let Some(to) = to.filter(|&to| to != from && self.takes(to, message, qos)) else {
-            self.write(from, &Record::Dropped { session: from, message });
-            self.leave_joined(from, message);
-            return;
-        };
-        let groups = Vec::from([GroupKey(self.rng.next() % 3)]);
-        let target = TargetRecord { session: to, qos, retain: false, subscription_ids: Vec::from([1]), groups };
-        self.write(from, &Record::Moved { from, message, target });
-        self.leave_joined(from, message);
-    }
-
-    /// Gives a message to another session, unless that had it and has it no more.
-    fn takes(&mut self, to: SessionNo, message: MessageId, qos: QoS) -> bool {
-        let Some(other) = self.sessions.get_mut(&to) else {
-            if self.left.contains_key(&(to, message)) {
-                *self.joined.entry((to, message)).or_default() += 1;
-                return true;
-            }
-            // No group chooses a member that is gone a second time.
-            let is_new = self.passed_on.insert((to, message));
-            if is_new {
-                self.left.insert((to, message), qos);
-            }
-            return is_new;
-        };
-        if let Some((_, shared)) = other.queue.get_mut(&message) {
-            *shared = true;
-            *self.joined.entry((to, message)).or_default() += 1;
-            return true;
+        let nth = self.rng.below(self.groups.len());
+        let Some(&(place, message)) = self.groups.iter().nth(nth) else { return };
+        self.groups.remove(&(place, message));
+        let heir = self.any().filter(|_| self.rng.chance(30));
+        if let Some(session) = heir {
+            let id = MessageId(self.id());
+            let target = TargetRecord { session, qos: QoS::ExactlyOnce, retain: false, subscription_ids: Vec::from([1]) };
+            let content = self::message("a", "one of a group's", false);
+            let targets = Vec::from([target]);
+            self.write(session, &Record::Published { id, message: content, targets, sets_retained: false, will_of: None });
+            self.sessions.get_mut(&session).unwrap().queue.insert(id, QoS::ExactlyOnce);
         }
-        let is_new = other.had.insert(message);
-        if is_new {
-            other.queue.insert(message, (qos, true));
-        }
-        is_new
-    }
-
-    /// Each record that brought a message needs one that ends it.
-    fn leave_joined(&mut self, session: SessionNo, message: MessageId) {
-        for _ in 0..self.joined.remove(&(session, message)).unwrap_or_default() {
-            self.write(session, &Record::Dropped { session, message });
-        }
+        let writer = heir.unwrap_or_else(|| SessionNo((self.rng.below(SHARDS) as u64) << 12));
+        self.write(writer, &Record::Dropped { session: place, message });
     }
 
     fn subscriptions(&mut self) {
@@ -311,17 +255,19 @@ impl Live {
         let mut targets = Vec::new();
         for session in chosen {
             let qos = if self.rng.chance(50) { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
-            let (shared, retain) = (self.rng.chance(30), self.rng.chance(30));
+            let retain = self.rng.chance(30);
             if let Some(it) = self.sessions.get_mut(&session) {
-                it.queue.insert(id, (qos, shared));
-                it.had.insert(id);
-            } else if shared {
-                self.left.insert((session, id), qos);
-                self.passed_on.insert((session, id));
+                it.queue.insert(id, qos);
             }
             let subscription_ids = (0..self.rng.below(3)).map(|_| self.rng.small()).collect();
-            let groups = if shared { Vec::from([GroupKey(self.rng.next() % 3)]) } else { Vec::new() };
-            targets.push(TargetRecord { session, qos, retain, subscription_ids, groups });
+            targets.push(TargetRecord { session, qos, retain, subscription_ids });
+        }
+        for group in GROUPS {
+            if self.rng.chance(20) {
+                let session = GroupKey::of(group).place();
+                self.groups.insert((session, id));
+                targets.push(TargetRecord { session, qos: QoS::AtLeastOnce, retain: false, subscription_ids: Vec::new() });
+            }
         }
         targets
     }
@@ -383,7 +329,7 @@ impl Live {
         let Some(session) = self.any() else { return };
         let it = self.sessions.get_mut(&session).unwrap();
         let unsent = it.queue.iter().find(|(id, _)| it.in_flight.iter().all(|(_, other, ..)| other != *id));
-        let Some((&message, &(qos, _))) = unsent else { return };
+        let Some((&message, &qos)) = unsent else { return };
         let packet_id = free(|id| it.in_flight.iter().any(|(used, ..)| *used == id));
         it.in_flight.push((packet_id, message, qos, false));
         self.write(session, &Record::Sent { session, packet_id, message, qos });
@@ -399,12 +345,10 @@ impl Live {
             it.in_flight[at].3 = true;
             it.queue.remove(&message);
             self.write(session, &Record::Passed { session, packet_id, message });
-            self.leave_joined(session, message);
         } else {
             it.in_flight.remove(at);
             it.queue.remove(&message);
             self.write(session, &Record::Settled { session, packet_id, message: (!passed).then_some(message) });
-            self.leave_joined(session, message);
         }
     }
 
@@ -415,7 +359,6 @@ impl Live {
         if let Some(message) = unsent {
             it.queue.remove(&message);
             self.write(session, &Record::Dropped { session, message });
-            self.leave_joined(session, message);
         }
     }
 

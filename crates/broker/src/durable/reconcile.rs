@@ -54,9 +54,7 @@ pub fn reconcile<E: From<ColdError>>(
             return give(gone(space::QUEUE, key));
         };
         let queued = parse_queued(session, value);
-        // What groups have to pass on outlives its session.
-        let is_owned = sessions.contains(&session) || queued.as_ref().is_ok_and(|queued| !queued.target.groups.is_empty());
-        if !is_owned {
+        if !(session.is_group() || sessions.contains(&session)) {
             orphans.sessions.insert(session);
             return give(gone(space::QUEUE, key));
         }

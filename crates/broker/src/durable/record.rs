@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use columba_proto::{PacketId, QoS, Time, packet::RetainHandling};
 
-use crate::id::{GroupKey, MessageId, SessionNo};
+use crate::id::{MessageId, SessionNo};
 
 /// One change of durable state. The journal is a sequence of these; all durable state is their fold.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,7 +36,7 @@ pub enum Record<'a> {
         /// Whether the will still stands (a normal DISCONNECT removed it [MQTT-3.14.4-3]).
         will_stands: bool,
     },
-    /// The session ended: expired, or thrown away by clean start [MQTT-3.1.2-4]. Of its queue those messages stay that a group has to pass on.
+    /// The session ended: expired, or thrown away by clean start [MQTT-3.1.2-4].
     Deleted {
         /// The session.
         session: SessionNo,
@@ -121,23 +121,13 @@ pub enum Record<'a> {
         /// The message that left the queue with it; `None` at PUBCOMP, where it had left before.
         message: Option<MessageId>,
     },
-    /// A message left the queue undelivered (expired, too large for the client, ...), or went with a session that is not recorded.
+    /// A message left the queue undelivered (expired, too large for the client, ...). Of a shared subscription also: a member has acknowledged it, or it has become a
+    /// member's own, which is recorded before.
     Dropped {
-        /// The subscriber's session, which may have ended.
+        /// The subscriber's session, or the place of a shared subscription.
         session: SessionNo,
         /// Which message.
         message: MessageId,
-    },
-    /// A message of a shared group went from a session that ends to another member [MQTT-4.8.2-5].
-    ///
-    /// Written before the session's `Deleted` or any time after. The new session may have ended meanwhile: then the message waits there to be moved again.
-    Moved {
-        /// Where it was.
-        from: SessionNo,
-        /// Which message.
-        message: MessageId,
-        /// Where it is now, and how.
-        target: TargetRecord,
     },
     /// How far the retained messages of a subscription have been taken into the session's queue.
     Cursor {
@@ -195,29 +185,14 @@ pub struct WillRecord<'a> {
 /// One durable target of a publication.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TargetRecord {
-    /// The session.
+    /// The session, or the place of a shared subscription ([`GroupKey::place`](crate::id::GroupKey::place)).
     pub session: SessionNo,
-    /// min(publication, subscription), 1 or 2 [MQTT-3.8.4-8].
+    /// min(publication, subscription), 1 or 2 [MQTT-3.8.4-8]; of a shared subscription the publication's.
     pub qos: QoS,
     /// The RETAIN flag to deliver with.
     pub retain: bool,
     /// Identifiers of the matching subscriptions [MQTT-3.3.4-4].
     pub subscription_ids: Vec<u32>,
-    /// The shared subscriptions that it serves. Where the session ends first they pass it on: the entry stays until a `Moved` or `Dropped` ends it. The session
-    /// may also be one that is not recorded itself.
-    pub groups: Vec<GroupKey>,
-}
-
-impl TargetRecord {
-    /// The same message has come once more for the same session: one entry serves both. Whichever came first, the result is the same.
-    pub(super) fn join(&mut self, other: Self) {
-        if (self.qos, self.retain, &self.subscription_ids) < (other.qos, other.retain, &other.subscription_ids) {
-            (self.qos, self.retain, self.subscription_ids) = (other.qos, other.retain, other.subscription_ids);
-        }
-        self.groups.extend(other.groups);
-        self.groups.sort_unstable();
-        self.groups.dedup();
-    }
 }
 
 /// A granted subscription in a record.

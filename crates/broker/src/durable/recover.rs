@@ -1,7 +1,7 @@
 //! From the cold store back into memory: everything but the queues at start, windows of a queue later.
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     vec::Vec,
 };
@@ -109,28 +109,9 @@ pub fn load_window(cold: &dyn ColdRead, session: SessionNo, after: MessageId, co
 }
 
 impl State {
-    /// The replay is complete: fetches what it only named (messages in flight, messages moved between queues), and forgets what only mattered to it.
+    /// The replay is complete: fetches what it only named (messages in flight), and forgets what only mattered to it.
     pub fn finish(&mut self, cold: &dyn ColdRead) -> Result<(), RecoverError> {
         self.cleared.clear();
-        for ((to, message), it) in core::mem::take(&mut self.cold_moves) {
-            let Some((_, stored)) = load_entry(cold, it.from, message)? else {
-                continue;
-            };
-            let stands = |cold: &mut ColdQueue| message <= cold.up_to && !cold.acked.contains(&message);
-            if self.cold_of(to).is_some_and(stands)
-                && let Some((target, own)) = load_entry(cold, to, message)?
-            {
-                self.put(to, delivery(message, own, &target));
-            }
-            self.put(to, delivery(message, stored, &it.target));
-        }
-        for (session, message) in core::mem::take(&mut self.cold_joins) {
-            if self.has(session, message)
-                && let Some((target, stored)) = load_entry(cold, session, message)?
-            {
-                self.put(session, delivery(message, stored, &target));
-            }
-        }
         for session in self.sessions.values_mut() {
             let named: Vec<_> = session.in_flight.iter().collect();
             for (packet_id, exchange) in named {
@@ -151,32 +132,7 @@ impl State {
         Ok(())
     }
 
-    /// Whether a message stands in the part of a queue that is in memory.
-    fn has(&self, session: SessionNo, message: MessageId) -> bool {
-        match self.sessions.get(&session) {
-            Some(owner) => owner.queue.contains_key(&message),
-            None => self.ended.get(&session).is_some_and(|ended| ended.queue.contains_key(&message)),
-        }
-    }
-
-    /// Puts a message from the cold store into a queue in memory, or makes it one with what stands there.
-    fn put(&mut self, session: SessionNo, delivery: Delivery) {
-        let (queue, cold) = if let Some(owner) = self.sessions.get_mut(&session) {
-            (&mut owner.queue, &mut owner.cold)
-        } else {
-            let ended = self.ended.entry(session).or_default();
-            (&mut ended.queue, &mut ended.cold)
-        };
-        if let Some(cold) = cold {
-            cold.acked.insert(delivery.id);
-        }
-        match queue.entry(delivery.id) {
-            Entry::Occupied(mut known) => known.get_mut().join(delivery),
-            Entry::Vacant(new) => drop(new.insert(delivery)),
-        }
-    }
-
-    /// Counts what waits for each session, which takes a look at every entry of every queue: for queues with limits.
+    /// Counts what waits for each session and group, which takes a look at every entry of every queue: for queues with limits.
     pub fn measure_queues(&mut self, cold: &dyn ColdRead) -> Result<(), RecoverError> {
         for session in self.sessions.values_mut() {
             let sent: BTreeSet<_> = session
@@ -187,24 +143,10 @@ impl State {
                     InFlight::Pubrel => None,
                 })
                 .collect();
-            let mut stock = Stock::default();
-            let waiting = session.queue.values().filter(|delivery| !sent.contains(&delivery.id));
-            waiting.for_each(|delivery| stock.add(&delivery.message));
-            if let Some(part) = &session.cold {
-                let mut after = MessageId(0);
-                loop {
-                    let Loaded { entries, last, .. } = load_window(cold, session.no, after, MEASURED_AT_ONCE)?;
-                    after = entries.last().map_or(part.up_to, |entry| entry.id);
-                    let waiting = entries
-                        .iter()
-                        .filter(|entry| entry.id <= part.up_to && !part.acked.contains(&entry.id) && !sent.contains(&entry.id));
-                    waiting.for_each(|entry| stock.add(&entry.message));
-                    if last || after >= part.up_to {
-                        break;
-                    }
-                }
-            }
-            session.stock = Some(stock);
+            session.stock = Some(measure(cold, session.no, &session.queue, session.cold.as_ref(), &sent)?);
+        }
+        for (&no, group) in &mut self.groups {
+            group.stock = Some(measure(cold, no, &group.queue, group.cold.as_ref(), &BTreeSet::new())?);
         }
         Ok(())
     }
@@ -221,17 +163,36 @@ impl State {
                 load_queue(cold, session.no, &part, |entry| drop(session.queue.insert(entry.id, entry)))?;
             }
         }
-        for (&no, ended) in &mut self.ended {
-            if let Some(part) = ended.cold.take() {
-                load_queue(cold, no, &part, |entry| {
-                    if !entry.claim.is_none() {
-                        ended.queue.insert(entry.id, entry);
-                    }
-                })?;
+        for (&no, group) in &mut self.groups {
+            if let Some(part) = group.cold.take() {
+                load_queue(cold, no, &part, |entry| drop(group.queue.insert(entry.id, entry)))?;
             }
         }
-        self.ended.retain(|_, ended| !ended.queue.is_empty());
+        self.groups.retain(|_, group| !group.queue.is_empty());
         Ok(())
+    }
+}
+
+/// What waits in a queue, without what was sent.
+fn measure(
+    cold: &dyn ColdRead,
+    no: SessionNo,
+    queue: &BTreeMap<MessageId, Delivery>,
+    part: Option<&ColdQueue>,
+    sent: &BTreeSet<MessageId>,
+) -> Result<Stock, RecoverError> {
+    let mut stock = Stock::default();
+    queue.values().filter(|delivery| !sent.contains(&delivery.id)).for_each(|delivery| stock.add(&delivery.message));
+    let Some(part) = part else { return Ok(stock) };
+    let mut after = MessageId(0);
+    loop {
+        let Loaded { entries, last, .. } = load_window(cold, no, after, MEASURED_AT_ONCE)?;
+        after = entries.last().map_or(part.up_to, |entry| entry.id);
+        let waits = |entry: &&Delivery| entry.id <= part.up_to && !part.acked.contains(&entry.id) && !sent.contains(&entry.id);
+        entries.iter().filter(waits).for_each(|entry| stock.add(&entry.message));
+        if last || after >= part.up_to {
+            return Ok(stock);
+        }
     }
 }
 
@@ -354,7 +315,7 @@ impl RecoveredSession {
     }
 }
 
-/// Marks the sessions, also ended ones, that have entries in the store, skipping from session to session.
+/// Marks the sessions and groups that have entries in the store, skipping from session to session.
 fn find_queues(cold: &dyn ColdRead, state: &mut State) -> Result<(), RecoverError> {
     let mut from = Some(Vec::new());
     while let Some(start) = from.take() {
@@ -370,8 +331,8 @@ fn find_queues(cold: &dyn ColdRead, state: &mut State) -> Result<(), RecoverErro
         let cold = Some(ColdQueue { up_to: MessageId(state.highest), ..ColdQueue::default() });
         match state.sessions.get_mut(&no) {
             Some(session) => session.cold = cold,
-            // What groups have to pass on outlives its session.
-            None => state.ended.entry(no).or_default().cold = cold,
+            None if no.is_group() => state.groups.entry(no).or_default().cold = cold,
+            None => return Err(ColdError::SessionMissing(no)),
         }
         from = behind_session(no);
     }

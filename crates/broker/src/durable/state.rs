@@ -25,18 +25,14 @@ pub struct State {
     pub sessions: BTreeMap<SessionNo, RecoveredSession>,
     /// Wills of clients whose sessions end with their connections; they fire now.
     pub wills: BTreeMap<SessionNo, RecoveredWill>,
-    /// What shared subscriptions still have to pass on of members that are gone.
-    pub ended: BTreeMap<SessionNo, EndedSession>,
+    /// What shared subscriptions have, by their places: what waits for a member, and what no member has acknowledged.
+    pub groups: BTreeMap<SessionNo, RecoveredGroup>,
     /// The retained message of each topic.
     pub retained: BTreeMap<Arc<str>, (MessageId, Kept)>,
     /// The highest identity of a session or a message; none up to it may be given out again.
     pub highest: u64,
     /// Topics whose retained message was cleared, until the end of the replay: an older version may stand behind its clear.
     pub(super) cleared: BTreeMap<Arc<str>, MessageId>,
-    /// Messages moved from the cold part of one session's queue to another session, until the end of the replay.
-    pub(super) cold_moves: BTreeMap<(SessionNo, MessageId), ColdMove>,
-    /// Messages that came to a queue although they may be in its cold part already, until the end of the replay.
-    pub(super) cold_joins: BTreeSet<(SessionNo, MessageId)>,
     pub(super) early: Early,
 }
 
@@ -71,13 +67,15 @@ pub struct RecoveredSession {
     pub stock: Option<Stock>,
 }
 
-/// A member of shared subscriptions that is gone: its session ended, or was one that ends with its connection.
+/// What a shared subscription has.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct EndedSession {
-    /// Messages in memory; all have a claim.
+pub struct RecoveredGroup {
+    /// Messages in memory.
     pub queue: BTreeMap<MessageId, Delivery>,
-    /// There may be more in the cold store, among others.
+    /// There are more, in the cold store.
     pub cold: Option<ColdQueue>,
+    /// How much that is together, where it was measured.
+    pub stock: Option<Stock>,
 }
 
 /// How far the retained messages of a subscription have been taken.
@@ -141,20 +139,11 @@ pub struct RecoveredWill {
     pub will: StoredWill,
 }
 
-/// A message that is in the cold store under another session.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct ColdMove {
-    pub(super) from: SessionNo,
-    pub(super) target: TargetRecord,
-}
-
 /// Loose ends inside one commit.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Early {
-    /// How often messages left a queue before they came.
-    pub(super) acks: BTreeMap<(SessionNo, MessageId), u32>,
-    /// Messages that moved on before they came, and whether they may be in the cold store.
-    pub(super) moves: BTreeMap<(SessionNo, MessageId), (TargetRecord, bool)>,
+    /// Messages that left a queue before they came.
+    pub(super) acks: BTreeSet<(SessionNo, MessageId)>,
     /// Messages for sessions that are not there (yet).
     pub(super) deliveries: BTreeMap<(SessionNo, MessageId), Delivery>,
 }
@@ -247,14 +236,14 @@ impl From<&WillRecord<'_>> for StoredWill {
     }
 }
 
-/// The same message for another session, or in another way.
+/// A message as it stands in a queue.
 pub(super) fn delivery(id: MessageId, message: Arc<Message>, target: &TargetRecord) -> Delivery {
     Delivery {
         id,
         message,
         qos: target.qos,
         retain: target.retain,
-        claim: Claim::recorded(&target.groups),
+        claim: Claim::recorded(target.session),
         ids: target.subscription_ids.as_slice().into(),
     }
 }

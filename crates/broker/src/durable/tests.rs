@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     id::{GroupKey, MessageId, SessionNo},
-    route::Claim,
     testing::Rng,
 };
 
@@ -54,17 +53,8 @@ fn same(a: &State, b: &State, context: &str) {
         assert_eq!(it, other, "{context}: session {no:?}");
     }
     assert_eq!(a.retained, b.retained, "{context}: retained");
-    assert_eq!(left_by_ended(a), left_by_ended(b), "{context}: left by ended sessions");
-    assert_eq!(State { ended: BTreeMap::new(), ..a.clone() }, State { ended: BTreeMap::new(), ..b.clone() }, "{context}");
-}
-
-/// What matters of it: how the session that has ended would have got a message does not.
-fn left_by_ended(state: &State) -> Vec<(SessionNo, MessageId, Claim)> {
-    let of = |(no, it): (&SessionNo, &EndedSession)| {
-        let no = *no;
-        it.queue.values().map(move |delivery| (no, delivery.id, delivery.claim.clone())).collect::<Vec<_>>()
-    };
-    state.ended.iter().flat_map(of).collect()
+    assert_eq!(a.groups, b.groups, "{context}: groups");
+    assert_eq!(a, b, "{context}");
 }
 
 fn agrees_with_the_broker(state: &State, live: &Live, context: &str) {
@@ -79,8 +69,8 @@ fn agrees_with_the_broker(state: &State, live: &Live, context: &str) {
         });
         assert_eq!(exchanges, expected.collect::<Vec<_>>(), "{context}: in flight of {no:?}");
     }
-    let left: Vec<_> = left_by_ended(state).into_iter().map(|(no, message, _)| (no, message)).collect();
-    assert_eq!(left, live.left.keys().copied().collect::<Vec<_>>(), "{context}: left by ended sessions");
+    let groups: Vec<_> = state.groups.iter().flat_map(|(no, it)| it.queue.keys().map(|id| (*no, *id))).collect();
+    assert_eq!(groups, live.groups.iter().copied().collect::<Vec<_>>(), "{context}: groups");
     let retained: BTreeMap<_, _> = state
         .retained
         .iter()
@@ -219,13 +209,7 @@ fn created(no: u64) -> Record<'static> {
 }
 
 fn published(id: u64, payload: &[u8], to: impl IntoIterator<Item = u64>) -> Record<'_> {
-    let target = |no| TargetRecord {
-        session: SessionNo(no),
-        qos: QoS::AtLeastOnce,
-        retain: false,
-        subscription_ids: Vec::new(),
-        groups: Vec::from([GroupKey(7)]),
-    };
+    let target = |no| TargetRecord { session: SessionNo(no), qos: QoS::AtLeastOnce, retain: false, subscription_ids: Vec::new() };
     let message = MessageRecord { topic: "t", qos: QoS::AtLeastOnce, retain: false, expires: None, properties: &[], payload };
     Record::Published {
         id: MessageId(id),
@@ -258,49 +242,30 @@ fn a_payload_for_many_is_stored_once_and_goes_with_its_last_reader() {
 }
 
 #[test]
-fn a_message_that_groups_pass_on_under_its_old_identity_is_counted_with_the_others() {
+fn what_a_group_has_is_in_the_store_and_goes_when_a_member_has_it() {
     let mut follower = Follower::new();
-    let payload = [7; 3000];
-    let sessions: Vec<_> = (1..=6).map(created).collect();
-    follower.commit(&sessions);
-    follower.commit(&[published(10, &payload, 1..=2)]);
+    let place = GroupKey::of("$share/g/t").place();
+    follower.commit(&[created(1), published(10, b"x", [1, place.0]), published(11, b"y", [place.0])]);
     follower.checkpoint();
+    let mut state = recover(&follower.cold).unwrap();
+    state.load_queues(&follower.cold).unwrap();
+    assert_eq!(state.groups[&place].queue.keys().copied().collect::<Vec<_>>(), [MessageId(10), MessageId(11)]);
+    assert!(state.groups[&place].queue.values().all(|delivery| delivery.claim.place() == Some(place)));
 
-    follower.commit(&[published(10, &payload, [3]), published(10, &payload, [4]), dropped(1, 10)]);
+    follower.commit(&[Record::Deleted { session: SessionNo(1) }, dropped(place.0, 10)]);
     follower.checkpoint();
-    follower.commit(&[published(10, &payload, [5]), published(10, &payload, [6]), dropped(2, 10), dropped(3, 10)]);
-    follower.checkpoint();
-    for no in 4..=6 {
-        assert_eq!(load_window(&follower.cold, SessionNo(no), MessageId(0), 9).unwrap().entries.len(), 1, "{no}");
+    let mut state = recover(&follower.cold).unwrap();
+    for record in [dropped(place.0, 11), published(12, b"z", [place.0])] {
+        state.apply(&record).unwrap();
     }
-
-    follower.commit(&[dropped(4, 10), dropped(5, 10), dropped(6, 10)]);
+    state.end_of_commit();
+    state.measure_queues(&follower.cold).unwrap();
+    assert_eq!(state.groups[&place].stock.map(|stock| stock.messages), Some(1));
+    state.load_queues(&follower.cold).unwrap();
+    assert_eq!(state.groups[&place].queue.keys().copied().collect::<Vec<_>>(), [MessageId(12)]);
+    follower.commit(&[dropped(place.0, 11)]);
     follower.checkpoint();
     assert_eq!(follower.cold.keys(space::MESSAGES) + follower.cold.keys(space::COUNTS) + follower.cold.keys(space::QUEUE), 0);
-}
-
-#[test]
-fn one_answer_ends_what_was_moved_within_the_store_to_a_queue_that_had_it() {
-    let mut follower = Follower::new();
-    follower.commit(&[created(1), created(2), published(10, b"x", 1..=2)]);
-    follower.checkpoint();
-    let target = TargetRecord {
-        session: SessionNo(2),
-        qos: QoS::AtLeastOnce,
-        retain: false,
-        subscription_ids: Vec::new(),
-        groups: Vec::from([GroupKey(8)]),
-    };
-
-    let mut state = recover(&follower.cold).unwrap();
-    for record in [Record::Moved { from: SessionNo(1), message: MessageId(10), target }, dropped(2, 10)] {
-        state.apply(&record).unwrap();
-        state.end_of_commit();
-    }
-    state.finish(&follower.cold).unwrap();
-    state.load_queues(&follower.cold).unwrap();
-
-    assert!(state.sessions.values().all(|session| session.queue.is_empty()), "{state:?}");
 }
 
 #[test]

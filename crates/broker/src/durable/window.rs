@@ -115,7 +115,7 @@ impl Window {
         }
     }
 
-    /// Deletes all keys of a session that this window has put, but for the messages that a group has to pass on.
+    /// Deletes all keys of a session that this window has put.
     pub(super) fn delete_session(&mut self, session: SessionNo) {
         let mut keys = Vec::new();
         for space in [space::SESSIONS, space::PARTS] {
@@ -127,9 +127,7 @@ impl Window {
             self.delete(space, key, false);
         }
         let queue = (session, MessageId(0))..=(session, MessageId(u64::MAX));
-        let is_its_own = |entry: &Reference| entry.target.groups.is_empty();
-        let queued: Vec<_> =
-            self.queue.range(queue).filter(|(_, entry)| is_its_own(entry)).map(|((_, message), _)| *message).collect();
+        let queued: Vec<_> = self.queue.range(queue).map(|((_, message), _)| *message).collect();
         for message in queued {
             if let Known::Here(entry) = self.unqueue(session, message) {
                 self.release(message, entry.source);
@@ -169,13 +167,10 @@ impl Window {
         }
     }
 
-    /// Puts an entry, the reference to its message already counted, or makes it one with the entry that is there: then its reference is counted once too often.
+    /// Puts an entry, the reference to its message already counted. Where it is there already its reference is counted once too often.
     pub(super) fn enqueue(&mut self, session: SessionNo, message: MessageId, entry: Reference) -> Option<Source> {
         match self.queue.entry((session, message)) {
-            Entry::Occupied(mut known) => {
-                known.get_mut().target.join(entry.target);
-                Some(entry.source)
-            }
+            Entry::Occupied(_) => Some(entry.source),
             Entry::Vacant(place) => {
                 place.insert(entry);
                 None

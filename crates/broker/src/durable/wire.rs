@@ -8,7 +8,7 @@ use super::{
     codec::RecordError,
     record::{GrantRecord, MessageRecord, TargetRecord, WillRecord},
 };
-use crate::id::{GroupKey, MessageId, SessionNo};
+use crate::id::{MessageId, SessionNo};
 
 /// Reads from the front of a byte slice.
 #[derive(Clone, Debug)]
@@ -145,10 +145,9 @@ impl<'a> Reader<'a> {
         let mut flags = self.flags()?;
         let qos = flags.qos()?;
         let retain = flags.bit();
-        // Was once "shared", without saying by which group.
+        // Was once "shared".
         let _shared = flags.bit();
         let has_ids = flags.bit();
-        let has_groups = flags.bit();
         flags.end()?;
         let mut subscription_ids = Vec::new();
         if has_ids {
@@ -157,13 +156,7 @@ impl<'a> Reader<'a> {
                 subscription_ids.push(self.u32()?);
             }
         }
-        let mut groups = Vec::new();
-        if has_groups {
-            for _ in 0..self.u64()? {
-                groups.push(GroupKey(u64::from_le_bytes(self.take(8)?.try_into().map_err(|_| RecordError::Truncated)?)));
-            }
-        }
-        Ok(TargetRecord { session, qos, retain, subscription_ids, groups })
+        Ok(TargetRecord { session, qos, retain, subscription_ids })
     }
 
     pub(super) fn optional<T>(&mut self, read: fn(&mut Self) -> Result<T, RecordError>) -> Result<Option<T>, RecordError> {
@@ -270,29 +263,22 @@ pub(super) fn put_target(out: &mut Vec<u8>, before: SessionNo, session: SessionN
 pub(super) struct How<'a> {
     pub(super) qos: QoS,
     pub(super) retain: bool,
-    pub(super) groups: &'a [GroupKey],
     pub(super) ids: &'a [u32],
 }
 
 pub(super) fn put_target_options(out: &mut Vec<u8>, how: How<'_>) {
-    let (has_ids, has_groups) = (!how.ids.is_empty(), !how.groups.is_empty());
-    out.push(how.qos as u8 | u8::from(how.retain) << 2 | u8::from(has_ids) << 4 | u8::from(has_groups) << 5);
+    let has_ids = !how.ids.is_empty();
+    out.push(how.qos as u8 | u8::from(how.retain) << 2 | u8::from(has_ids) << 4);
     if has_ids {
         put_u64(out, how.ids.len() as u64);
         for &id in how.ids {
             put_u64(out, id.into());
         }
     }
-    if has_groups {
-        put_u64(out, how.groups.len() as u64);
-        for group in how.groups {
-            out.extend_from_slice(&group.0.to_le_bytes());
-        }
-    }
 }
 
 impl<'a> From<&'a TargetRecord> for How<'a> {
     fn from(target: &'a TargetRecord) -> Self {
-        Self { qos: target.qos, retain: target.retain, groups: &target.groups, ids: &target.subscription_ids }
+        Self { qos: target.qos, retain: target.retain, ids: &target.subscription_ids }
     }
 }

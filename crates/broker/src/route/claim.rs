@@ -1,83 +1,62 @@
-//! Which shared subscriptions a delivery serves, so that they can pass it on when the member's session ends (§4.8.2).
+//! Whose a message is that a member of a shared subscription is sent (§4.8.2).
 
-use alloc::sync::Arc;
+use core::num::NonZeroU64;
 
-use smallvec::SmallVec;
+use crate::id::{GroupKey, SessionNo};
 
-use crate::id::GroupKey;
+/// The shared subscription whose message a delivery is until a member acknowledges it; none for a delivery that is its session's own.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Claim(Option<NonZeroU64>);
 
-/// The shared subscriptions that a delivery serves; none for an ordinary delivery. Cheap to copy.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Claim(Option<Arc<Groups>>);
+/// The two highest bits of a group's place are always set, so one can say something else here.
+const RECORDED: u64 = 1 << 63;
 
-/// One allocation for all deliveries by which a group is served alone.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-struct Groups {
-    /// In order.
-    keys: SmallVec<[GroupKey; 1]>,
-    /// A member of one of them outlives its connection: what goes to any member is recorded, also where that one does not.
-    is_recorded: bool,
-    /// How often another group's delivery of the same message has come behind the first: each has an entry of its own in the journal, to be ended with it.
-    joined: u16,
-}
-
-/// What serves no group.
+/// What is nobody's but its session's.
 pub(crate) static UNCLAIMED: Claim = Claim(None);
 
 impl Claim {
-    /// Of one group.
+    /// Of a group. `is_recorded`: a member of it outlives its connection, so what it is promised is in the journal.
     pub(super) fn of(key: GroupKey, is_recorded: bool) -> Self {
-        Self(Some(Arc::new(Groups { keys: SmallVec::from_buf([key]), is_recorded, joined: 0 })))
+        Self::at(key.place(), is_recorded)
     }
 
-    /// As it stands in the journal.
-    pub(crate) fn recorded(keys: &[GroupKey]) -> Self {
-        if keys.is_empty() {
-            return Self(None);
-        }
-        Self(Some(Arc::new(Groups { keys: SmallVec::from_slice(keys), is_recorded: true, joined: 0 })))
+    /// Of what stands in the journal at this place.
+    pub(crate) fn recorded(place: SessionNo) -> Self {
+        if place.is_group() { Self::at(place, true) } else { Self(None) }
     }
 
-    /// Whether no group has a claim.
-    pub fn is_none(&self) -> bool {
+    fn at(place: SessionNo, is_recorded: bool) -> Self {
+        Self(NonZeroU64::new(if is_recorded { place.0 | RECORDED } else { place.0 & !RECORDED }))
+    }
+
+    /// Whether the delivery is its session's own.
+    pub fn is_none(self) -> bool {
         self.0.is_none()
     }
 
-    /// Whether the delivery is in the journal even where its session is not.
-    pub fn is_recorded(&self) -> bool {
-        self.0.as_ref().is_some_and(|groups| groups.is_recorded)
+    /// Whether a group has it in the journal.
+    pub fn is_recorded(self) -> bool {
+        self.0.is_some_and(|it| it.get() & RECORDED != 0)
     }
 
-    /// The groups, in order.
-    pub fn keys(&self) -> &[GroupKey] {
-        self.0.as_ref().map_or(&[], |groups| &groups.keys)
+    /// Where the group has it.
+    pub fn place(self) -> Option<SessionNo> {
+        self.0.map(|it| SessionNo(it.get() | RECORDED))
     }
+}
 
-    /// Adds the groups of another choice of the same publication for the same session.
-    pub(crate) fn add(&mut self, other: &Self) {
-        let Some(theirs) = &other.0 else { return };
-        let Some(ours) = &mut self.0 else {
-            *self = other.clone();
-            return;
-        };
-        let ours = Arc::make_mut(ours);
-        ours.keys.extend_from_slice(&theirs.keys);
-        ours.keys.sort_unstable();
-        ours.keys.dedup();
-        ours.is_recorded |= theirs.is_recorded;
-        ours.joined = ours.joined.saturating_add(theirs.joined);
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// A second delivery of the same message has come, with a record of its own.
-    pub(crate) fn count_joined(&mut self) {
-        if let Some(ours) = &mut self.0 {
-            let ours = Arc::make_mut(ours);
-            ours.joined = ours.joined.saturating_add(1);
-        }
-    }
+    #[test]
+    fn a_claim_names_its_group_and_whether_the_journal_has_it() {
+        let key = GroupKey::of("$share/g/t");
 
-    /// How many records brought the delivery beside the first; each is ended by itself.
-    pub(crate) fn joined(&self) -> u16 {
-        self.0.as_ref().map_or(0, |groups| groups.joined)
+        let (live, recorded) = (Claim::of(key, false), Claim::of(key, true));
+        assert_eq!((live.place(), live.is_recorded()), (Some(key.place()), false));
+        assert_eq!((recorded.place(), recorded.is_recorded()), (Some(key.place()), true));
+        assert_eq!(Claim::recorded(key.place()), recorded);
+        assert!(Claim::recorded(SessionNo(7)).is_none() && UNCLAIMED.place().is_none());
     }
 }

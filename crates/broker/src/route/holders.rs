@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicU64;
 
 use columba_proto::topic::{ShareName, SubscriptionFilter};
 
-use super::{Claim, Group, Inserted, Member, Strategies, Strategy};
+use super::{Claim, Group, Inserted, Member, SessionRef, Strategies, Strategy};
 use crate::id::{GroupKey, SessionNo};
 
 /// The subscribers of one filter. Most filters have one.
@@ -28,6 +28,7 @@ pub(super) struct Crowd {
 struct Share {
     filter: Arc<str>,
     key: GroupKey,
+    queue: SessionRef,
     strategy: Strategy,
     turn: Arc<AtomicU64>,
     members: Members,
@@ -70,8 +71,11 @@ impl Holders {
             return group.members.insert(member);
         }
         let text: Arc<str> = filter.to_string().into();
+        let key = GroupKey::of(&text);
         let mut group = Share {
-            key: GroupKey::of(&text),
+            key,
+            // No session has this slot.
+            queue: SessionRef { no: key.place(), slot: u32::MAX, presence: Arc::default() },
             filter: text,
             strategy: strategies.of(share.as_str()),
             turn: Arc::default(),
@@ -116,6 +120,23 @@ impl Holders {
         }
     }
 
+    /// A shared subscription with all its members.
+    pub(super) fn group(&self, share: &ShareName) -> Option<Group> {
+        Some(self.share(share)?.group(0))
+    }
+
+    /// The queue of a shared subscription that has members.
+    pub(super) fn queue_of(&self, share: &ShareName) -> Option<SessionRef> {
+        Some(self.share(share)?.queue.clone())
+    }
+
+    fn share(&self, share: &ShareName) -> Option<&Share> {
+        match self {
+            Self::Nobody | Self::One(_) => None,
+            Self::Crowd(crowd) => crowd.groups.get(share.as_str()),
+        }
+    }
+
     fn crowd(&mut self) -> &mut Crowd {
         if !matches!(self, Self::Crowd(_)) {
             let mut crowd = Box::<Crowd>::default();
@@ -153,6 +174,7 @@ impl Share {
         Group {
             filter: Arc::clone(&self.filter),
             members: members.into_boxed_slice(),
+            queue: self.queue.clone(),
             claim: Claim::of(self.key, lasts),
             strategy: self.strategy,
             topic,

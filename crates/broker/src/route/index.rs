@@ -10,7 +10,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::{
-    Grant, Member, Route, SessionRef, Strategies, Versions, affinity,
+    Grant, Group, Member, Route, SessionRef, Strategies, Versions, affinity,
     holders::Holders,
     levels::{LevelId, Levels},
 };
@@ -124,6 +124,16 @@ impl FilterIndex {
         let known_as = affinity(&topic);
         self.each_match(&topic, |holders| holders.collect(known_as, &mut plain, &mut groups));
         Route::new(topic, plain, groups)
+    }
+
+    /// A shared subscription with all its members, as for a topic that none of them depends on; `None`: it has none.
+    pub fn group(&self, filter: &SubscriptionFilter) -> Option<Group> {
+        self.nodes[self.find(filter.filter())? as usize].holders.group(filter.share()?)
+    }
+
+    /// The queue of a shared subscription that has members.
+    pub fn queue_of(&self, filter: &SubscriptionFilter) -> Option<SessionRef> {
+        self.nodes[self.find(filter.filter())? as usize].holders.queue_of(filter.share()?)
     }
 
     /// Walks all branches that match. The work is bounded by the number of nodes that match a prefix of the topic.

@@ -24,7 +24,8 @@ pub use fanout::{Audience, Receiver};
 pub use index::{FilterIndex, Inserted};
 pub use presence::Presence;
 pub use shared::{Group, Member, Turn};
-pub use strategy::{Strategies, Strategy, affinity};
+use strategy::affinity;
+pub use strategy::{Strategies, Strategy};
 pub use target::{Merged, Route, Target};
 pub use versions::Versions;
 
@@ -35,7 +36,7 @@ use columba_proto::{QoS, packet::RetainHandling};
 
 use crate::{
     durable::GrantRecord,
-    id::{MessageId, SessionNo},
+    id::{Lane, MessageId, SessionNo},
 };
 
 /// How routing names a session: for ever by its number, quickly by its slot, and with what everybody may know about it.
@@ -54,8 +55,8 @@ pub struct SessionRef {
 pub struct Publisher {
     /// Its session, where it has one: its own messages are kept from it by No Local.
     pub session: Option<SessionNo>,
-    /// The [`affinity`] of its client identifier.
-    pub client: u64,
+    /// The lane of its client: what a message still knows of its publisher when it has waited.
+    pub lane: Lane,
 }
 
 /// What a subscription was granted (§3.8.3.1).

@@ -17,8 +17,10 @@ pub struct Member {
 }
 
 impl Member {
-    fn takes_above_0(&self) -> bool {
-        self.grant.qos > QoS::AtMostOnce
+    /// Whether messages above QoS 0 wait for it: as long as its client is there, or beyond that.
+    fn keeps(&self) -> bool {
+        let presence = &self.session.presence;
+        self.grant.qos > QoS::AtMostOnce && (presence.is_online() || presence.is_durable())
     }
 }
 
@@ -29,6 +31,8 @@ pub struct Group {
     pub filter: Arc<str>,
     /// In order of their session numbers.
     pub members: Box<[Member]>,
+    /// Where messages wait for one of them: a place in the journal, and a queue of the shard that owns its lane.
+    pub queue: SessionRef,
     /// What a delivery to one of them has to say of the group.
     pub claim: Claim,
     /// How a member is chosen.
@@ -49,29 +53,35 @@ pub enum Turn {
 }
 
 impl Group {
-    /// The member that gets a message: of those online first, and of these, unless the strategy wants a certain one, those with room; then of those whose
-    /// session keeps the message for them. A member that is away and keeps nothing is never chosen: one without a lasting session, or one that was granted
-    /// QoS 0.
+    /// Whether a message above QoS 0 goes to the group's queue: a member is there that takes it as such, or will be.
+    pub fn keeps(&self) -> bool {
+        self.members.iter().any(Member::keeps)
+    }
+
+    /// The member that a message of the queue goes to by the strategy: one that is online and to which it can be sent at once. `None`: it waits. With an affinity it
+    /// waits for its member as long as that is online.
+    pub fn taker(&self, publisher: Publisher) -> Option<&Member> {
+        if self.strategy.has_affinity() {
+            let member = self.one_of(publisher, Turn::Take, |it| it.session.presence.is_online())?;
+            return member.session.presence.has_room().then_some(member);
+        }
+        self.one_of(publisher, Turn::Take, |it| it.session.presence.is_online() && it.session.presence.has_room())
+    }
+
+    /// Whether a member is online.
+    pub fn is_attended(&self) -> bool {
+        self.members.iter().any(|it| it.session.presence.is_online())
+    }
+
+    /// The member that a message gets to at QoS 0, where nothing waits: of those online first, and of these, unless the strategy wants a certain one, those with room.
     ///
     /// The publisher is skipped by a member with No Local; the standard forbids it to shared subscriptions [MQTT-3.8.3-4], so it only guards.
     pub fn choose(&self, publisher: Publisher, turn: Turn) -> Option<&Member> {
-        self.best(publisher, turn, |member| !(member.grant.no_local && publisher.session == Some(member.session.no)))
-    }
-
-    /// Who inherits a message that another member leaves behind: the same among those that take messages above QoS 0; where there are none, whoever is there, or
-    /// will be.
-    pub fn choose_heir(&self, publisher: Publisher) -> Option<&Member> {
-        self.best(publisher, Turn::Take, Member::takes_above_0)
-            .or_else(|| self.best(publisher, Turn::Take, |_| true))
-            .or_else(|| self.one_of(publisher, Turn::Take, |member| member.session.presence.is_durable()))
-    }
-
-    fn best(&self, publisher: Publisher, turn: Turn, may: impl Fn(&Member) -> bool) -> Option<&Member> {
-        let fits: [fn(&Member) -> bool; 4] = [
+        let may = |it: &Member| !(it.grant.no_local && publisher.session == Some(it.session.no));
+        let fits: [fn(&Member) -> bool; 3] = [
             |it| it.session.presence.is_online() && it.session.presence.has_room() && !it.session.presence.is_full(),
             |it| it.session.presence.is_online() && !it.session.presence.is_full(),
             |it| it.session.presence.is_online(),
-            |it| it.session.presence.is_durable() && it.takes_above_0(),
         ];
         let from = if self.strategy.has_affinity() { 2 } else { 0 };
         fits[from..].iter().find_map(|fits| self.one_of(publisher, turn, |it| may(it) && fits(it)))
@@ -83,7 +93,7 @@ impl Group {
             Strategy::LeastInFlight => self.least_loaded(turn, fits),
             Strategy::Sticky => self.same_as_before(turn, fits),
             Strategy::HashTopic => self.by_affinity(self.topic, fits),
-            Strategy::HashClient => self.by_affinity(publisher.client, fits),
+            Strategy::HashClient => self.by_affinity(publisher.lane.0.into(), fits),
         }
     }
 

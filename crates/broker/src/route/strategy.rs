@@ -19,7 +19,7 @@ pub enum Strategy {
     Sticky,
     /// The same one for all messages of a topic, as long as it is there.
     HashTopic,
-    /// The same one for all messages of a publishing client, as long as it is there.
+    /// The same one for all messages of a publishing client, as long as it is there. Clients are told apart by their lanes.
     HashClient,
 }
 
@@ -33,7 +33,7 @@ pub struct Strategies {
 }
 
 impl Strategy {
-    /// Whether a member is chosen for what a message is, and not for having time: then the message waits for that member.
+    /// Whether a member is chosen for what a message is, and not for having room: then the message waits for that member.
     pub fn has_affinity(self) -> bool {
         match self {
             Self::Sticky | Self::HashTopic | Self::HashClient => true,
@@ -49,10 +49,10 @@ impl Strategies {
     }
 }
 
-/// By what messages of one topic, or of one client, are known as such. The same in every run of the broker.
-pub fn affinity(text: &str) -> u64 {
+/// By what messages of one topic are known as such. The same in every run of the broker.
+pub(super) fn affinity(topic: &str) -> u64 {
     let mut hasher = SipHasher13::new();
-    hasher.write(text.as_bytes());
+    hasher.write(topic.as_bytes());
     hasher.finish()
 }
 

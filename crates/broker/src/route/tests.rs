@@ -18,6 +18,7 @@ use columba_proto::{
 use super::*;
 use crate::{
     commons::LocalCommons,
+    id::GroupKey,
     placement::Placement,
     seam::{Commons, Cx},
     testing::Rng,
@@ -257,7 +258,7 @@ fn a_crowd_on_one_filter_comes_and_goes() {
     assert!(index.is_bare());
 }
 
-const SOMEBODY: Publisher = Publisher { session: None, client: 5 };
+const SOMEBODY: Publisher = Publisher { session: None, lane: Lane(5) };
 
 fn with(strategy: Strategy) -> LocalCommons {
     let strategies = Strategies { default: strategy, by_group: BTreeMap::new() };
@@ -295,12 +296,51 @@ fn the_members_of_a_group_take_turns_and_those_away_are_skipped() {
 }
 
 #[test]
-fn a_busy_member_comes_behind_one_with_room_and_before_one_that_is_away() {
+fn at_qos_0_a_busy_member_comes_behind_one_with_room_and_nothing_waits() {
     assert_eq!(chosen("090", 4), [Some(1), Some(3), Some(1), Some(3)]);
     assert_eq!(chosen("d9f", 2), [Some(2), Some(2)]);
     assert_eq!(chosen("df", 2), [Some(2), Some(2)]);
-    assert_eq!(chosen("-d-", 2), [Some(2), Some(2)]);
+    assert_eq!(chosen("-d-", 1), [None]);
     assert_eq!(chosen("--", 1), [None]);
+}
+
+fn taker(strategy: Strategy, presences: &str) -> Option<u64> {
+    group(&with(strategy), presences).groups[0].taker(SOMEBODY).map(|it| it.session.no.0)
+}
+
+#[test]
+fn what_nobody_has_room_for_waits() {
+    assert_eq!(taker(Strategy::RoundRobin, "990"), Some(3));
+    assert_eq!(taker(Strategy::RoundRobin, "9d-"), None);
+    assert_eq!(taker(Strategy::LeastInFlight, "99"), None);
+    assert_eq!(taker(Strategy::Sticky, "d90"), None, "it is the second one's");
+    assert_eq!(taker(Strategy::HashTopic, "99"), None);
+}
+
+#[test]
+fn a_group_keeps_messages_for_members_that_are_there_and_for_those_that_last() {
+    let keeps = |presences| group(&with(Strategy::RoundRobin), presences).groups[0].keeps();
+    assert!(keeps("-d") && keeps("-9") && !keeps("--"));
+
+    let world = with(Strategy::RoundRobin);
+    let mut index = world.index_mut();
+    let zero = session(1);
+    zero.presence.set_online(true);
+    index.insert(&filter("$share/g/t"), zero, grant(QoS::AtMostOnce), world.versions());
+    assert!(!index.route("t".into()).groups[0].keeps(), "at QoS 0 nothing waits");
+}
+
+#[test]
+fn what_groups_have_given_to_a_member_counts_with_its_own() {
+    let route = group(&with(Strategy::LeastInFlight), "80");
+    let members = &route.groups[0].members;
+
+    members[0].session.presence.add_given();
+    assert!(!members[0].session.presence.has_room());
+    assert_eq!(members[0].session.presence.load(), 9);
+
+    members[0].session.presence.sub_given();
+    assert!(members[0].session.presence.has_room());
 }
 
 #[test]
@@ -353,8 +393,8 @@ fn a_hash_spreads_topics_and_moves_only_those_of_a_member_that_goes() {
     let choice = |n: u32| {
         let route = index.route(format!("t/{n}").into());
         let all: BTreeSet<_> = (0..3)
-            .map(|client| {
-                let publisher = Publisher { session: None, client };
+            .map(|lane| {
+                let publisher = Publisher { session: None, lane: Lane(lane) };
                 route.groups[0].choose(publisher, Turn::Take).map(|it| it.session.no.0)
             })
             .collect();
@@ -375,19 +415,24 @@ fn a_hash_spreads_topics_and_moves_only_those_of_a_member_that_goes() {
 }
 
 #[test]
-fn a_hash_of_the_client_knows_no_topics() {
+fn a_hash_of_the_client_spreads_the_lanes_whatever_the_topic() {
     let world = with(Strategy::HashClient);
-    let route = group(&world, "0000");
-    let choice = |client: &str| {
-        let publisher = Publisher { session: None, client: affinity(client) };
-        route.groups[0].choose(publisher, Turn::Take).map(|it| it.session.no.0).unwrap()
+    let mut index = world.index_mut();
+    for no in 1..=4 {
+        let member = session(no);
+        member.presence.set_online(true);
+        index.insert(&filter("$share/g/+"), member, grant(QoS::AtLeastOnce), world.versions());
+    }
+    let choice = |lane: u16, topic: &str| {
+        let publisher = Publisher { session: None, lane: Lane(lane) };
+        index.route(topic.into()).groups[0].choose(publisher, Turn::Take).map(|it| it.session.no.0)
     };
 
     for no in 1..=4 {
-        let share = (0..1_000).filter(|n| choice(&format!("client {n}")) == no).count();
-        assert!((200..300).contains(&share), "member {no} has {share} clients of 1,000");
+        let share = (0..64).filter(|lane| choice(*lane, "t") == Some(no)).count();
+        assert!((6..28).contains(&share), "member {no} has {share} lanes of 64");
     }
-    assert_eq!(choice("a"), choice("a"));
+    assert!((0..64).all(|lane| choice(lane, "t") == choice(lane, "u")));
 }
 
 #[test]
@@ -410,7 +455,7 @@ type Received = (u64, QoS, bool, Vec<u32>, bool);
 
 fn receivers(route: &Route, publisher: u64, qos: QoS, retain: bool) -> Vec<Received> {
     let mut all = Vec::new();
-    let publisher = Publisher { session: Some(SessionNo(publisher)), client: 0 };
+    let publisher = Publisher { session: Some(SessionNo(publisher)), lane: Lane(0) };
     route.receivers(publisher, qos, retain, Turn::Take, |session, qos, retain, ids, claim| {
         all.push((session.no.0, qos, retain, ids.to_vec(), !claim.is_none()));
     });
@@ -449,7 +494,7 @@ fn no_local_keeps_a_clients_own_publications_from_it_and_only_through_that_subsc
 }
 
 #[test]
-fn above_qos_0_a_session_gets_one_copy_also_of_what_its_groups_chose_it_for() {
+fn a_session_gets_its_own_copy_beside_those_of_its_groups() {
     let world = four_shards(1);
     let mut index = world.index_mut();
     let id = NonZeroU32::new;
@@ -460,27 +505,25 @@ fn above_qos_0_a_session_gets_one_copy_also_of_what_its_groups_chose_it_for() {
     };
     subscribe("t", session(4), 1);
     subscribe("t", online.clone(), 2);
-    subscribe("$share/g/t", online.clone(), 3);
-    subscribe("$share/h/+", online.clone(), 4);
-    subscribe("t", session(6), 5);
-    subscribe("$share/i/t", SessionRef { no: SessionNo(7), ..online.clone() }, 6);
-    subscribe("$share/j/t", SessionRef { no: SessionNo(3), ..online }, 7);
+    subscribe("+", online.clone(), 3);
+    subscribe("$share/g/t", online.clone(), 4);
+    subscribe("$share/h/+", online, 5);
 
-    let received = receivers(&index.route("t".into()), 9, QoS::AtLeastOnce, false);
+    let received = receivers(&index.route("t".into()), 9, QoS::ExactlyOnce, true);
 
-    let shown: Vec<(u64, Vec<u32>, bool)> = received.into_iter().map(|(no, _, _, ids, shared)| (no, ids, shared)).collect();
+    let of = |text: &str| GroupKey::of(text).place().0;
     assert_eq!(
-        shown,
+        received,
         [
-            (3, Vec::from([7]), true),
-            (4, Vec::from([1]), false),
-            (5, Vec::from([2, 3, 4]), true),
-            (6, Vec::from([5]), false),
-            (7, Vec::from([6]), true)
-        ]
+            (4, QoS::AtLeastOnce, false, Vec::from([1]), false),
+            (5, QoS::AtLeastOnce, false, Vec::from([2, 3]), false),
+            (of("$share/g/t"), QoS::ExactlyOnce, true, Vec::new(), true),
+            (of("$share/h/+"), QoS::ExactlyOnce, true, Vec::new(), true),
+        ],
+        "the groups have it as it was published"
     );
 
     let copies = receivers(&index.route("t".into()), 9, QoS::AtMostOnce, false);
     let of_5: Vec<Vec<u32>> = copies.into_iter().filter(|copy| copy.0 == 5).map(|copy| copy.3).collect();
-    assert_eq!(of_5, [[2], [3], [4]], "at QoS 0 each subscription brings its own");
+    assert_eq!(of_5, [Vec::from([2, 3]), Vec::from([4]), Vec::from([5])], "at QoS 0 nothing is queued");
 }

@@ -5,14 +5,14 @@ pub(crate) mod will;
 
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     vec::Vec,
 };
 
 use columba_proto::{
-    PacketId, Time,
-    qos::{Receiver, Sender},
+    PacketId, QoS, Time,
+    qos::{Receiver, Sender, Sending},
 };
 
 use self::queue::Queue;
@@ -20,7 +20,7 @@ use crate::{
     durable::StoredWill,
     id::{ConnectionId, MessageId, SessionNo},
     message::Message,
-    route::{Grant, Presence, Publisher, SessionRef, affinity},
+    route::{Grant, Presence, Publisher, SessionRef},
     seam::{Delivery, StoredRetained},
     stats::Census,
 };
@@ -30,8 +30,6 @@ use crate::{
 pub(crate) struct Session {
     pub(crate) no: SessionNo,
     pub(crate) client_id: Arc<str>,
-    /// By what its publications are known as those of one client.
-    affinity: u64,
     /// Session Expiry Interval in force, in seconds; `u32::MAX` never ends.
     pub(crate) expiry_s: u32,
     /// Whether its changes go to the journal: it was begun to outlive its connection.
@@ -39,8 +37,8 @@ pub(crate) struct Session {
     pub(crate) link: Link,
     /// Sorted by filter: a client may have thousands.
     pub(crate) subscriptions: Vec<Subscription>,
-    /// One of them is, or was, shared: publishers want to know how busy the client is.
-    is_member: bool,
+    /// What it has to do with shared subscriptions, if it has or had any.
+    pub(crate) membership: Option<Box<Membership>>,
     pub(crate) queue: Queue,
     pub(crate) sender: Sender<Delivery>,
     pub(crate) receiver: Receiver<Arc<Message>>,
@@ -70,6 +68,17 @@ pub(crate) struct Subscription {
     /// As the client wrote it, `$share/...` included.
     pub(crate) filter: Box<str>,
     pub(crate) grant: Grant,
+}
+
+/// What a session has to do with shared subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Membership {
+    /// Those that it is a member of, with their queues.
+    pub(crate) groups: Vec<(Box<str>, SessionRef)>,
+    /// What they have given to it and has not been sent: there was room for it a moment ago. Goes back when its client does.
+    pub(crate) given: VecDeque<Delivery>,
+    /// How many messages in the window are theirs.
+    pub(crate) claimed: u32,
 }
 
 /// State that few sessions have at any one time.
@@ -104,13 +113,12 @@ impl Session {
     pub(crate) fn new(no: SessionNo, client_id: Arc<str>, recorded: bool) -> Self {
         Self {
             no,
-            affinity: affinity(&client_id),
             client_id,
             expiry_s: 0,
             recorded,
             link: Link::Detached { since: Time(0), grace_ms: 0 },
             subscriptions: Vec::new(),
-            is_member: false,
+            membership: None,
             queue: Queue::default(),
             sender: Sender::new(u16::MAX),
             receiver: Receiver::new(),
@@ -147,8 +155,8 @@ impl Session {
             Link::Attached(_) => census.attached += 1,
             Link::Detached { .. } => census.detached += 1,
         }
-        if self.is_member {
-            census.shared_subscriptions += self.subscriptions.iter().filter(|it| is_shared(&it.filter)).count() as u64;
+        if let Some(membership) = &self.membership {
+            census.shared_subscriptions += membership.groups.len() as u64;
         }
         let stock = self.queue.stock();
         census.queued_messages += stock.messages;
@@ -159,26 +167,94 @@ impl Session {
 
     /// As whom it publishes.
     pub(crate) fn publisher(&self) -> Publisher {
-        Publisher { session: Some(self.no), client: self.affinity }
+        Publisher { session: Some(self.no), lane: self.no.lane() }
     }
 
-    /// Whether it has, or had, a shared subscription.
-    pub(crate) fn is_member(&self) -> bool {
-        self.is_member
+    /// It is a member of this shared subscription, whose messages wait there.
+    pub(crate) fn join_group(&mut self, filter: &str, queue: SessionRef) {
+        let membership = self.membership.get_or_insert_default();
+        match membership.groups.iter_mut().find(|(known, _)| **known == *filter) {
+            Some((_, known)) => *known = queue,
+            None => membership.groups.push((filter.into(), queue)),
+        }
     }
 
-    /// Tells publishers on all shards how busy its client is. `takes`: bytes can be written to it.
-    pub(crate) fn tell_load(&self, takes: bool) {
-        let Some(presence) = &self.presence else { return };
+    /// It is a member no more; `false`: it was none.
+    pub(crate) fn leave_group(&mut self, filter: &str) -> bool {
+        let Some(membership) = &mut self.membership else { return false };
+        let before = membership.groups.len();
+        membership.groups.retain(|(known, _)| **known != *filter);
+        membership.groups.len() < before
+    }
+
+    /// Takes out the next message that a group has given to it and that has not been sent.
+    pub(crate) fn take_given(&mut self) -> Option<Delivery> {
+        self.membership.as_mut()?.given.pop_front()
+    }
+
+    /// The QoS of that message.
+    pub(crate) fn next_given(&self) -> Option<QoS> {
+        self.membership.as_ref()?.given.front().map(|delivery| delivery.qos)
+    }
+
+    /// A message that a group had given to it is its client's, or goes back.
+    pub(crate) fn sub_given(&self) {
+        if let Some(presence) = &self.presence {
+            presence.sub_given();
+        }
+    }
+
+    /// One that was sent has left the window.
+    pub(crate) fn sub_claimed(&mut self) {
+        if let Some(membership) = &mut self.membership {
+            membership.claimed -= 1;
+        }
+        self.sub_given();
+    }
+
+    /// Takes out the messages that were sent for these groups and are not acknowledged, in the order in which they were sent.
+    pub(crate) fn take_claimed(&mut self, of: impl Fn(SessionNo) -> bool) -> Vec<Delivery> {
+        if self.membership.as_ref().is_none_or(|membership| membership.claimed == 0) {
+            return Vec::new();
+        }
+        let is_taken = |delivery: &Delivery| delivery.claim.place().is_some_and(&of);
+        let ids: Vec<_> =
+            self.sender.iter().filter(|(_, it)| it.message().is_some_and(is_taken)).map(|(packet_id, _)| packet_id).collect();
+        let mut taken = Vec::with_capacity(ids.len());
+        for packet_id in ids {
+            if let Some(Sending::AwaitPuback(delivery)) = self.sender.remove(packet_id) {
+                self.sub_claimed();
+                taken.push(delivery);
+            }
+        }
+        taken
+    }
+
+    /// Tells its groups whether it is away with messages of theirs.
+    pub(crate) fn tell_holding(&self) {
+        let (Some(membership), Some(presence)) = (&self.membership, &self.presence) else { return };
+        let holds = membership.claimed > 0 && self.connection().is_none();
+        presence.set_holding(holds);
+        for (_, group) in membership.groups.iter().filter(|_| holds) {
+            group.presence.set_holding(true);
+        }
+    }
+
+    /// Tells groups on all shards how busy its client is; the answer is whether it has room. `takes`: bytes can be written to it.
+    pub(crate) fn tell_load(&self, takes: bool) -> bool {
+        let (Some(membership), Some(presence)) = (&self.membership, &self.presence) else { return false };
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let is_free = takes && self.queue.is_drained() && self.sender.has_room();
-        presence.set_load(is_free.then(|| count(self.sender.len())), u32::from(self.sender.window()));
+        let own = count(self.sender.len()).saturating_sub(membership.claimed);
+        presence.set_load(is_free.then_some(own), u32::from(self.sender.window()));
+        presence.has_room()
     }
 
     pub(crate) fn attach(&mut self, connection: ConnectionId) {
         self.link = Link::Attached(connection);
         if let Some(presence) = &self.presence {
             presence.set_online(true);
+            presence.set_holding(false);
         }
     }
 
@@ -248,7 +324,6 @@ impl Session {
 
     /// Makes or replaces a subscription. Most sessions have one or two, so the list grows by what it needs.
     pub(crate) fn add_subscription(&mut self, filter: &str, grant: Grant) {
-        self.is_member |= is_shared(filter);
         match self.subscription(filter) {
             Ok(at) => self.subscriptions[at].grant = grant,
             Err(at) => {
@@ -264,11 +339,6 @@ impl Session {
     pub(crate) fn subscription(&self, filter: &str) -> Result<usize, usize> {
         find(&self.subscriptions, filter)
     }
-}
-
-/// Whether a valid filter is that of a shared subscription (§4.8.2).
-pub(crate) fn is_shared(filter: &str) -> bool {
-    filter.starts_with("$share/")
 }
 
 /// `interval_s` seconds after `since`, but not before the grace is over.

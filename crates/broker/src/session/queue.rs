@@ -2,7 +2,7 @@
 
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
+    collections::{BTreeSet, VecDeque},
     vec::Vec,
 };
 
@@ -25,8 +25,8 @@ pub(crate) struct Queue {
     /// Whether the shard has it on its list of queues with a part that can go.
     pub(crate) is_listed: bool,
     cold: Option<Box<Cold>>,
-    /// Messages that came late, from another session: not in the cold store before everything up to the second identity is.
-    late: BTreeMap<MessageId, MessageId>,
+    /// Messages that the journal does not have, as far as anybody has asked: they never go from memory.
+    pinned: BTreeSet<MessageId>,
 }
 
 /// How much waits for a session.
@@ -63,16 +63,6 @@ struct Cold {
     up_to: MessageId,
     /// A window has been asked for; what stood at `up_to` then.
     asked: Option<MessageId>,
-    /// What came for this part from other sessions, as long as the store does not have it for certain.
-    arrivals: BTreeMap<MessageId, Arrival>,
-}
-
-/// A message that another session had before.
-#[derive(Debug)]
-struct Arrival {
-    delivery: Delivery,
-    /// The store has it when it has everything up to here.
-    recorded: MessageId,
 }
 
 /// What stands at the front.
@@ -110,7 +100,7 @@ impl Queue {
         let cold = cold.map(|ColdPart { mut skip, up_to }| {
             // The next checkpoint takes them into the store.
             skip.extend(in_flight);
-            Box::new(Cold { read_to: MessageId(0), skip, up_to, asked: None, arrivals: BTreeMap::new() })
+            Box::new(Cold { read_to: MessageId(0), skip, up_to, asked: None })
         });
         let bytes = hot.iter().map(|delivery| delivery.message.size()).sum();
         let popped_to = in_flight.iter().copied().max().unwrap_or_default();
@@ -118,12 +108,12 @@ impl Queue {
         for delivery in &hot {
             stock.add(&delivery.message);
         }
-        Self { hot: hot.into(), bytes, stock, popped_to, is_listed: false, cold, late: BTreeMap::new() }
+        Self { hot: hot.into(), bytes, stock, popped_to, is_listed: false, cold, pinned: BTreeSet::new() }
     }
 
     /// Messages in memory.
     pub(crate) fn len(&self) -> usize {
-        self.hot.len() + self.cold.as_ref().map_or(0, |cold| cold.arrivals.len())
+        self.hot.len()
     }
 
     /// Whether nothing waits, in memory or not.
@@ -169,7 +159,6 @@ impl Queue {
                     Some(known) if known.id == delivery.id => {
                         self.bytes -= delivery.message.size();
                         known.join(delivery);
-                        known.claim.count_joined();
                         return false;
                     }
                     Some(_) | None => self.hot.insert(place, delivery),
@@ -180,34 +169,38 @@ impl Queue {
         true
     }
 
-    /// Whether the message stands here, in memory.
-    pub(crate) fn holds(&self, id: MessageId) -> bool {
-        self.hot.binary_search_by_key(&id, |queued| queued.id).is_ok()
+    /// An empty queue that begins now: of what stands in the cold store nothing up to here is its to read.
+    pub(crate) fn beginning_behind(last: MessageId) -> Self {
+        Self { popped_to: last, ..Self::default() }
     }
 
-    /// Puts a message into its place that another session had before. The record of that is in the cold store when everything up to `recorded` is.
-    pub(crate) fn push_late(&mut self, delivery: Delivery, recorded: MessageId) {
-        if let Some(cold) = self.cold.as_mut().filter(|cold| cold.read_to < delivery.id && delivery.id <= cold.up_to) {
-            // It may stand in the store by itself, or come there with the next checkpoint.
-            match cold.arrivals.entry(delivery.id) {
-                Entry::Occupied(mut known) => known.get_mut().join(delivery, recorded),
-                Entry::Vacant(new) => {
-                    self.stock.add(&delivery.message);
-                    new.insert(Arrival { delivery, recorded });
-                }
-            }
-            return;
+    /// A message has gone past the queue: it stands in the store and is in flight.
+    pub(crate) fn pass(&mut self, id: MessageId) {
+        self.popped_to = self.popped_to.max(id);
+        if let Some(cold) = &mut self.cold {
+            cold.skip.insert(id);
         }
-        self.late.insert(delivery.id, recorded);
-        self.push(delivery);
     }
 
-    /// Forgets the messages in memory that no group has a claim on; the answer is how many.
-    pub(crate) fn keep_claimed(&mut self) -> usize {
-        let before = self.hot.len();
-        self.hot.retain(|queued| !queued.claim.is_none());
-        self.bytes = self.hot.iter().map(|queued| queued.message.size()).sum();
-        before - self.hot.len()
+    /// The message at this place of those at the front that can be had at once.
+    pub(crate) fn ready(&self, at: usize) -> Option<&Delivery> {
+        let read_to = self.cold.as_ref().map(|cold| cold.read_to);
+        self.hot.get(at).filter(|delivery| read_to.is_none_or(|read_to| delivery.id <= read_to))
+    }
+
+    /// Takes it. What it has passed stays in memory.
+    pub(crate) fn take(&mut self, at: usize) -> Option<Delivery> {
+        if at == 0 {
+            return self.pop();
+        }
+        let delivery = self.hot.remove(at)?;
+        self.has_left(&delivery);
+        Some(delivery)
+    }
+
+    /// Keeps in memory what is not in the journal.
+    pub(crate) fn pin(&mut self, is_pinned: impl Fn(&Delivery) -> bool) {
+        self.pinned = self.hot.iter().filter(|delivery| is_pinned(delivery)).map(|delivery| delivery.id).collect();
     }
 
     pub(crate) fn front(&mut self) -> Front {
@@ -229,16 +222,17 @@ impl Queue {
 
     pub(crate) fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.hot.pop_front()?;
-        self.bytes -= delivery.message.size();
-        self.stock.sub(&delivery.message);
-        self.popped_to = self.popped_to.max(delivery.id);
-        if !self.late.is_empty() {
-            self.late.remove(&delivery.id);
-        }
+        self.has_left(&delivery);
         if self.hot.is_empty() && self.hot.capacity() > IDLE_CAPACITY {
             self.hot = VecDeque::new();
         }
         Some(delivery)
+    }
+
+    fn has_left(&mut self, delivery: &Delivery) {
+        self.bytes -= delivery.message.size();
+        self.stock.sub(&delivery.message);
+        self.popped_to = self.popped_to.max(delivery.id);
     }
 
     /// A window of the cold part has come.
@@ -249,8 +243,6 @@ impl Queue {
         let newest = if last { asked } else { entries.last().map_or(asked, |newest| newest.id.min(asked)) };
         let fresh: Vec<_> = entries.into_iter().filter(|entry| entry.id <= asked && !cold.skip.contains(&entry.id)).collect();
         cold.read_to = cold.read_to.max(newest);
-        let behind = cold.arrivals.split_off(&MessageId(cold.read_to.0.saturating_add(1)));
-        let arrivals = core::mem::replace(&mut cold.arrivals, behind);
         cold.skip = cold.skip.split_off(&MessageId(cold.read_to.0.saturating_add(1)));
         if cold.read_to >= cold.up_to {
             self.cold = None;
@@ -258,29 +250,13 @@ impl Queue {
         for delivery in fresh {
             let _is_new = self.insert(delivery);
         }
-        for Arrival { delivery, recorded } in arrivals.into_values() {
-            self.late.insert(delivery.id, recorded);
-            let _is_new = self.insert(delivery);
-        }
     }
 
-    /// Everything recorded up to `stored` is in the cold store: behind the window at the front it goes from memory. The queue must be one whose messages are all
-    /// recorded.
+    /// Everything recorded up to `stored` is in the cold store: behind the window at the front it goes from memory. Messages that are not recorded must have been
+    /// [pinned](Self::pin).
     ///
     /// The answer is whether more of it can go later.
     pub(crate) fn evict(&mut self, stored: MessageId, keep: HotWindow) -> bool {
-        // A window on its way may have been read before.
-        if let Some(cold) = self.cold.as_mut().filter(|cold| cold.asked.is_none()) {
-            let Cold { arrivals, skip, .. } = &mut **cold;
-            arrivals.retain(|id, arrival| {
-                let stays = arrival.recorded >= stored;
-                if !stays {
-                    // What stands in the store is this one, and no more what left the queue before.
-                    skip.remove(id);
-                }
-                stays
-            });
-        }
         let kept_to = match &self.cold {
             Some(cold) => cold.up_to,
             // What has left at the front may still stand in the store, and must not come back from there.
@@ -296,21 +272,19 @@ impl Queue {
         let mut behind = self.hot.split_off(end);
         for delivery in self.hot.drain(first..) {
             up_to = delivery.id;
-            if self.late.get(&delivery.id).is_some_and(|recorded| *recorded >= stored) {
+            if self.pinned.contains(&delivery.id) {
                 stays.push_back(delivery);
             } else {
                 self.bytes -= delivery.message.size();
             }
         }
-        let cold = self.cold.get_or_insert_with(|| {
-            Box::new(Cold { read_to: kept_to, skip: BTreeSet::new(), up_to, asked: None, arrivals: BTreeMap::new() })
-        });
+        let cold =
+            self.cold.get_or_insert_with(|| Box::new(Cold { read_to: kept_to, skip: BTreeSet::new(), up_to, asked: None }));
         cold.up_to = up_to;
         cold.skip.extend(stays.iter().map(|delivery| delivery.id));
         self.hot.append(&mut stays);
         self.hot.append(&mut behind);
         self.hot.shrink_to(self.hot.len().next_power_of_two());
-        self.late.retain(|_, recorded| *recorded >= stored);
         self.len() > 0
     }
 
@@ -332,14 +306,6 @@ impl Queue {
     /// All messages in memory, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Delivery> {
         self.hot.iter()
-    }
-}
-
-impl Arrival {
-    fn join(&mut self, delivery: Delivery, recorded: MessageId) {
-        self.delivery.join(delivery);
-        self.delivery.claim.count_joined();
-        self.recorded = recorded;
     }
 }
 
@@ -416,16 +382,6 @@ mod tests {
             ids.push(queue.pop().expect("something is ready").id.0);
         }
         ids
-    }
-
-    #[test]
-    fn a_message_that_comes_again_from_another_session_is_read_from_the_store_though_it_had_left() {
-        let mut queue = Queue::recovered(Vec::new(), cold([2], 3), &[]);
-
-        queue.push_late(delivery(2), MessageId(7));
-        queue.evict(MessageId(8), window(0));
-
-        assert_eq!(drain(&mut queue, &[1, 2, 3], 2), [1, 2, 3]);
     }
 
     #[test]
@@ -520,36 +476,41 @@ mod tests {
     }
 
     #[test]
-    fn a_late_message_stays_until_its_own_record_is_in_the_store() {
-        let mut queue = filled([10, 20, 30]);
-        queue.push_late(delivery(15), MessageId(35));
-        queue.evict(MessageId(32), HotWindow::default());
+    fn what_the_journal_does_not_have_stays_in_memory() {
+        let mut queue = filled([10, 15, 20, 30]);
+        queue.pin(|delivery| delivery.id == MessageId(15));
+
+        queue.evict(MessageId(30), HotWindow::default());
+
         assert_eq!(queue.iter().map(|delivery| delivery.id.0).collect::<Vec<_>>(), [15]);
-
-        // A later checkpoint takes it into the store while it still stands in memory.
-        assert_eq!(drain(&mut queue, &[10, 15, 20, 30], 2), [10, 15, 20, 30]);
-
-        let mut queue = filled([10, 20, 30]);
-        queue.push_late(delivery(15), MessageId(35));
-        queue.evict(MessageId(36), HotWindow::default());
-        assert_eq!(queue.len(), 0);
-        assert_eq!(drain(&mut queue, &[10, 15, 20, 30], 2), [10, 15, 20, 30]);
+        assert_eq!(drain(&mut queue, &[10, 20, 30], 2), [10, 15, 20, 30]);
     }
 
     #[test]
-    fn a_late_message_for_the_cold_part_stays_until_its_own_record_is_in_the_store_too() {
-        let mut queue = filled([10, 20, 30]);
-        queue.evict(MessageId(30), HotWindow::default());
-        queue.push_late(delivery(15), MessageId(35));
-        queue.push_late(delivery(20), MessageId(35));
-        queue.push_late(delivery(40), MessageId(45));
-        assert_eq!(queue.front(), Front::Load(MessageId(0)));
+    fn what_was_taken_and_comes_back_is_there_once() {
+        let mut queue = filled(1..=9);
+        let (fourth, first) = (queue.take(3).unwrap(), queue.take(0).unwrap());
+        queue.evict(MessageId(9), HotWindow::default());
+        assert_eq!(queue.iter().map(|delivery| delivery.id.0).collect::<Vec<_>>(), [2, 3]);
 
-        queue.loaded([10, 20, 30].map(delivery).into(), true);
-        queue.evict(MessageId(34), HotWindow::default());
+        queue.push(fourth);
+        queue.push(first);
+        queue.evict(MessageId(9), HotWindow::default());
 
-        assert_eq!(queue.iter().map(|delivery| delivery.id.0).collect::<Vec<_>>(), [15, 20, 40]);
-        assert_eq!(drain(&mut queue, &[10, 15, 20, 30, 40], 2), [10, 15, 20, 30, 40]);
+        assert_eq!(queue.ready(3).map(|delivery| delivery.id.0), Some(4));
+        assert_eq!(queue.ready(4), None, "the rest is read in order");
+        assert_eq!(drain(&mut queue, &(1..=9).collect::<Vec<_>>(), 2), (1..=9).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_has_gone_past_the_queue_is_not_read_from_the_store() {
+        let mut queue = filled([10, 20]);
+        queue.evict(MessageId(20), HotWindow::default());
+        queue.pass(MessageId(30));
+        queue.push(delivery(40));
+        queue.evict(MessageId(40), HotWindow::default());
+
+        assert_eq!(drain(&mut queue, &[10, 20, 30, 40], 2), [10, 20, 40]);
     }
 
     #[test]

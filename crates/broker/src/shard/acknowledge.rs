@@ -37,7 +37,6 @@ impl Shard {
                 } else {
                     ChangeSeq(0)
                 };
-                self.record_left(no, recorded, &delivery);
                 self.send(cx, id, until, release(ack.id, ReasonCode::SUCCESS));
             }
             Ok(Acked::ReleasedAgain) => {
@@ -45,12 +44,14 @@ impl Shard {
                 self.send(cx, id, until, release(ack.id, ReasonCode::SUCCESS));
             }
             Ok(Acked::Finished { message, outcome }) => {
-                if recorded {
-                    let message = message.as_ref().map(|delivery| delivery.id);
-                    self.record(&Record::Settled { session: no, packet_id: ack.id, message });
-                }
-                if let Some(delivery) = message {
-                    self.record_left(no, recorded, &delivery);
+                match message {
+                    // The journal knows it as the group's.
+                    Some(delivery) if !delivery.claim.is_none() => self.acknowledged_for_group(slot, &delivery),
+                    message if recorded => {
+                        let message = message.map(|delivery| delivery.id);
+                        self.record(&Record::Settled { session: no, packet_id: ack.id, message });
+                    }
+                    Some(_) | None => {}
                 }
                 if let Outcome::Refused(_) = outcome {
                     self.dropped(cx, slot as usize, DropReason::Refused);

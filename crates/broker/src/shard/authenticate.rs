@@ -224,6 +224,7 @@ impl Shard {
                 );
             }
         }
+        self.end_call(cx);
         // What it said meanwhile.
         self.received(cx, id, &[]);
     }
@@ -239,6 +240,7 @@ impl Shard {
                 self.fail(cx, id, ReasonCode::NOT_AUTHORIZED, "its user has gone, or has another password");
             }
         }
+        self.end_call(cx);
     }
 }
 

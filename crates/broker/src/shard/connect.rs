@@ -211,6 +211,7 @@ impl Shard {
         self.send(cx, id, until, Frame::Bytes(connack.into()));
         self.tell_connected(id, slot, version, resumed);
         self.resume(cx, id, slot);
+        self.attend_groups(cx, slot);
         Verdict::Here
     }
 

@@ -18,7 +18,7 @@ use crate::{
     seam::{Cx, Delivery},
 };
 
-/// The user properties of a dead letter: whose queue was full, and why the message is here.
+/// The user properties of a dead letter: the client or the shared subscription whose queue was full, and why the message is here.
 const FOR: &str = "dead-letter-for";
 const WHY: &str = "dead-letter-reason";
 const QUEUE_FULL: &str = "queue-full";
@@ -33,14 +33,13 @@ pub(super) struct DeadLetter {
 
 impl Shard {
     /// Keeps a message that was dropped for its dead letter, where there is one.
-    pub(super) fn lay_aside(&mut self, slot: u32, delivery: &Delivery) {
+    pub(super) fn lay_aside(&mut self, of: SessionNo, client_id: &Arc<str>, delivery: &Delivery) {
         let Some(below) = &self.config.dead_letter_topic else { return };
         // What is dropped from a queue of dead letters ends here, or it would go round for ever. One whose topic would be too long has the bare topic.
         let is_one = delivery.message.topic.strip_prefix(&**below).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if !is_one {
-            let session = &self.sessions[slot as usize];
-            let (of, client_id) = (session.no, Arc::clone(&session.client_id));
-            self.dead_letters.push_back(DeadLetter { of, client_id, message: Arc::clone(&delivery.message) });
+            let (client_id, message) = (Arc::clone(client_id), Arc::clone(&delivery.message));
+            self.dead_letters.push_back(DeadLetter { of, client_id, message });
         }
     }
 

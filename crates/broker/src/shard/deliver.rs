@@ -21,7 +21,7 @@ use crate::{
     durable::{MessageRecord, Record, TargetRecord},
     event::DropReason,
     hold::Frame,
-    id::{ChangeSeq, ConnectionId, MessageId, SessionNo},
+    id::{ChangeSeq, ConnectionId, SessionNo},
     limits::{RETAINED_PAGE, RETAINED_PAUSE_MS, RETAINED_WORK_MAX},
     message::Message,
     retained::Page,
@@ -91,30 +91,14 @@ impl Shard {
 
     /// QoS 1 and 2: into the queue, and from there as far as it goes.
     pub(super) fn deliver(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, delivery: Delivery) {
-        if self.inherited.has(delivery.id, no) && self.meets_inherited(slot, no, &delivery) {
-            return;
-        }
-        self.enqueue(cx, slot, no, delivery, None);
-    }
-
-    /// `late`: another session had it before; the identity up to which the cold store must be to have the record of that.
-    pub(super) fn enqueue(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, delivery: Delivery, late: Option<MessageId>) {
-        let Some(session) = self.sessions.get_mut(slot as usize).filter(|session| session.no == no) else {
-            if !delivery.claim.is_none() {
-                self.pass_on(cx, no, &delivery);
-            }
-            return;
-        };
+        let Some(session) = self.sessions.get(slot as usize).filter(|session| session.no == no) else { return };
         let limits = session.recorded && self.config.limits_queues();
         if limits && !self.makes_room(cx, slot, &delivery) {
             return;
         }
         let session = &mut self.sessions[slot as usize];
         let (before, id, cost) = (session.queue.len(), delivery.id, cost(&delivery));
-        match late {
-            None => session.queue.push(delivery),
-            Some(recorded) => session.queue.push_late(delivery, recorded),
-        }
+        session.queue.push(delivery);
         self.pump(cx, slot);
         let session = &mut self.sessions[slot as usize];
         if session.recorded {
@@ -153,15 +137,18 @@ impl Shard {
             if !session.sender.has_room() {
                 break;
             }
+            if let Some(qos) = session.next_given() {
+                // Nothing of it is dropped: it was promised to a group.
+                if qos == QoS::AtMostOnce && !self.takes_more(id) {
+                    break;
+                }
+                self.send_given(cx, slot, id);
+                continue;
+            }
             match session.queue.front() {
                 Front::Ready => {
-                    let is_qos_0 = session.queue.iter().next().is_some_and(|first| first.qos == QoS::AtMostOnce);
                     if let Some(after) = session.queue.read_ahead() {
                         self.load(no, after);
-                    }
-                    // Nothing of it is dropped: it was promised to a group.
-                    if is_qos_0 && !self.takes_more(id) {
-                        break;
                     }
                     self.send_front(cx, slot, id);
                 }
@@ -190,88 +177,97 @@ impl Shard {
         }
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
         let (messages, bytes) = (self.config.ephemeral_queue_max / 2 + 1, self.config.ephemeral_queue_bytes_max / 2 + 1);
-        if session.is_member() {
-            let connection = session.connection().and_then(|id| self.connections.get(id));
-            session.tell_load(connection.is_some_and(|it| it.out.len() <= self.config.deliver_ahead_max));
-        }
         if session.full_since().is_some() && session.queue.is_within(messages, bytes) {
             session.set_full(None);
             self.check_withheld(cx);
         }
+        self.tell_load(cx, slot);
     }
 
     /// Sends the first message of the queue, or drops it with a reason.
     fn send_front(&mut self, cx: &Cx<'_>, slot: u32, id: ConnectionId) {
         let session = &mut self.sessions[slot as usize];
-        let Some(mut delivery) = session.queue.pop() else { return };
+        let Some(delivery) = session.queue.pop() else { return };
         let (no, recorded) = (session.no, session.recorded);
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        let may_have = self.acl.is_none() || Self::may_receive(connection, &delivery.message.topic);
-        let Some(open) = connection.open() else { return };
-        let reason = if !may_have {
-            Some(DropReason::NotForReader)
-        } else if delivery.message.is_expired(cx.now) {
-            Some(DropReason::Expired)
-        } else if head(&delivery, &on_the_wire(&delivery.ids), Some(PacketId::FIRST), false, cx)
-            .frame_len(open.protocol.version())
-            > u64::from(open.max_packet_size)
-        {
-            Some(DropReason::TooLarge)
-        } else {
-            None
-        };
-        if let Some(reason) = reason {
+        if let Some(reason) = self.unsendable(cx, id, &delivery) {
             if recorded {
                 self.record(&Record::Dropped { session: no, message: delivery.id });
             }
-            self.record_left(no, recorded, &delivery);
             self.dropped(cx, slot as usize, reason);
             return;
         }
-        let (qos, message) = (delivery.qos, delivery.id);
-        if qos == QoS::AtMostOnce {
-            self.send_inherited(cx, id, no, recorded, &delivery);
+        self.begin_exchange(cx, slot, id, delivery, ChangeSeq(0));
+    }
+
+    /// Sends the first of the messages that groups have given to this session, or drops it with a reason.
+    fn send_given(&mut self, cx: &Cx<'_>, slot: u32, id: ConnectionId) {
+        let Some(mut delivery) = self.sessions[slot as usize].take_given() else { return };
+        if let Some(reason) = self.unsendable(cx, id, &delivery) {
+            self.sessions[slot as usize].sub_given();
+            self.record_left(&delivery);
+            self.dropped(cx, slot as usize, reason);
             return;
         }
-        let mut until = ChangeSeq(0);
-        if !recorded && qos == QoS::ExactlyOnce && delivery.claim.is_recorded() {
-            if self.journal_has_failed() {
-                // The next start finds it where it stands; sent now, it could come to another member once more.
-                return;
+        if delivery.qos == QoS::AtLeastOnce {
+            if let Some(membership) = &mut self.sessions[slot as usize].membership {
+                membership.claimed += 1;
             }
-            // From here on it is this session's alone, and ends with it [MQTT-4.8.2-5].
-            until = self.record_left(no, recorded, &delivery);
-            delivery.claim = Claim::default();
+            self.arm_retry(cx, id);
+            let packet_id = self.sessions[slot as usize].sender.begin(delivery.qos, delivery);
+            self.send(cx, id, ChangeSeq(0), Frame::Publish { id: packet_id, dup: false });
+            return;
         }
+        self.sessions[slot as usize].sub_given();
+        if delivery.claim.is_recorded() && self.journal_has_failed() {
+            // The next start finds it where it stands; sent now, it could come to another member once more.
+            return;
+        }
+        if delivery.qos == QoS::ExactlyOnce {
+            let until = self.become_own(cx, slot, &mut delivery);
+            self.begin_exchange(cx, slot, id, delivery, until);
+            return;
+        }
+        // It leaves when the journal knows that it has, or a crash would send it again.
+        let until = self.record_left(&delivery);
+        let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
+        let version = open.protocol.version();
+        let mut frame = Vec::new();
+        head(&delivery, &on_the_wire(&delivery.ids), None, false, cx).encode(version, &mut frame).expect(FITS);
+        self.counters.publish_sent(QoS::AtMostOnce, delivery.message.payload().len());
+        self.send_bytes(id, until, &frame);
+    }
+
+    /// Why a message cannot be sent, if it cannot.
+    fn unsendable(&mut self, cx: &Cx<'_>, id: ConnectionId, delivery: &Delivery) -> Option<DropReason> {
+        let connection = self.connections.get_mut(id)?;
+        let may_have = self.acl.is_none() || Self::may_receive(connection, &delivery.message.topic);
+        let open = connection.open()?;
+        let (version, limit) = (open.protocol.version(), u64::from(open.max_packet_size));
+        if !may_have {
+            return Some(DropReason::NotForReader);
+        }
+        if delivery.message.is_expired(cx.now) {
+            return Some(DropReason::Expired);
+        }
+        let len = head(delivery, &on_the_wire(&delivery.ids), Some(PacketId::FIRST), false, cx).frame_len(version);
+        (len > limit).then_some(DropReason::TooLarge)
+    }
+
+    /// Sends what is the session's own. Its PUBLISH waits for `until`, and at QoS 2 for its own record.
+    fn begin_exchange(&mut self, cx: &Cx<'_>, slot: u32, id: ConnectionId, delivery: Delivery, mut until: ChangeSeq) {
         self.arm_retry(cx, id);
-        let packet_id = self.sessions[slot as usize].sender.begin(qos, delivery);
+        let session = &mut self.sessions[slot as usize];
+        let (no, recorded) = (session.no, session.recorded);
+        let (qos, message) = (delivery.qos, delivery.id);
+        let packet_id = session.sender.begin(qos, delivery);
         if recorded {
             let sent = self.record(&Record::Sent { session: no, packet_id, message, qos });
             // A QoS 2 identifier that a crash forgot would be a second delivery; a QoS 1 one is only that.
             if qos == QoS::ExactlyOnce {
-                until = sent;
+                until = until.max(sent);
             }
         }
         self.send(cx, id, until, Frame::Publish { id: packet_id, dup: false });
-    }
-
-    /// What a group had for another member, to one that was granted QoS 0: it leaves when the journal knows that it has, or a crash would send it again.
-    fn send_inherited(&mut self, cx: &Cx<'_>, id: ConnectionId, no: SessionNo, recorded: bool, delivery: &Delivery) {
-        if self.journal_has_failed() {
-            // The next start finds it where it stands.
-            return;
-        }
-        let mut until = ChangeSeq(0);
-        if recorded {
-            until = self.record(&Record::Dropped { session: no, message: delivery.id });
-        }
-        until = until.max(self.record_left(no, recorded, delivery));
-        let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
-        let version = open.protocol.version();
-        let mut frame = Vec::new();
-        head(delivery, &on_the_wire(&delivery.ids), None, false, cx).encode(version, &mut frame).expect(FITS);
-        self.counters.publish_sent(QoS::AtMostOnce, delivery.message.payload().len());
-        self.send_bytes(id, until, &frame);
     }
 
     /// The search for retained messages gives way to others for a moment.
@@ -376,14 +372,14 @@ impl Shard {
         let ids: SubscriptionIds = grant.id.map(NonZero::get).into_iter().collect();
         if qos == QoS::AtMostOnce {
             let session = self.sessions[slot as usize].reference(slot);
-            let receiver = Receiver { session: &session, qos, retain: true, claim: &UNCLAIMED, ids: &ids };
+            let receiver = Receiver { session: &session, qos, retain: true, claim: UNCLAIMED, ids: &ids };
             self.deliver_at_most_once(cx, receiver, &mut Publication::of(&message));
             return;
         }
         let message_id = cx.commons.clock().message(no.lane());
         if recorded {
             let record = MessageRecord::from(&*message);
-            let target = TargetRecord { session: no, qos, retain: true, subscription_ids: ids.to_vec(), groups: Vec::new() };
+            let target = TargetRecord { session: no, qos, retain: true, subscription_ids: ids.to_vec() };
             self.record(&Record::Published {
                 id: message_id,
                 message: record,
@@ -423,10 +419,11 @@ impl Shard {
                 QoS::ExactlyOnce => Record::Passed { session: no, packet_id, message: delivery.id },
                 QoS::AtMostOnce | QoS::AtLeastOnce => Record::Settled { session: no, packet_id, message: Some(delivery.id) },
             };
-            if recorded {
+            if !delivery.claim.is_none() {
+                self.acknowledged_for_group(slot, &delivery);
+            } else if recorded {
                 self.record(&record);
             }
-            self.record_left(no, recorded, &delivery);
             self.dropped(cx, slot as usize, DropReason::TooLarge);
         }
     }

@@ -1,6 +1,6 @@
 //! How connections and sessions end: DISCONNECT, loss, wills, expiry (§3.14, §4.1, §3.1.2.5).
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, sync::Arc};
 
 use columba_proto::{ReasonCode, Time, packet::Disconnect};
 
@@ -8,7 +8,7 @@ use super::Shard;
 use crate::{
     connection::{Ending, Phase},
     durable::Record,
-    event::Event,
+    event::{DropReason, Event},
     id::{ChangeSeq, ConnectionId, SessionNo},
     seam::Cx,
     timers::Timer,
@@ -86,6 +86,7 @@ impl Shard {
             return;
         }
         self.note_detached(slot);
+        self.leave_groups(cx, slot);
         match will_delay_s {
             Some(0) => self.publish_session_will(cx, slot),
             Some(delay_s) => self.timers.set(cx.now.plus_secs(u64::from(delay_s)), Timer::Will(slot, no)),
@@ -163,10 +164,13 @@ impl Shard {
     pub(super) fn delete_session(&mut self, cx: &Cx<'_>, slot: u32) -> ChangeSeq {
         self.publish_session_will(cx, slot);
         self.unsubscribe_all(cx, slot);
-        self.pass_on_shared(cx, slot);
+        self.give_back_all(cx, slot);
         // What was delivered on the way here (its own will, for one) can have filled it: nobody may wait for room in a session that is gone.
         self.sessions[slot as usize].set_full(None);
         let session = self.sessions.remove(slot as usize);
+        if session.queue.len() > 0 {
+            self.count_drop(cx, Arc::clone(&session.client_id), DropReason::SessionEnded, session.queue.len() as u64);
+        }
         self.by_client.remove(&session.client_id);
         self.by_number.remove(&session.no);
         if session.recorded { self.record(&Record::Deleted { session: session.no }) } else { ChangeSeq(0) }

@@ -315,10 +315,14 @@ impl Shard {
             message: publication.message(),
             qos: receiver.qos,
             retain: receiver.retain,
-            claim: receiver.claim.clone(),
+            claim: receiver.claim,
             ids: SubscriptionIds::from_slice(receiver.ids),
         };
-        self.deliver(cx, receiver.session.slot, receiver.session.no, delivery);
+        if delivery.claim.is_none() {
+            self.deliver(cx, receiver.session.slot, receiver.session.no, delivery);
+        } else {
+            self.wait_in_group(cx, delivery);
+        }
     }
 }
 
@@ -326,7 +330,7 @@ impl Shard {
 fn finish(mut record: PublicationEncoder<'_>, audience: &Audience<'_>) {
     audience.each(|receiver| {
         if receiver.is_durable() {
-            record.target(receiver.session.no, receiver.qos, receiver.retain, receiver.claim.keys(), receiver.ids);
+            record.target(receiver.session.no, receiver.qos, receiver.retain, receiver.ids);
         }
     });
     record.finish();

@@ -111,11 +111,12 @@ impl Shard {
 
     fn drop_queued(&mut self, cx: &Cx<'_>, no: SessionNo, slot: u32, delivery: &Delivery) {
         self.record(&Record::Dropped { session: no, message: delivery.id });
-        self.lay_aside(slot, delivery);
+        let client_id = Arc::clone(&self.sessions[slot as usize].client_id);
+        self.lay_aside(no, &client_id, delivery);
         self.dropped(cx, slot as usize, DropReason::QueueFull);
     }
 
-    fn is_at_limit(&self, stock: Stock) -> bool {
+    pub(super) fn is_at_limit(&self, stock: Stock) -> bool {
         stock.messages >= self.config.queue_messages_max || stock.bytes >= self.config.queue_bytes_max
     }
 
@@ -125,6 +126,6 @@ impl Shard {
 }
 
 /// Whether a stock is more than these bounds.
-fn exceeds(stock: Stock, messages_max: u64, bytes_max: u64) -> bool {
+pub(super) fn exceeds(stock: Stock, messages_max: u64, bytes_max: u64) -> bool {
     stock.messages > messages_max || stock.bytes > bytes_max
 }

@@ -1,8 +1,8 @@
 //! One shard's brain: connections, sessions and routing of the clients that live here. No lock, no await, no clock.
 //!
 //! The files below follow a client's life: [`connect`] and [`authenticate`], [`publish`] (towards us) and [`handing_on`] (to sessions), [`deliver`] and [`acknowledge`] (from us),
-//! [`own_topics`], [`subscribe`], [`ending`] with [`passing_on`] to other members of a group, and [`restore`] (after a start). [`frames`] and [`withheld`] decide when something
-//! leaves, [`paging`] what stays in memory.
+//! [`own_topics`], [`subscribe`], [`ending`], and [`restore`] (after a start); [`groups`] has what waits for any member of a shared subscription. [`frames`] and [`withheld`]
+//! decide when something leaves, [`paging`] what stays in memory.
 
 mod acknowledge;
 mod authenticate;
@@ -11,11 +11,11 @@ mod dead_letters;
 mod deliver;
 mod ending;
 mod frames;
+mod groups;
 mod handing_on;
 mod limit;
 mod own_topics;
 mod paging;
-mod passing_on;
 mod permit;
 mod publish;
 mod restore;
@@ -42,7 +42,14 @@ use siphasher::sip::SipHasher13;
 use slab::Slab;
 
 pub use self::restore::ShardSnapshot;
-use self::{connect::Verdict, dead_letters::DeadLetter, handing_on::Deferred, paging::Backlog, withheld::Withheld};
+use self::{
+    connect::Verdict,
+    dead_letters::DeadLetter,
+    groups::{GroupQueue, GroupWork},
+    handing_on::Deferred,
+    paging::Backlog,
+    withheld::Withheld,
+};
 use crate::{
     access::Acl,
     connection::{By, Connection, Connections, Ending, Phase},
@@ -53,7 +60,7 @@ use crate::{
     out_buffer::{OutBuffer, Pool},
     route::TopicCache,
     seam::{Cx, Gone, Origin, Output, Parcel},
-    session::{Session, queue::Queue},
+    session::Session,
     stats::{Census, Counters},
     timers::{Timer, Timers},
 };
@@ -90,9 +97,9 @@ pub struct Shard {
     lone_wills: BTreeMap<Box<str>, restore::LoneWill>,
     /// The first session not looked at since the time to come back after a crash is over; `None`: nobody was given any.
     grace: Option<usize>,
-    /// What sessions that have ended still have in the cold store for other members of their groups.
-    ended: BTreeMap<SessionNo, Queue>,
-    inherited: passing_on::Inherited,
+    /// What waits for any member of a shared subscription.
+    groups: BTreeMap<SessionNo, GroupQueue>,
+    group_work: GroupWork,
     /// Messages dropped and not told yet.
     drops: BTreeMap<(Arc<str>, DropReason), u64>,
     dirty: Vec<ConnectionId>,
@@ -163,8 +170,8 @@ impl Shard {
             withheld_timer: false,
             lone_wills: BTreeMap::new(),
             grace: None,
-            ended: BTreeMap::new(),
-            inherited: passing_on::Inherited::default(),
+            groups: BTreeMap::new(),
+            group_work: GroupWork::default(),
             drops: BTreeMap::new(),
             dirty: Vec::new(),
             reading_changed: Vec::new(),
@@ -247,7 +254,7 @@ impl Shard {
                 connection.partial = partial;
             }
         }
-        self.publish_dead_letters(cx);
+        self.end_call(cx);
         self.check_reading(cx, id);
     }
 
@@ -261,7 +268,7 @@ impl Shard {
         let ending = Ending { reason: ReasonCode::UNSPECIFIED_ERROR, is_normal: false, is_ours: false };
         self.end(cx, id, ending, why);
         self.connections.remove(id);
-        self.publish_dead_letters(cx);
+        self.end_call(cx);
     }
 
     /// The world wrote some or all of the out-buffer.
@@ -275,16 +282,37 @@ impl Shard {
                 self.pump(cx, session);
             }
         }
+        self.end_call(cx);
         self.check_reading(cx, id);
     }
 
     /// A parcel from another shard.
     pub fn parcel(&mut self, cx: &Cx<'_>, parcel: Parcel) {
+        self.take_parcel(cx, parcel);
+        self.end_call(cx);
+    }
+
+    fn take_parcel(&mut self, cx: &Cx<'_>, parcel: Parcel) {
         match parcel {
             Parcel::Deliver { id, message, targets } => self.deliver_parcel(cx, id, &message, &targets),
-            Parcel::Moved { delivery, to } => self.deliver_moved(cx, delivery, &to),
+            Parcel::Given { delivery, to } => self.take_given(cx, delivery, &to),
+            Parcel::Returned { delivery } => self.take_back(cx, delivery),
+            Parcel::Knock { group } => self.serve_soon(group),
+            Parcel::Attend { filter } => self.attend(cx, &filter),
+            Parcel::Recall { session, group } => self.recall(cx, &session, group),
+            Parcel::SendAway { session } => self.send_away(cx, &session),
         }
-        self.publish_dead_letters(cx);
+    }
+
+    /// What could not be done in the middle of a call, with a publication or a session under way.
+    fn end_call(&mut self, cx: &Cx<'_>) {
+        loop {
+            let had_letters = !self.dead_letters.is_empty();
+            self.publish_dead_letters(cx);
+            if !(self.work_for_groups(cx) || had_letters) {
+                return;
+            }
+        }
     }
 
     /// All batches up to this one are on disk.
@@ -293,7 +321,7 @@ impl Shard {
         self.hand_on_deferred(cx);
         self.let_go(cx, Durable::Synced);
         self.let_go(cx, Durable::Written);
-        self.publish_dead_letters(cx);
+        self.end_call(cx);
     }
 
     /// All batches up to this one are written, though not synced: enough for some listeners ([`Config::written_listeners`]). The world need not say it where
@@ -301,6 +329,7 @@ impl Shard {
     pub fn written(&mut self, cx: &Cx<'_>, up_to: ChangeSeq) {
         self.batch.set_written(up_to);
         self.let_go(cx, Durable::Written);
+        self.end_call(cx);
     }
 
     fn let_go(&mut self, cx: &Cx<'_>, durable: Durable) {
@@ -325,6 +354,7 @@ impl Shard {
                 self.fail(cx, id, ReasonCode::SERVER_BUSY, "the journal failed; what waits for it is never acknowledged");
             }
         }
+        self.end_call(cx);
     }
 
     /// The journal has more to write than is good, or has room again. As long as it is full, nothing more is read from clients that wait for it; the others go on.
@@ -370,8 +400,8 @@ impl Shard {
         for id in ids {
             self.fail(cx, id, reason, "the server is shutting down");
         }
-        // What wills dropped from full queues.
-        self.publish_dead_letters(cx);
+        // What wills dropped from full queues, and what came back to groups.
+        self.end_call(cx);
     }
 
     /// Looks at the timers that are due.
@@ -386,6 +416,7 @@ impl Shard {
                 Timer::Will(slot, no) => self.will_delay_passed(cx, slot, no),
                 Timer::Expiry(slot, no) => self.check_expiry(cx, slot, no),
                 Timer::SlowConsumer(slot, no) => self.check_slow_consumer(cx, slot, no),
+                Timer::StuckGroup(no) => self.check_stuck_group(cx, no),
                 Timer::Retained(slot, no) => self.retained_pause_passed(cx, slot, no),
                 Timer::BeyondLimit(slot, no) => self.end_beyond_limit(cx, slot, no),
                 Timer::Grace => self.grace_passed(cx),
@@ -393,7 +424,7 @@ impl Shard {
                 Timer::Drops => self.tell_drops(),
             }
         }
-        self.publish_dead_letters(cx);
+        self.end_call(cx);
         if self.timers.is_overgrown() {
             let Self { timers, connections, sessions, .. } = self;
             timers.tidy(|timer| match timer {
@@ -405,7 +436,7 @@ impl Shard {
                 | Timer::SlowConsumer(slot, no)
                 | Timer::BeyondLimit(slot, no)
                 | Timer::Retained(slot, no) => sessions.get(slot as usize).is_some_and(|session| session.no == no),
-                Timer::Grace | Timer::Withheld | Timer::Drops => true,
+                Timer::StuckGroup(_) | Timer::Grace | Timer::Withheld | Timer::Drops => true,
             });
         }
     }
@@ -466,12 +497,15 @@ impl Shard {
         &self.counters
     }
 
-    /// What the sessions from slot `from` on have at this moment, of at most `max` slots, and where to go on.
+    /// What the sessions from slot `from` on have at this moment, of at most `max` slots, and where to go on. Shared subscriptions count with the first of them.
     pub fn census(&self, from: usize, max: usize) -> (Census, Option<usize>) {
         let mut census = Census::default();
         let (from, end) = (from.min(self.sessions.capacity()), from.saturating_add(max).min(self.sessions.capacity()));
         for session in (from..end).filter_map(|slot| self.sessions.get(slot)) {
             session.count(&mut census);
+        }
+        if from == 0 {
+            self.count_groups(&mut census);
         }
         (census, (end < self.sessions.capacity()).then_some(end))
     }

@@ -18,7 +18,7 @@ impl Shard {
     /// behind the front of a session goes from memory.
     pub fn stored(&mut self, up_to: MessageId) {
         self.backlog.stored(up_to);
-        self.inherited.given(up_to);
+        self.evict_groups(up_to);
         for slot in core::mem::take(&mut self.long_queues) {
             let Some(session) = self.sessions.get_mut(slot as usize) else { continue };
             if !core::mem::take(&mut session.queue.is_listed) {
@@ -69,6 +69,7 @@ impl Shard {
         rare.loads_retained = false;
         rare.loaded_retained = loaded.messages.into_iter().collect();
         self.pump(cx, slot);
+        self.end_call(cx);
     }
 
     /// Asks for retained messages, unless some are on their way.
@@ -103,11 +104,11 @@ impl Shard {
                 self.keep_limit(cx, slot);
             }
             self.pump(cx, slot);
-        } else if let Some(mut queue) = self.ended.remove(&no) {
-            queue.loaded(entries, last);
-            self.drain_ended(cx, no, queue);
+        } else if let Some(group) = self.groups.get_mut(&no) {
+            group.queue.loaded(entries, last);
+            self.serve_soon(no);
         }
-        self.publish_dead_letters(cx);
+        self.end_call(cx);
     }
 
     /// Asks for the next window of a queue, above `after`.

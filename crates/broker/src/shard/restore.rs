@@ -1,6 +1,11 @@
 //! After a start: sessions come back before any listener opens. And the other way round: what of a shard must survive, as plain values.
 
-use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
 
 use columba_proto::{SubscriptionFilter, qos::Sending};
 
@@ -9,7 +14,7 @@ use crate::{
     durable::{InFlight, Record, RecoveredSession, RecoveredWill, StoredWill},
     id::{MessageId, SessionNo},
     limits::{GRACE_PAUSE_MS, GRACE_WORK_MAX},
-    route::{Grant, Publisher, affinity},
+    route::{Grant, Publisher},
     seam::{Cx, Delivery},
     session::{
         ColdSnapshot, Cursor, Link, Session, SessionSnapshot,
@@ -30,6 +35,38 @@ pub(super) struct LoneWill {
 pub struct ShardSnapshot {
     /// Recorded sessions.
     pub sessions: BTreeMap<SessionNo, SessionSnapshot>,
+    /// Recorded messages of shared subscriptions, by their places, as far as they are in memory: those that wait, and those that members were given. And the part of a
+    /// queue that is not.
+    pub groups: BTreeMap<SessionNo, (BTreeSet<MessageId>, Option<ColdSnapshot>)>,
+}
+
+impl ShardSnapshot {
+    /// What it knows to be in the cold store is as `stored` has it, for where a message stands is not part of what must survive.
+    #[must_use]
+    pub fn with_cold_of(mut self, stored: &Self) -> Self {
+        for (no, session) in &mut self.sessions {
+            let Some(cold) = session.cold.take() else { continue };
+            let Some(stored) = stored.sessions.get(no) else { continue };
+            session.undelivered.extend(stored.undelivered.iter().filter(|(id, _)| cold.has(**id)));
+        }
+        for (no, (messages, cold)) in &mut self.groups {
+            let Some(cold) = cold.take() else { continue };
+            let Some((stored, _)) = stored.groups.get(no) else { continue };
+            messages.extend(stored.iter().filter(|id| cold.has(**id)));
+        }
+        self.groups.retain(|_, (messages, _)| !messages.is_empty());
+        self
+    }
+
+    /// What all shards have together.
+    pub fn add(&mut self, other: Self) {
+        self.sessions.extend(other.sessions);
+        for (no, (messages, cold)) in other.groups {
+            let ours = self.groups.entry(no).or_default();
+            ours.0.extend(messages);
+            ours.1 = ours.1.take().or(cold);
+        }
+    }
 }
 
 impl Shard {
@@ -108,12 +145,8 @@ impl Shard {
 
     fn restore_subscription(&mut self, cx: &Cx<'_>, slot: u32, text: &str, grant: Grant) {
         let filter: SubscriptionFilter = text.parse().expect("only valid filters are granted and recorded");
-        let session = &mut self.sessions[slot as usize];
-        session.add_subscription(text, grant);
-        let reference = session.reference(slot);
-        cx.commons.write_index(&mut |index| {
-            index.insert(&filter, reference.clone(), grant, cx.commons.versions());
-        });
+        self.sessions[slot as usize].add_subscription(text, grant);
+        self.enter_index(cx, slot, &filter, text, grant);
     }
 
     fn set_timers_after_restart(&mut self, cx: &Cx<'_>, slot: u32) {
@@ -140,8 +173,8 @@ impl Shard {
     /// The time to come back is over: whoever is not here has left when the broker came back, also for the next start. A few at a time, others want their turn.
     pub(super) fn grace_passed(&mut self, cx: &Cx<'_>) {
         for _ in 0..GRACE_WORK_MAX {
-            let Some((client_id, lone)) = self.lone_wills.pop_first() else { break };
-            let publisher = Publisher { session: None, client: affinity(&client_id) };
+            let Some((_, lone)) = self.lone_wills.pop_first() else { break };
+            let publisher = Publisher { session: None, lane: lone.no.lane() };
             self.publish_will(cx, &lone.will, publisher, lone.no.lane(), Some(lone.no));
         }
         let slots = self.sessions.capacity();
@@ -173,7 +206,22 @@ impl Shard {
     /// What must survive, as it stands now. Equal to the fold of all records where nothing waits for the disk.
     pub fn snapshot(&self) -> ShardSnapshot {
         let sessions = self.sessions.iter().map(|(_, session)| session).filter(|session| session.recorded);
-        ShardSnapshot { sessions: sessions.map(|session| (session.no, session.snapshot())).collect() }
+        let sessions = sessions.map(|session| (session.no, session.snapshot())).collect();
+        let mut groups: BTreeMap<_, (BTreeSet<_>, _)> = BTreeMap::new();
+        let sent = self.sessions.iter().flat_map(|(_, it)| it.sender.iter()).filter_map(|(_, sending)| sending.message());
+        let unsent = self.sessions.iter().filter_map(|(_, it)| it.membership.as_ref()).flat_map(|it| &it.given);
+        let waiting = self.groups.values().flat_map(|group| group.queue.iter());
+        for delivery in sent.chain(unsent).chain(waiting).filter(|delivery| delivery.claim.is_recorded()) {
+            if let Some(place) = delivery.claim.place() {
+                groups.entry(place).or_default().0.insert(delivery.id);
+            }
+        }
+        for (no, group) in &self.groups {
+            if let Some(cold) = group.queue.cold_snapshot() {
+                groups.entry(*no).or_default().1 = Some(cold);
+            }
+        }
+        ShardSnapshot { sessions, groups }
     }
 }
 
@@ -184,9 +232,10 @@ fn again(delivery: Delivery) -> Sending<Delivery> {
 
 impl Session {
     fn snapshot(&self) -> SessionSnapshot {
-        let open: Vec<_> =
-            self.sender.iter().map(|(packet_id, sending)| (packet_id, sending.message().map(|delivery| delivery.id))).collect();
-        let in_flight = self.sender.iter().filter_map(|(_, sending)| sending.message());
+        // What groups have given is recorded as theirs.
+        let own = || self.sender.iter().filter(|(_, it)| it.message().is_none_or(|delivery| delivery.claim.is_none()));
+        let open: Vec<_> = own().map(|(packet_id, sending)| (packet_id, sending.message().map(|delivery| delivery.id))).collect();
+        let in_flight = own().filter_map(|(_, sending)| sending.message());
         SessionSnapshot {
             client_id: Box::from(&*self.client_id),
             subscriptions: self

@@ -79,6 +79,7 @@ impl Shard {
             rare.suback = suback;
         }
         self.pump(cx, slot);
+        self.attend_groups(cx, slot);
     }
 
     pub(super) fn on_unsubscribe(&mut self, cx: &Cx<'_>, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
@@ -201,10 +202,7 @@ impl Shard {
         };
         session.add_subscription(entry.filter, grant);
         let (no, recorded) = (session.no, session.recorded);
-        let reference = session.reference(slot);
-        cx.commons.write_index(&mut |index| {
-            index.insert(filter, reference.clone(), grant, cx.commons.versions());
-        });
+        self.enter_index(cx, slot, filter, entry.filter, grant);
         let wants_retained = filter.share().is_none()
             && match options.retain_handling {
                 RetainHandling::Send => true,
@@ -236,7 +234,22 @@ impl Shard {
         }
         let (no, recorded) = (session.no, session.recorded);
         Self::leave_index(cx, filter, no);
+        self.leave_group(cx, slot, filter);
         Some(if recorded { self.record(&Record::Unsubscribed { session: no, filter }) } else { ChangeSeq(0) })
+    }
+
+    /// `text` is the filter as the client wrote it.
+    pub(super) fn enter_index(&mut self, cx: &Cx<'_>, slot: u32, filter: &SubscriptionFilter, text: &str, grant: Grant) {
+        let session = &mut self.sessions[slot as usize];
+        let reference = session.reference(slot);
+        let mut queue = None;
+        cx.commons.write_index(&mut |index| {
+            index.insert(filter, reference.clone(), grant, cx.commons.versions());
+            queue = index.queue_of(filter);
+        });
+        if let Some(queue) = queue {
+            session.join_group(text, queue);
+        }
     }
 
     pub(super) fn leave_index(cx: &Cx<'_>, filter: &str, no: SessionNo) {

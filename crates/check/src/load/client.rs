@@ -67,7 +67,7 @@ pub(crate) struct Publisher {
 }
 
 pub(crate) struct Subscriber {
-    number: usize,
+    counted_as: usize,
     filters: Vec<String>,
     receiver: Receiver<()>,
 }
@@ -156,7 +156,7 @@ fn nanoseconds_for(messages: u64, per_second: f64) -> u64 {
 
 impl Subscriber {
     pub(crate) fn new(plan: &Plan, number: usize) -> Self {
-        Self { number, filters: plan.filters(number), receiver: Receiver::new() }
+        Self { counted_as: plan.counted_as(number), filters: plan.filters(number), receiver: Receiver::new() }
     }
 
     /// Counts a message and answers it. At QoS 2 it counts when it comes first; nothing is stored until PUBREL.
@@ -184,7 +184,7 @@ impl Subscriber {
             return;
         };
         let publisher = stamp.publisher as usize;
-        board.tallies[self.number][publisher].note(stamp.sequence);
+        board.tallies[self.counted_as][publisher].note(stamp.sequence);
         board.of_publisher[publisher] += 1;
         board.deliveries += 1;
         if board.measuring {
@@ -374,7 +374,7 @@ impl Board {
             deliveries: 0,
             measured_deliveries: 0,
             corrupt: 0,
-            tallies: (0..plan.subscribers).map(|_| row()).collect(),
+            tallies: (0..plan.counted()).map(|_| row()).collect(),
             of_publisher: vec![0; plan.publishers as usize],
             latency: histogram(),
             answers: histogram(),

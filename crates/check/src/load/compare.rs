@@ -67,6 +67,7 @@ pub fn compare(peers: &[Peer], plan: &ComparePlan, mut progress: impl FnMut(&str
             match plan.topics {
                 Topics::Pairs => "pairs",
                 Topics::All => "each receives all",
+                Topics::Shared => "one shared subscription",
             },
             first.payload,
             first.window,

@@ -48,6 +48,8 @@ pub enum Topics {
     Pairs,
     /// Every subscriber receives every message.
     All,
+    /// The subscribers are one shared subscription: each message goes to one of them, whichever that is.
+    Shared,
 }
 
 /// Whether sessions outlive their connections.
@@ -103,6 +105,7 @@ impl Plan {
     pub(crate) fn filters(&self, subscriber: usize) -> Vec<String> {
         match self.topics {
             Topics::All => vec!["load/+".to_owned()],
+            Topics::Shared => vec!["$share/load/load/+".to_owned()],
             Topics::Pairs => {
                 (0..self.publishers).filter(|publisher| self.receives(subscriber, *publisher as usize)).map(topic).collect()
             }
@@ -112,7 +115,7 @@ impl Plan {
     /// Whether this subscriber is to receive what this publisher sends.
     pub(crate) fn receives(&self, subscriber: usize, publisher: usize) -> bool {
         match self.topics {
-            Topics::All => true,
+            Topics::All | Topics::Shared => true,
             Topics::Pairs => publisher % self.subscribers as usize == subscriber,
         }
     }
@@ -121,7 +124,23 @@ impl Plan {
     pub(crate) fn fan_out(&self) -> u64 {
         match self.topics {
             Topics::All => u64::from(self.subscribers),
-            Topics::Pairs => u64::from(self.subscribers.min(1)),
+            Topics::Pairs | Topics::Shared => u64::from(self.subscribers.min(1)),
+        }
+    }
+
+    /// As whom this subscriber's deliveries are counted: the members of a group are one.
+    pub(crate) fn counted_as(&self, subscriber: usize) -> usize {
+        match self.topics {
+            Topics::Pairs | Topics::All => subscriber,
+            Topics::Shared => 0,
+        }
+    }
+
+    /// How many are counted.
+    pub(crate) fn counted(&self) -> u32 {
+        match self.topics {
+            Topics::Pairs | Topics::All => self.subscribers,
+            Topics::Shared => self.subscribers.min(1),
         }
     }
 }

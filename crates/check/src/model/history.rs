@@ -293,6 +293,8 @@ pub enum Difference {
     NotAtRest(ClientNo),
     /// A message is still queued for a connected client.
     QueueNotEmpty(ClientNo),
+    /// A message of a shared subscription waits although a member is there.
+    GroupHeldUp,
     /// The world still had work after the longest time it could take.
     NeverQuiet,
     /// Recovery refused the disk.
@@ -521,6 +523,7 @@ impl fmt::Display for Told<'_> {
                 Difference::NotAtRest(client) => write!(f, "{} is not at rest", id(client)),
                 Difference::QueueNotEmpty(client) => write!(f, "the queue of {} is not empty", id(client)),
                 Difference::StateIsNotItsFold
+                | Difference::GroupHeldUp
                 | Difference::NeverQuiet
                 | Difference::RecoveryRefused
                 | Difference::JournalFailed => write!(f, "{what:?}"),

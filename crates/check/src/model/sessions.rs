@@ -52,8 +52,8 @@ pub(crate) struct Timeline {
     /// When the broker last learned of an end; nothing while it may believe in a connection.
     told: Option<Micros>,
     open: Vec<LinkNo>,
-    /// From where to where the broker may have believed it connected.
-    online: Vec<(Step, Step)>,
+    /// When the broker had lost a connection at the latest.
+    lost: Vec<Step>,
     /// UNSUBSCRIBEs of this connection that were not answered yet.
     unsubscribing: Vec<(FilterNo, Step)>,
 }
@@ -72,7 +72,7 @@ impl Timeline {
             detached: None,
             told: None,
             open: Vec::new(),
-            online: Vec::new(),
+            lost: Vec::new(),
             unsubscribing: Vec::new(),
         }
     }
@@ -82,14 +82,9 @@ impl Timeline {
         self.incarnations[segment.incarnation] == NEVER
     }
 
-    /// Whether the broker may have believed it connected at some time from the first step to the second.
-    pub(crate) fn maybe_online(&self, from: Step, to: Step) -> bool {
-        self.online.iter().any(|&(begin, end)| begin <= to && from <= end)
-    }
-
     /// Whether the broker may have believed in a connection that ended behind this step.
     pub(crate) fn loses_a_connection_after(&self, step: Step) -> bool {
-        self.online.iter().any(|&(_, end)| step < end && end < NEVER)
+        self.lost.iter().any(|&end| step < end)
     }
 
     fn connect_sent(&mut self, step: Step, link: LinkNo, clean: bool) {
@@ -101,9 +96,6 @@ impl Timeline {
         self.known = true;
         self.link = Some(link);
         self.connect = (step, clean);
-        if self.open.is_empty() {
-            self.online.push((step, NEVER));
-        }
         self.open.push(link);
         self.told = None;
     }
@@ -157,15 +149,9 @@ impl Timeline {
 
     fn broker_lost(&mut self, step: Step, at: Micros, link: LinkNo) {
         self.open.retain(|&open| open != link);
+        self.lost.push(step);
         if self.open.is_empty() {
             self.told = Some(at);
-            self.offline(step);
-        }
-    }
-
-    fn offline(&mut self, step: Step) {
-        if let Some((_, end)) = self.online.last_mut().filter(|(_, end)| *end == NEVER) {
-            *end = step;
         }
     }
 
@@ -272,7 +258,7 @@ fn follow(all: &mut [Timeline], history: &History, step: Step, at: Micros, fact:
             for timeline in all.iter_mut().filter(|timeline| timeline.link.is_some()) {
                 timeline.detach(step, at);
                 timeline.open.clear();
-                timeline.offline(step);
+                timeline.lost.push(step);
             }
         }
         Fact::Recovered => {

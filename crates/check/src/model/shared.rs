@@ -1,7 +1,7 @@
 //! Shared subscriptions: one member gets a message (§4.8.2).
 
 use super::{
-    deliveries::{Copies, is_mixed},
+    deliveries::{Copies, further_ways},
     history::{ClientNo, History, MessageNo, Step},
     publications::Publication,
     sessions::{NEVER, Segment, Timeline},
@@ -34,12 +34,10 @@ pub(crate) fn judge(
             let someone = holder.or_else(|| group.members().next().map(|(client, _)| client));
             let mut say =
                 |what| wrong.push(Violation { wrong: what, message: Some(message), other: None, client: someone, step: None });
-            if info.qos != 1 && other_than_1 > 1 + copies.repeats(info, publication) && !group.is_mixed(info.topic) {
+            if info.qos != 1 && other_than_1 > 1 + copies.repeats(info, publication) + group.other_ways(info.topic) {
                 say(Wrong::Twice);
             }
-            if holder.is_none()
-                && group.must(info.qos, info.topic, info.expires || (info.large && group.takes_small_only()), publication)
-            {
+            if holder.is_none() && group.must(info.qos, info.expires || (info.large && group.takes_small_only()), publication) {
                 say(Wrong::Lost);
             }
         }
@@ -65,14 +63,14 @@ impl Group<'_> {
         })
     }
 
-    /// Whether a member has subscriptions of its own to the topic.
-    fn is_mixed(&self, topic: TopicNo) -> bool {
-        self.members().any(|(_, timeline)| {
-            is_mixed(
-                self.history,
-                timeline.segments.iter().filter(|segment| self.history.vocabulary.matches(segment.filter, topic)),
-            )
-        })
+    /// How many copies members can have of a message beside the one of this group: by subscriptions of their own, and by other groups.
+    fn other_ways(&self, topic: TopicNo) -> u16 {
+        let matching = |timeline: &Timeline| {
+            let segments: Vec<&Segment> =
+                timeline.segments.iter().filter(|segment| self.history.vocabulary.matches(segment.filter, topic)).collect();
+            further_ways(self.history, segments.into_iter())
+        };
+        self.members().map(|(_, timeline)| matching(timeline)).sum()
     }
 
     /// Whether a member cannot take every message.
@@ -80,20 +78,14 @@ impl Group<'_> {
         self.members().any(|(client, _)| self.history.client(client).small_only)
     }
 
-    /// At which QoS a member may be sent a message: one copy serves all its subscriptions.
-    fn highest_qos(&self, timeline: &Timeline, topic: TopicNo) -> u8 {
-        let matching = timeline.segments.iter().filter(|segment| self.history.vocabulary.matches(segment.filter, topic));
-        matching.map(|segment| self.history.subscription(segment.subscription).qos).max().unwrap_or(0)
-    }
-
-    /// Whether some member had to get it, whoever was chosen.
-    fn must(&self, qos: u8, topic: TopicNo, expires: bool, publication: &Publication) -> bool {
-        let (Some(by), Some(from)) = (publication.by, publication.from) else { return false };
+    /// Whether some member had to get it. It is the group's until a member has acknowledged it, and all that were members then or later can have been given it.
+    fn must(&self, qos: u8, expires: bool, publication: &Publication) -> bool {
+        let (Some(_), Some(from)) = (publication.by, publication.from) else { return false };
         if qos == 0 || expires {
             return false;
         }
-        let concerned = || self.segments().filter(|(_, segment)| segment.maybe_to >= from && segment.asked <= by);
         let is_at_0 = |segment: &Segment| self.history.subscription(segment.subscription).qos == 0;
+        let concerned = || self.segments().filter(|(_, segment)| segment.maybe_to >= from);
         let served = self.members().any(|(_, timeline)| {
             let own = || timeline.segments.iter().filter(|segment| segment.filter == self.filter);
             let is_sure = |segment: &Segment| {
@@ -102,36 +94,18 @@ impl Group<'_> {
                     && segment.sure_from.is_some_and(|sure| sure <= publication.early)
             };
             // Who asks for QoS 0 is not waited for.
-            own().any(is_sure) && !own().any(|segment| is_at_0(segment) && segment.maybe_to >= from && segment.asked <= by)
+            own().any(is_sure) && !own().any(|segment| is_at_0(segment) && segment.maybe_to >= from)
         });
-        let kept = concerned().all(|(timeline, segment)| self.keeps(timeline, segment, qos, topic, (from, by)));
-        let ended = concerned().map(|(timeline, segment)| timeline.incarnations[segment.incarnation]).min();
-        let inherited = match ended.filter(|end| *end < NEVER) {
-            Some(end) => {
-                let heirs = self.segments().filter(|(_, segment)| segment.maybe_to >= end);
-                heirs.into_iter().all(|(timeline, segment)| self.keeps_as_heir(timeline, segment, qos, topic, end))
-            }
-            None => true,
-        };
-        served && kept && inherited
+        served && concerned().all(|(timeline, segment)| self.keeps(timeline, segment, qos, from))
     }
 
-    /// Whether a member that the publication may have chosen had to keep it, or to pass it on. At QoS 0 nothing is kept, and only who is there is chosen; a QoS 2
-    /// message once sent ends with its session [MQTT-4.8.2-5].
-    fn keeps(&self, timeline: &Timeline, segment: &Segment, qos: u8, topic: TopicNo, (from, by): (Step, Step)) -> bool {
-        if self.history.subscription(segment.subscription).qos == 0 {
-            return !timeline.maybe_online(from, by);
+    /// Whether a member that was given it had to keep it, or to give it back. A QoS 2 message once sent ends with its session [MQTT-4.8.2-5], one at QoS 0 is lost with
+    /// the connection that carries it.
+    fn keeps(&self, timeline: &Timeline, segment: &Segment, qos: u8, from: Step) -> bool {
+        match qos.min(self.history.subscription(segment.subscription).qos) {
+            0 => !timeline.loses_a_connection_after(from),
+            1 => true,
+            _ => timeline.lives(segment),
         }
-        timeline.lives(segment) || qos.min(self.highest_qos(timeline, topic)) < 2
-    }
-
-    /// Whether a member that may have inherited it from a session that ended had to get it. At QoS 0 it waits for its reader, and is lost with a connection only;
-    /// where no member outlives its connection nothing waits.
-    fn keeps_as_heir(&self, timeline: &Timeline, segment: &Segment, qos: u8, topic: TopicNo, end: Step) -> bool {
-        if self.history.subscription(segment.subscription).qos == 0 {
-            return !timeline.loses_a_connection_after(end)
-                && self.members().any(|(client, _)| self.history.client(client).expiry > 0);
-        }
-        timeline.lives(segment) || qos.min(self.highest_qos(timeline, topic)) < 2
     }
 }

@@ -15,8 +15,8 @@ pub(crate) struct Air {
     messages: Vec<MessageNo>,
     /// QoS 2 messages to be handed on.
     pub(crate) released: usize,
-    /// Shared messages on their way to another member.
-    pub(crate) moved: usize,
+    /// Messages of groups that are a member's from here on, or ended.
+    pub(crate) shared: usize,
 }
 
 impl Air {
@@ -49,9 +49,9 @@ impl Air {
                     tally.count(Happening::Retained);
                 }
             }
-            Record::Moved { .. } => {
-                self.moved += 1;
-                tally.count(Happening::Moved);
+            Record::Dropped { session, .. } if session.is_group() => {
+                self.shared += 1;
+                tally.count(Happening::Shared);
             }
             _ => {}
         }

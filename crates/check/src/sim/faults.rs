@@ -27,8 +27,10 @@ pub enum PlantedFault {
     LaneLost,
     /// A checkpoint is written without one of its changes.
     CheckpointTorn,
-    /// Recovery forgets what shared subscriptions still have to pass on.
-    ClaimForgotten,
+    /// Nobody asks members that are away for what they hold of their groups.
+    RecallLost,
+    /// Recovery forgets what shared subscriptions have.
+    GroupForgotten,
     /// Recovery forgets a retained message.
     RetainedForgotten,
     /// Recovery forgets all wills.
@@ -37,7 +39,7 @@ pub enum PlantedFault {
 
 impl PlantedFault {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::AckBeforeSync,
         Self::PubrelForgotten,
         Self::IdentifierReused,
@@ -48,7 +50,8 @@ impl PlantedFault {
         Self::WindowTorn,
         Self::LaneLost,
         Self::CheckpointTorn,
-        Self::ClaimForgotten,
+        Self::RecallLost,
+        Self::GroupForgotten,
         Self::RetainedForgotten,
         Self::WillForgotten,
     ];
@@ -84,7 +87,8 @@ impl Tamper {
             | PlantedFault::WindowTorn
             | PlantedFault::LaneLost
             | PlantedFault::CheckpointTorn
-            | PlantedFault::ClaimForgotten
+            | PlantedFault::RecallLost
+            | PlantedFault::GroupForgotten
             | PlantedFault::RetainedForgotten
             | PlantedFault::WillForgotten => {}
         }

@@ -8,12 +8,12 @@ use std::{
 };
 
 use columba_broker::{
-    Config, SessionSnapshot, Shard,
+    Config, Shard, ShardSnapshot,
     auth::{Answer, Login},
     commons::LocalCommons,
     durable::{InFlight, State},
     event::{DropReason, Event},
-    id::{ChangeSeq, ConnectionId, MessageId, SessionNo, ShardId},
+    id::{ChangeSeq, ConnectionId, GroupKey, MessageId, SessionNo, ShardId},
     seam::{Commons as _, Cx, Gone, Loaded, Origin, Output, Parcel},
 };
 use columba_proto::Time;
@@ -21,6 +21,7 @@ use columba_proto::Time;
 use super::{
     faults::{PlantedFault, Tamper},
     journal::Journal,
+    plan::FILTERS,
     rng::Rng,
     tally::{Happening, Tally},
 };
@@ -148,9 +149,9 @@ impl Host {
             let shard = self.owner(&session.client_id);
             self.with(shard, |shard, cx| shard.restore(cx, session));
         }
-        for (no, ended) in state.ended {
+        for (no, group) in state.groups {
             let shard = usize::from(self.shared.placement().shard(no.lane()).0);
-            self.with(shard, |shard, cx| shard.restore_ended(cx, no, ended));
+            self.with(shard, |shard, cx| shard.restore_group(cx, no, group));
         }
         for will in state.wills.into_values() {
             let shard = self.owner(&will.client_id);
@@ -165,16 +166,14 @@ impl Host {
 
     /// What the shards hold that is not this state, for people; empty where nothing is.
     pub(crate) fn differences(&self, state: &State) -> Vec<String> {
-        let mut live: BTreeMap<_, SessionSnapshot> =
-            self.brains.iter().flat_map(|brain| brain.shard.snapshot().sessions).collect();
-        let mut stored: BTreeMap<_, SessionSnapshot> = state.sessions.iter().map(|(no, session)| (*no, session.into())).collect();
-        // Where a message of a queue stands is not part of what must survive.
-        for (no, session) in &mut live {
-            let Some(cold) = session.cold.take() else { continue };
-            let Some(stored) = stored.get(no) else { continue };
-            session.undelivered.extend(stored.undelivered.iter().filter(|(id, _)| cold.has(**id)));
+        let mut stored = stored(state);
+        let mut live = ShardSnapshot::default();
+        for brain in &self.brains {
+            live.add(brain.shard.snapshot());
         }
-        for session in stored.values_mut() {
+        // Where a message of a queue stands is not part of what must survive.
+        let live = live.with_cold_of(&stored);
+        for session in stored.sessions.values_mut() {
             session.cold = None;
         }
         let mut retained_differ = false;
@@ -186,22 +185,33 @@ impl Host {
             retained_differ = !agree || stored.next().is_some();
         });
         let mut all = Vec::new();
-        for (no, session) in &live {
-            match stored.get(no) {
+        for (no, session) in &live.sessions {
+            match stored.sessions.get(no) {
                 Some(stored) if stored == session => {}
                 Some(stored) => all.push(format!("lives as {session:?}\nstored as {stored:?}")),
                 None => all.push(format!("lives only: {session:?}")),
             }
         }
-        all.extend(
-            stored.iter().filter(|(no, _)| !live.contains_key(no)).map(|(_, session)| format!("stored only: {session:?}")),
-        );
-        // What groups have to pass on waits for nobody, once everything is at rest.
-        all.extend(state.ended.iter().map(|(no, ended)| format!("not passed on by {no:?}: {:?}", ended.queue.keys())));
+        let gone = stored.sessions.iter().filter(|(no, _)| !live.sessions.contains_key(no));
+        all.extend(gone.map(|(_, session)| format!("stored only: {session:?}")));
+        if live.groups != stored.groups {
+            all.push(format!("groups live with {:?}\nstored with {:?}", live.groups, stored.groups));
+        }
         if retained_differ {
             all.push("the retained messages are others".into());
         }
         all
+    }
+
+    /// What a group has although a member is there to take it, for people.
+    pub(crate) fn held_up(&self, state: &State) -> Vec<String> {
+        let stored = stored(state);
+        let attended = FILTERS.iter().filter(|text| {
+            let group = text.parse().ok().and_then(|filter| self.shared.index().group(&filter));
+            group.is_some_and(|group| group.is_attended())
+        });
+        let left = attended.filter_map(|text| Some((text, stored.groups.get(&GroupKey::of(text).place())?)));
+        left.map(|(text, (messages, _))| format!("{text} has members and holds {messages:?}")).collect()
     }
 
     /// Time goes on; never back.
@@ -310,7 +320,12 @@ impl Host {
 
     fn output(&mut self, shard: usize, output: Output) {
         match output {
-            Output::ToShard { to, parcel } => self.post(usize::from(to.0), Mail::Parcel(parcel)),
+            Output::ToShard { to, parcel } => {
+                if matches!(parcel, Parcel::Returned { .. }) {
+                    self.tally.count(Happening::Returned);
+                }
+                self.post(usize::from(to.0), Mail::Parcel(parcel));
+            }
             Output::HandOver { connection, to, bytes } => {
                 self.tally.count(Happening::HandOver);
                 let Some(link) = self.brains[shard].links.remove(&connection) else { return };
@@ -380,6 +395,9 @@ impl Host {
 
     fn post(&mut self, to: usize, mail: Mail) {
         if self.fault == Some(PlantedFault::LetterLost) && matches!(mail, Mail::Parcel(_)) && self.rng.chance(1, 16) {
+            return;
+        }
+        if self.fault == Some(PlantedFault::RecallLost) && matches!(mail, Mail::Parcel(Parcel::Recall { .. })) {
             return;
         }
         self.brains[to].mail.push_back(mail);
@@ -491,11 +509,19 @@ impl Host {
     }
 }
 
+/// A state as shards would tell it.
+fn stored(state: &State) -> ShardSnapshot {
+    ShardSnapshot {
+        sessions: state.sessions.iter().map(|(no, session)| (*no, session.into())).collect(),
+        groups: state.groups.iter().map(|(no, group)| (*no, (group.queue.keys().copied().collect(), None))).collect(),
+    }
+}
+
 /// The planted faults of a recovery.
 fn forget(fault: PlantedFault, state: &mut State) {
     match fault {
         PlantedFault::QueueEntrySkipped => skip_an_entry(state),
-        PlantedFault::ClaimForgotten => state.ended.clear(),
+        PlantedFault::GroupForgotten => state.groups.clear(),
         PlantedFault::RetainedForgotten => drop(state.retained.pop_first()),
         PlantedFault::WillForgotten => {
             state.wills.clear();
@@ -509,6 +535,7 @@ fn forget(fault: PlantedFault, state: &mut State) {
         | PlantedFault::LetterLost
         | PlantedFault::WindowTorn
         | PlantedFault::LaneLost
+        | PlantedFault::RecallLost
         | PlantedFault::CheckpointTorn => {}
     }
 }

@@ -51,7 +51,7 @@ happenings! {
     CheckpointBeforePubrel,
     /// a checkpoint with a publication in it that waited in another shard's mailbox
     CheckpointBeforeTaking,
-    /// a start that found messages of shared groups whose member had ended
+    /// a start that found messages of shared groups, waiting or on their way to members
     AssignmentCutInHalf,
     /// a PUBREL that came while the disk was full
     PubrelOnFullDisk,
@@ -69,8 +69,10 @@ happenings! {
     TakeOver,
     /// a window of a queue was read from the cold store
     ColdWindow,
-    /// a shared message moved to another member
-    Moved,
+    /// a message of a group became a member's
+    Shared,
+    /// a member's message came back to the queue of its group on another shard
+    Returned,
     /// a will was published
     Will,
     /// a retained message was set or cleared

@@ -92,6 +92,8 @@ pub(crate) struct World {
     checkpoint_is_planned: bool,
     operations: usize,
     draining: Option<Micros>,
+    /// At the end members of groups stay away until the others are at rest.
+    absent: bool,
     /// The disk will fail, or has failed, the journal.
     disk_fault: bool,
     fault: Option<PlantedFault>,
@@ -146,6 +148,7 @@ impl World {
             checkpoint_is_planned: false,
             operations: 0,
             draining: None,
+            absent: true,
             disk_fault: false,
             fault,
             key,
@@ -434,7 +437,7 @@ impl World {
     fn dies(&mut self, here: Happening) -> bool {
         let Some(host) = self.host.as_ref().filter(|_| self.odds.moments > 0 && self.draining.is_none()) else { return false };
         let journal = &host.journal;
-        let stakes = journal.waiting.released + journal.on_its_way.released + journal.waiting.moved + journal.on_its_way.moved;
+        let stakes = journal.waiting.released + journal.on_its_way.released + journal.waiting.shared + journal.on_its_way.shared;
         let of = if stakes > 0 || host.has_letters() { self.odds.moments } else { 10 * self.odds.moments };
         let dies = self.rng.chance(1, of);
         if dies {
@@ -684,7 +687,7 @@ impl World {
         let shared = LocalCommons::with(placement, self.rng.next_u64(), strategies(self.key));
         let now = Time(EPOCH_MS + self.now / 1_000);
         let mut host = Host::new(&self.config, shared, journal, self.fault, &mut self.rng, now);
-        if state.ended.values().any(|ended| !ended.queue.is_empty()) {
+        if state.groups.values().any(|group| !group.queue.is_empty()) {
             self.tally.count(Happening::AssignmentCutInHalf);
         }
         host.restore(state);
@@ -1103,13 +1106,15 @@ impl World {
         self.look_again();
     }
 
-    /// Brings every lasting client back and waits until nobody has anything left to say; true once that is so.
+    /// Brings every lasting client back and waits until nobody has anything left to say; true once that is so. Of the members of groups every other one comes last:
+    /// by then the others must have had what waits, and what it was sent.
     fn drain_step(&mut self) -> bool {
         let mut at_rest = self.host.is_some();
         for index in 0..self.clients.len() {
             let client = &self.clients[index];
             let (no, lasting) = (client.no, client.habits.expiry > 0);
-            if client.link().is_none() && lasting {
+            let is_absent = self.absent && index % 2 == 0 && client.habits.worker.is_some();
+            if client.link().is_none() && lasting && !is_absent {
                 self.connect(no, false);
                 at_rest = false;
             } else if client.link().is_some() {
@@ -1117,7 +1122,10 @@ impl World {
             }
         }
         if at_rest && !self.agenda.has_work() {
-            return true;
+            if !std::mem::take(&mut self.absent) {
+                return true;
+            }
+            self.look_at_groups();
         }
         self.agenda.add(self.now + 20_000, Due::Drain);
         false
@@ -1154,6 +1162,17 @@ impl World {
     fn look_again(&mut self) {
         self.draining = Some(self.now);
         self.agenda.add(self.now + 1_000, Due::Drain);
+    }
+
+    /// Nothing waits for those who are away where somebody is there.
+    fn look_at_groups(&mut self) {
+        let Some(host) = self.host.as_ref().filter(|_| !self.refused) else { return };
+        let Some(state) = host.journal.state() else { return };
+        let held_up = host.held_up(&state);
+        if !held_up.is_empty() {
+            self.history.notes.extend(held_up);
+            self.fact(Fact::Differs { what: Difference::GroupHeldUp });
+        }
     }
 
     /// The state of the shards must be the fold of what is on disk, and nothing may be left over.

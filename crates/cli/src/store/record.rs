@@ -49,7 +49,8 @@ impl Line {
     }
 
     fn session(&mut self, session: SessionNo) {
-        self.field("session", session.seq());
+        let (name, who) = owner(session);
+        self.field(name, who);
     }
 
     fn message(&mut self, id: MessageId) {
@@ -107,15 +108,18 @@ impl Line {
     }
 }
 
+/// A session by its number, or a shared subscription by the hash of its filter.
+fn owner(no: SessionNo) -> (&'static str, Value) {
+    if no.is_group() { ("group", format!("{:016x}", no.0).into()) } else { ("session", no.seq().into()) }
+}
+
 fn target(target: &TargetRecord) -> Value {
     let mut object = Map::new();
-    object.insert("session".to_owned(), target.session.seq().into());
+    let (name, who) = owner(target.session);
+    object.insert(name.to_owned(), who);
     object.insert("qos".to_owned(), (target.qos as u8).into());
     if target.retain {
         object.insert("retain".to_owned(), true.into());
-    }
-    if !target.groups.is_empty() {
-        object.insert("groups".to_owned(), target.groups.len().into());
     }
     if !target.subscription_ids.is_empty() {
         object.insert("subscription_ids".to_owned(), json!(target.subscription_ids));
@@ -226,12 +230,6 @@ fn fields(line: &mut Line, record: &Record<'_>, payload: bool) -> &'static str {
             line.session(*session);
             line.message(*message);
             "dropped"
-        }
-        Record::Moved { from, message, target: to } => {
-            line.field("from", from.seq());
-            line.message(*message);
-            line.field("to", target(to));
-            "moved"
         }
         Record::Cursor { session, filter, after } => {
             line.session(*session);

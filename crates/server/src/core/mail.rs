@@ -59,7 +59,8 @@ impl Weighed for Mail {
             + match self {
                 Self::Connection(arrival) => arrival.bytes.len(),
                 Self::Parcel(Parcel::Deliver { message, targets, .. }) => message.size() + size_of_val(targets.as_slice()),
-                Self::Parcel(Parcel::Moved { delivery, .. }) => delivery.message.size(),
+                Self::Parcel(Parcel::Given { delivery, .. } | Parcel::Returned { delivery }) => delivery.message.size(),
+                Self::Parcel(Parcel::Attend { filter }) => filter.len(),
                 Self::Loaded(loaded) => loaded.entries.iter().map(|entry| entry.message.size()).sum(),
                 Self::LoadedRetained(loaded) => {
                     loaded.messages.iter().filter_map(|(_, found)| found.as_ref()).map(|(_, message)| message.size()).sum()
@@ -70,6 +71,7 @@ impl Weighed for Mail {
                 | Self::UsersChanged
                 | Self::Acl(_)
                 | Self::Question(_)
+                | Self::Parcel(Parcel::Knock { .. } | Parcel::Recall { .. } | Parcel::SendAway { .. })
                 | Self::Stored(_)
                 | Self::Room(_)
                 | Self::Shutdown => 0,

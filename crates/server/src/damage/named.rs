@@ -58,9 +58,5 @@ pub(crate) fn of_record(record: &Record<'_>, tell: &mut dyn FnMut(SessionNo, Opt
             tell(*session, Some(*message));
         }
         Record::Settled { session, message, .. } => tell(*session, *message),
-        Record::Moved { from, message, target } => {
-            tell(*from, Some(*message));
-            tell(target.session, Some(*message));
-        }
     }
 }

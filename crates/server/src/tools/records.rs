@@ -109,7 +109,6 @@ fn has_topic(record: &Record<'_>, filter: &str) -> bool {
         | Record::Passed { .. }
         | Record::Settled { .. }
         | Record::Dropped { .. }
-        | Record::Moved { .. }
         | Record::WillGone { .. } => false,
     }
 }

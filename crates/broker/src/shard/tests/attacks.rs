@@ -15,7 +15,7 @@ use crate::{
     id::MessageId,
     message::Message,
     route::Claim,
-    seam::{Parcel, ParcelTarget, SubscriptionIds},
+    seam::{Delivery, Parcel, ParcelTarget, SubscriptionIds},
 };
 
 const NOTHING: Vec<&str> = Vec::new();
@@ -142,20 +142,18 @@ fn what_was_on_its_way_to_a_member_that_ended_goes_to_another_one() {
     let (stranger, _) = bench.connect("stranger", &Setup::default());
     bench.subscribe(stranger, "$share/other/t", QoS::AtLeastOnce);
     let slot = bench.shard.by_client["one"];
-    let session = bench.shard.sessions[slot as usize].reference(slot);
+    let to = bench.shard.sessions[slot as usize].reference(slot);
+    let claim = bench.group_target("t").claim;
     bench.disconnect(one);
 
     let message = Arc::new(Message::new("t".into(), QoS::AtLeastOnce, false, None, &[], b"x"));
-    let target = |claim| ParcelTarget {
-        session: session.clone(),
-        qos: QoS::AtLeastOnce,
-        retain: false,
-        claim,
-        ids: SubscriptionIds::default(),
-    };
-    let of_the_group = bench.claim("t");
-    for (id, claim) in [(1 << 20, of_the_group), (2 << 20, Claim::default())] {
-        let parcel = Parcel::Deliver { id: MessageId(id), message: Arc::clone(&message), targets: vec![target(claim)] };
+    let ids = SubscriptionIds::default();
+    let target =
+        ParcelTarget { session: to.clone(), qos: QoS::AtLeastOnce, retain: false, claim: Claim::default(), ids: ids.clone() };
+    let of_its_own = Parcel::Deliver { id: MessageId(2 << 20), message: Arc::clone(&message), targets: vec![target] };
+    to.presence.add_given();
+    let delivery = Delivery { id: MessageId(1 << 20), message, qos: QoS::AtLeastOnce, retain: false, claim, ids };
+    for parcel in [Parcel::Given { delivery, to }, of_its_own] {
         bench.act(|shard, cx| shard.parcel(cx, parcel));
     }
 

@@ -19,8 +19,8 @@ use crate::{
     id::{ChangeSeq, ConnectionId, MessageId, ShardId},
     message::Message,
     placement::Placement,
-    route::{Claim, Strategies, Strategy},
-    seam::{Commons as _, Cx, Gone, Origin, Output, ParcelTarget},
+    route::{Strategies, Strategy},
+    seam::{Commons as _, Cx, Gone, Origin, Output, ParcelTarget, SubscriptionIds},
 };
 
 pub(super) struct Bench {
@@ -150,9 +150,11 @@ impl Bench {
         result
     }
 
-    /// What the groups on a filter claim of a delivery.
-    pub(super) fn claim(&mut self, topic: &str) -> Claim {
-        self.commons.index_mut().route(topic.into()).groups[0].claim.clone()
+    /// The queue of the first group on a topic, as the target of a publication at QoS 1.
+    pub(super) fn group_target(&mut self, topic: &str) -> ParcelTarget {
+        let route = self.commons.index_mut().route(topic.into());
+        let (session, claim) = (route.groups[0].queue.clone(), route.groups[0].claim);
+        ParcelTarget { session, qos: QoS::AtLeastOnce, retain: false, claim, ids: SubscriptionIds::default() }
     }
 
     pub(super) fn sync(&mut self) {
@@ -190,7 +192,9 @@ impl Bench {
         let state = self.replay();
         if self.written.is_empty() {
             let stored = state.sessions.iter().map(|(no, session)| (*no, session.into())).collect();
-            assert_eq!(self.shard.snapshot(), ShardSnapshot { sessions: stored }, "the journal tells what the shard knows");
+            let groups = state.groups.iter().map(|(no, group)| (*no, (group.queue.keys().copied().collect(), None))).collect();
+            let stored = ShardSnapshot { sessions: stored, groups };
+            assert_eq!(self.shard.snapshot().with_cold_of(&stored), stored, "the journal tells what the shard knows");
         }
         self.written.clear();
         self.cut = None;
@@ -204,8 +208,8 @@ impl Bench {
         for session in state.sessions.into_values() {
             self.act(|shard, cx| shard.restore(cx, session));
         }
-        for (no, ended) in state.ended {
-            self.act(|shard, cx| shard.restore_ended(cx, no, ended));
+        for (no, group) in state.groups {
+            self.act(|shard, cx| shard.restore_group(cx, no, group));
         }
         for will in state.wills.into_values() {
             self.act(|shard, cx| shard.restore_will(cx, will));
@@ -219,13 +223,8 @@ impl Bench {
 
     /// Another shard publishes this for a session of ours; its letter is still on its way.
     pub(super) fn record_elsewhere(&mut self, id: MessageId, message: &Message, target: &ParcelTarget) {
-        let target = TargetRecord {
-            session: target.session.no,
-            qos: target.qos,
-            retain: target.retain,
-            subscription_ids: Vec::new(),
-            groups: target.claim.keys().to_vec(),
-        };
+        let target =
+            TargetRecord { session: target.session.no, qos: target.qos, retain: target.retain, subscription_ids: Vec::new() };
         let message = MessageRecord::from(message);
         let mut bytes = Vec::new();
         Record::Published { id, message, targets: vec![target], sets_retained: false, will_of: None }.encode(&mut bytes);
@@ -305,9 +304,13 @@ impl Bench {
         self.say(client, &Packet::Subscribe(subscribe));
     }
 
-    /// SUBSCRIBE of a client that wants the publishers' RETAIN.
-    pub(super) fn subscribe_as_published(&mut self, client: Client, filter: &str, qos: QoS) {
+    /// SUBSCRIBE of a client that wants the publishers' RETAIN, its answer left to be read.
+    pub(super) fn ask_as_published(&mut self, client: Client, filter: &str, qos: QoS) {
         self.ask(client, filter, SubscriptionOptions { retain_as_published: true, ..qos.into() });
+    }
+
+    pub(super) fn subscribe_as_published(&mut self, client: Client, filter: &str, qos: QoS) {
+        self.ask_as_published(client, filter, qos);
         assert_eq!(self.told(client), [format!("suback {}", qos as u8)]);
     }
 
@@ -406,6 +409,12 @@ pub(super) fn message<'a>(topic: &'a str, qos: QoS, id: u16, payload: &'a str) -
         payload: payload.as_bytes(),
         properties: PublishProperties::default(),
     }
+}
+
+/// The packet identifier of a PUBLISH in words.
+pub(super) fn id_of(publish: &str) -> u16 {
+    let id = publish.split(" id").nth(1).and_then(|rest| rest.split(' ').next());
+    id.and_then(|id| id.parse().ok()).expect("a PUBLISH with an identifier")
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is told by its name")]
