@@ -2,6 +2,8 @@
 //! any more, what promises nothing durable goes on, and a start on the repaired disk has everything that was acknowledged.
 
 use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use columba_check::broker::Broker;
 use columba_check::load::{Peer, SessionKind};
@@ -11,6 +13,9 @@ use columba_proto::{AckKind, QoS, ReasonCode, Version};
 
 const COLUMBA: &str = env!("CARGO_BIN_EXE_columba");
 const DISK_MIB: u64 = 256;
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn client(broker: &Broker, version: Version, name: &str, session: SessionKind) -> Talk {
     Talk::connect(broker.address(), version, name, session).expect("it is let in").0
@@ -55,6 +60,19 @@ fn assert_all_there(broker: &Broker, acknowledged: u16) {
     }
 }
 
+/// What the broker has logged, as soon as this stands there: a thread of its own writes it.
+fn log_with(broker: &Broker, part: &str) -> String {
+    let began = Instant::now();
+    loop {
+        let log = broker.log();
+        if log.contains(part) {
+            return log;
+        }
+        assert!(began.elapsed() < PATIENCE, "{part:?} does not come: {log}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn without_a_disk_nothing_durable_is_acknowledged_and_the_rest_goes_on() {
     let test = "without_a_disk_nothing_durable_is_acknowledged_and_the_rest_goes_on";
@@ -89,7 +107,7 @@ fn without_a_disk_nothing_durable_is_acknowledged_and_the_rest_goes_on() {
     }
     let refused = Talk::connect(broker.address(), Version::V5, "away", SessionKind::Persistent).map(|_| ());
     assert_eq!(refused, Err(ReasonCode::SERVER_UNAVAILABLE));
-    let log = broker.log();
+    let log = log_with(&broker, "the journal failed");
     assert_eq!(log.matches("the journal failed: nothing is acknowledged until a restart").count(), 1, "{log}");
     assert!(log.contains("Input/output error"), "{log}");
 

@@ -130,7 +130,7 @@ pub(crate) fn judge(
         let matching = || timeline.segments.iter().filter(|segment| history.vocabulary.matches(segment.filter, info.topic));
         let mut say = |what: Wrong| wrong.push(Violation::of_message(what, message, client));
         if got.any()
-            && let Some(what) = too_much(history, info, publication, copies, got, matching)
+            && let Some(what) = too_much(history, info, publication, copies, (timeline, got), matching)
         {
             say(what);
         }
@@ -182,7 +182,7 @@ fn too_much<'a, I: Iterator<Item = &'a Segment>>(
     info: &MessageInfo,
     publication: &Publication,
     copies: &Copies,
-    got: &Got,
+    (timeline, got): (&Timeline, &Got),
     matching: impl Fn() -> I,
 ) -> Option<Wrong> {
     let live = got.live_total();
@@ -209,10 +209,11 @@ fn too_much<'a, I: Iterator<Item = &'a Segment>>(
     if info.qos != 1 && counted > 1 + repeats && live != got.live[1] {
         return Some(Wrong::Twice);
     }
-    // A member whose session ends with the message can be chosen again in its next one.
-    let sessions = matching().map(|segment| segment.incarnation + 1).max().filter(|_| is_shared).unwrap_or(0);
-    let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
-    if u32::from(got.fresh).saturating_sub(sessions)
+    // A member whose connection or session ends with the message can be chosen again in its next one, after others have had it.
+    let sessions = matching().map(|segment| segment.incarnation + 1).max().unwrap_or(0);
+    let lost = publication.from.map_or(0, |from| timeline.connections_lost_after(from));
+    let chances = u32::try_from(if is_shared { sessions + lost } else { 0 }).unwrap_or(u32::MAX);
+    if u32::from(got.fresh).saturating_sub(chances)
         > publication.sends * u32::from(1 + extra) * u32::from(1 + copies.crashes()) + u32::from(extra)
     {
         return Some(Wrong::TooOften);

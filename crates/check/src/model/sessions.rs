@@ -84,7 +84,12 @@ impl Timeline {
 
     /// Whether the broker may have believed in a connection that ended behind this step.
     pub(crate) fn loses_a_connection_after(&self, step: Step) -> bool {
-        self.lost.iter().any(|&end| step < end)
+        self.connections_lost_after(step) > 0
+    }
+
+    /// How many such connections there were.
+    pub(crate) fn connections_lost_after(&self, step: Step) -> usize {
+        self.lost.iter().filter(|&&end| step < end).count()
     }
 
     fn connect_sent(&mut self, step: Step, link: LinkNo, clean: bool) {
