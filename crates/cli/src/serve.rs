@@ -79,6 +79,8 @@ fn load(sources: &Sources, on_damage: OnDamage) -> Result<Config, ConfigError> {
 fn serve(config: Config, sources: &Sources) -> Result<ExitCode, StartError> {
     log::start(&config.log);
     let running = Server::start(config)?;
+    // Before the banner: whoever reads that may ask for a stop.
+    running.heed_signals();
     // Whoever closed our standard output still wants a broker.
     writeln!(io::stdout(), "{}", running.banner()).unwrap_or_default();
     match running.until_signalled(|| Config::load(sources)) {

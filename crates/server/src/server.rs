@@ -243,12 +243,16 @@ impl Running {
         &self.banner
     }
 
-    /// Runs until SIGTERM or SIGINT, then stops. A second signal ends the process at once. At SIGHUP, or when somebody asks at the control socket, `read` gives
-    /// the configuration that is to be in force from then on.
-    pub fn until_signalled(mut self, mut read: impl FnMut() -> Result<Config, ConfigError>) -> Result<(), Failure> {
+    /// Listens to signals from now on, for [`until_signalled`](Self::until_signalled): to be called before anybody is told that the broker runs.
+    pub fn heed_signals(&self) {
         if let Err(error) = signals::listen(self.speaker.clone()) {
             tracing::error!(%error, "cannot listen to signals; they end the process at once");
         }
+    }
+
+    /// Runs until SIGTERM or SIGINT, then stops. A second signal ends the process at once. At SIGHUP, or when somebody asks at the control socket, `read` gives
+    /// the configuration that is to be in force from then on.
+    pub fn until_signalled(mut self, mut read: impl FnMut() -> Result<Config, ConfigError>) -> Result<(), Failure> {
         notify::ready(&self.banner.to_string());
         let failure = loop {
             match self.words.recv() {
