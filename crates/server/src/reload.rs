@@ -82,6 +82,8 @@ fn wait_for_start(now: &Config, next: &Config) -> Vec<&'static str> {
         ("data_dir", now.data != next.data),
         ("listener", !are_same(&now.listeners, &next.listeners)),
         ("auth", (now.access, &now.password_file) != (next.access, &next.password_file)),
+        // What stands in the file is watched; which file it is, is not.
+        ("acl.file", now.acl_file != next.acl_file),
         ("limits.retained_cache", now.limits.retained_bytes != next.limits.retained_bytes),
         ("durability", (now.durability, now.disk) != (durability, next.disk)),
         ("sys.interval", now.sys_interval != next.sys_interval),
@@ -116,6 +118,7 @@ mod tests {
             ("[[listener]]\nurl = \"localhost:1883\"\nmax_connections = 5\n", &[]),
             ("data_dir = \"/elsewhere\"\n[log]\nformat = \"json\"\n", &["data_dir", "log.format"]),
             ("[[listener]]\nurl = \"localhost:1884\"\n[auth]\nanonymous = true\n", &["listener", "auth"]),
+            ("[acl]\nfile = \"other.toml\"\ndenied_publish = \"disconnect\"\n", &["acl.file"]),
             ("[durability]\nsync = \"none\"\n[limits]\nretained_cache = 0\n", &["limits.retained_cache", "durability"]),
         ] {
             assert_eq!(wait_for_start(&now, &config(text)), expected, "{text}");
