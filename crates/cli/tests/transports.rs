@@ -187,3 +187,17 @@ fn conversations_of_the_standard_hold_over_every_transport() {
         assert!(text.contains("passed"), "{via}: {text}");
     }
 }
+
+#[test]
+fn the_benchmark_of_transports_gives_a_row_for_each_with_nothing_lost() {
+    let words = ["bench", "transports", "--runs", "1", "--duration", "100ms", "--idle", "20"];
+    let output = Command::new(COLUMBA).args(words).output().expect("columba starts");
+    let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+
+    assert!(output.status.success(), "{errors}");
+    for via in Via::ALL {
+        let row = told.lines().find(|line| line.split_whitespace().next() == Some(via.scheme()));
+        let cells: Vec<&str> = row.unwrap_or_else(|| panic!("no row for {via}: {told}")).split_whitespace().collect();
+        assert_eq!(cells[3], "0", "flaws over {via}: {told}");
+    }
+}

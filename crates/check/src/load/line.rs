@@ -47,7 +47,7 @@ impl Line {
         stream.set_read_timeout(Some(ANSWER_WAIT_MAX)).map_err(LoadError::io("setting a time limit"))?;
         let layers = Layers::new(via, WEB_SOCKET_PATH)?;
         let mut line = Self { stream, layers, name: name.to_owned(), version, read: Vec::new(), taken: 0 };
-        line.flush()?;
+        line.drive(&mut Vec::new())?;
         while line.layers.as_ref().is_some_and(|layers| !layers.is_open()) {
             line.read_more()?;
         }
@@ -55,12 +55,14 @@ impl Line {
         Ok(line)
     }
 
-    /// What the layers have to say.
-    fn flush(&mut self) -> Result<(), LoadError> {
-        if let Some(layers) = &mut self.layers {
-            self.stream.write_all(layers.outward()).map_err(LoadError::io("sending"))?;
-            layers.wrote(layers.outward().len());
+    /// Writes what the layers have to say, and behind it what they take of `out`: all of it, once nothing of their own is in front.
+    fn drive(&mut self, out: &mut Vec<u8>) -> Result<(), LoadError> {
+        let Some(layers) = &mut self.layers else { return Ok(()) };
+        if let Err(why) = layers.take(out) {
+            return Err(self.lost(why));
         }
+        self.stream.write_all(layers.outward()).map_err(LoadError::io("sending"))?;
+        layers.wrote(layers.outward().len());
         Ok(())
     }
 
@@ -104,13 +106,14 @@ impl Line {
 
     /// Writes bytes as they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
-        let Some(layers) = &mut self.layers else {
+        if self.layers.is_none() {
             return self.stream.write_all(bytes).map_err(LoadError::io("sending"));
-        };
-        if let Err(why) = layers.take(&mut bytes.to_vec()) {
-            return Err(self.lost(why));
         }
-        self.flush()
+        let mut rest = bytes.to_vec();
+        while !rest.is_empty() {
+            self.drive(&mut rest)?;
+        }
+        Ok(())
     }
 
     /// Waits for one packet and hands it to `look`.
@@ -149,10 +152,7 @@ impl Line {
             Ok(Heard::End) => return Err(self.lost("the broker closed it")),
             Err(why) => return Err(self.lost(why)),
         }
-        if let Err(why) = layers.take(&mut Vec::new()) {
-            return Err(self.lost(why));
-        }
-        self.flush()
+        self.drive(&mut Vec::new())
     }
 
     fn lost(&self, why: &'static str) -> LoadError {
