@@ -54,12 +54,14 @@ pub struct Origin {
     pub listener: u16,
     /// The user that the connection itself has shown to come from, by a certificate.
     pub identity: Option<Box<str>>,
+    /// There are as many connections as may be without it: it is here to hear so, as the answer to its CONNECT.
+    pub is_surplus: bool,
 }
 
 impl Origin {
     /// From somewhere; nobody has shown who it is.
     pub fn new(peer: impl Into<Box<str>>, listener: u16) -> Self {
-        Self { peer: peer.into(), listener, identity: None }
+        Self { peer: peer.into(), listener, identity: None, is_surplus: false }
     }
 }
 

@@ -226,8 +226,12 @@ fn limits_are_those_of_the_configuration() {
     let scene = Scene::new(&["limits.max_packet_size=128", "limits.max_connections=3"]);
     let (mut third, _) = Raw::connected(scene.address(), &connect(5, "third", Keep::Nothing));
 
-    let mut fourth = Raw::open(scene.address());
-    fourth.expect_end();
+    for (version, quota_exceeded) in [(5, 0x97), (4, 3), (3, 3)] {
+        let mut fourth = Raw::open(scene.address());
+        fourth.send(&connect(version, "fourth", Keep::Nothing));
+        assert_eq!(fourth.expect(0x20)[1], quota_exceeded, "version {version}");
+        fourth.expect_end();
+    }
     third.send(&publish(5, 0, "a", &[0; 200]));
 
     expect_disconnect(&mut third, TOO_LARGE);

@@ -90,6 +90,11 @@ impl Shard {
         connect: &Connect<'_>,
         shown: Shown<'_>,
     ) -> Verdict {
+        if self.connections.get(id).is_some_and(|connection| connection.origin.is_surplus) {
+            let why = "there are as many connections as this broker allows";
+            self.refuse(id, connect, &Refusal { reason: ReasonCode::QUOTA_EXCEEDED, why });
+            return Verdict::Here;
+        }
         let client_id = match self.check(connect) {
             Ok(()) if connect.client_id.is_empty() => self.assign_client_id(cx),
             Ok(()) => connect.client_id.to_string(),

@@ -20,11 +20,24 @@ const ACCEPTED_MAX: usize = 64;
 /// How long no connection is accepted after the system refused one (it has no descriptor or no memory left).
 const BACK_OFF: Duration = Duration::from_millis(200);
 
+/// Connections beyond the bounds that are let in far enough to hear so in their CONNACK; who comes while these are there finds the door shut.
+const SURPLUS_MAX: u32 = 64;
+
 /// Counts connections against the bounds of the configuration.
 #[derive(Debug)]
 pub(crate) struct Doorkeeper {
     all: Count,
     listeners: Vec<Count>,
+    surplus: Count,
+}
+
+/// What a connection occupies for as long as it is there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Place {
+    /// Index of the listener in the configuration.
+    pub(super) listener: u16,
+    /// It is one too many, here only to be told.
+    pub(super) is_surplus: bool,
 }
 
 #[derive(Debug)]
@@ -53,7 +66,11 @@ impl Count {
 
 impl Doorkeeper {
     pub(crate) fn new(max: Option<u32>, listeners: impl Iterator<Item = Option<u32>>) -> Self {
-        Self { all: Count::up_to(max), listeners: listeners.map(Count::up_to).collect() }
+        Self {
+            all: Count::up_to(max),
+            listeners: listeners.map(Count::up_to).collect(),
+            surplus: Count::up_to(Some(SURPLUS_MAX)),
+        }
     }
 
     /// Other bounds for those who come from now on; who is inside stays.
@@ -64,8 +81,13 @@ impl Doorkeeper {
         }
     }
 
-    /// Whether one more fits.
-    pub(super) fn enter(&self, listener: u16) -> bool {
+    /// A place for one more, if only to be told that there is none.
+    pub(super) fn enter(&self, listener: u16) -> Option<Place> {
+        let is_surplus = !self.fits(listener);
+        (!is_surplus || self.surplus.enter()).then_some(Place { listener, is_surplus })
+    }
+
+    fn fits(&self, listener: u16) -> bool {
         let listener = &self.listeners[usize::from(listener)];
         if !self.all.enter() {
             return false;
@@ -77,9 +99,13 @@ impl Doorkeeper {
         entered
     }
 
-    pub(super) fn leave(&self, listener: u16) {
-        self.listeners[usize::from(listener)].leave();
-        self.all.leave();
+    pub(super) fn leave(&self, place: Place) {
+        if place.is_surplus {
+            self.surplus.leave();
+        } else {
+            self.listeners[usize::from(place.listener)].leave();
+            self.all.leave();
+        }
     }
 }
 
@@ -179,5 +205,28 @@ impl Acceptor {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_of_those_who_are_too_many_are_told_and_take_no_place_of_others() {
+        let doorkeeper = Doorkeeper::new(Some(2), [Some(1), None].into_iter());
+        let first = doorkeeper.enter(0).unwrap();
+        assert!(!first.is_surplus);
+
+        let told: Vec<_> = (0..SURPLUS_MAX).map(|_| doorkeeper.enter(0).unwrap()).collect();
+        assert!(told.iter().all(|place| place.is_surplus));
+        assert_eq!(doorkeeper.enter(0), None, "the listener is full, and enough are being told");
+        assert_eq!(doorkeeper.enter(1).map(|place| place.is_surplus), Some(false), "another listener has room");
+        assert_eq!(doorkeeper.enter(1), None, "the whole is full");
+
+        doorkeeper.leave(told[0]);
+        assert_eq!(doorkeeper.enter(0).map(|place| place.is_surplus), Some(true));
+        doorkeeper.leave(first);
+        assert_eq!(doorkeeper.enter(0).map(|place| place.is_surplus), Some(false));
     }
 }

@@ -11,7 +11,7 @@ use columba_broker::{
     seam::{Loaded, LoadedRetained, Parcel},
 };
 
-use super::{mesh::Weighed, stream::Stream, wire::Wire};
+use super::{accept::Place, mesh::Weighed, stream::Stream, wire::Wire};
 use crate::admin::Question;
 
 /// A letter to a shard.
@@ -48,7 +48,7 @@ pub(crate) enum Mail {
 pub(crate) struct Arrival {
     pub(super) stream: Stream,
     pub(super) wire: Option<Box<Wire>>,
-    pub(super) listener: u16,
+    pub(super) place: Place,
     /// What was read already, from the first byte on.
     pub(super) bytes: Vec<u8>,
 }

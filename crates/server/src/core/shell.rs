@@ -435,7 +435,7 @@ impl Shell {
                 if has_layers {
                     self.leave(connection);
                 } else if let Some(socket) = self.sockets.remove(connection) {
-                    self.shared.doorkeeper.leave(socket.listener);
+                    self.shared.doorkeeper.leave(socket.place);
                 }
             }
             Output::ToShard { to, parcel } => {

@@ -5,7 +5,7 @@ use std::io;
 use columba_broker::id::ConnectionId;
 use mio::Token;
 
-use super::{stream::Stream, wire::Wire};
+use super::{accept::Place, stream::Stream, wire::Wire};
 use crate::entrance::Address;
 
 /// What a poll token stands for, in its two highest bits.
@@ -63,8 +63,7 @@ pub(super) struct Socket {
     pub(super) stream: Stream,
     /// What stands between it and the brain, where that is anything.
     pub(super) wire: Option<Box<Wire>>,
-    /// Index of the listener in the configuration.
-    pub(super) listener: u16,
+    pub(super) place: Place,
     pub(super) peer: Peer,
     /// It stands in the list of those to read.
     pub(super) queued: bool,
@@ -86,8 +85,8 @@ pub(super) enum Peer {
 }
 
 impl Socket {
-    pub(super) fn new(stream: Stream, wire: Option<Box<Wire>>, listener: u16) -> Self {
-        Self { stream, wire, listener, peer: Peer::Open, queued: false, blocked: false, closing: false }
+    pub(super) fn new(stream: Stream, wire: Option<Box<Wire>>, place: Place) -> Self {
+        Self { stream, wire, place, peer: Peer::Open, queued: false, blocked: false, closing: false }
     }
 }
 
@@ -178,7 +177,7 @@ mod tests {
     fn socket(listener: u16) -> Socket {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-        Socket::new(Stream::Tcp(stream), None, listener)
+        Socket::new(Stream::Tcp(stream), None, Place { listener, is_surplus: false })
     }
 
     #[test]
@@ -203,8 +202,8 @@ mod tests {
 
         assert!(sockets.get_mut(old).is_none());
         assert_eq!(sockets.find(3, 1), None);
-        assert_eq!(sockets.remove(old).map(|socket| socket.listener), Some(1));
-        assert_eq!(sockets.remove(new).map(|socket| socket.listener), Some(2));
+        assert_eq!(sockets.remove(old).map(|socket| socket.place.listener), Some(1));
+        assert_eq!(sockets.remove(new).map(|socket| socket.place.listener), Some(2));
         assert!(sockets.is_empty());
     }
 

@@ -217,9 +217,8 @@ fn one_whose_neighbour_is_drowning_in_mail_stops_reading_until_it_is_not() {
     let other = TcpStream::connect(address).unwrap();
     other.set_nonblocking(true).unwrap();
     let bytes = vec![0xC0; 9 << 20];
-    let arrival =
-        super::mail::Arrival { stream: Stream::Tcp(mio::net::TcpStream::from_std(other)), wire: None, listener: 0, bytes };
-    assert!(shared.doorkeeper.enter(0));
+    let place = shared.doorkeeper.enter(0).unwrap();
+    let arrival = super::mail::Arrival { stream: Stream::Tcp(mio::net::TcpStream::from_std(other)), wire: None, place, bytes };
     shared.mesh.post_one(1, Mail::Connection(arrival));
     for _ in 0..20 {
         turn(&mut shell);

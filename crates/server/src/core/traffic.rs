@@ -29,22 +29,21 @@ impl Shell {
                 };
                 // Who is gone again has none.
                 let Ok(peer) = stream.address() else { continue };
-                if !self.shared.doorkeeper.enter(listener) {
-                    if !std::mem::replace(&mut self.told_full, true) {
-                        tracing::warn!(%peer, "connection refused: max_connections are there");
-                    }
-                    continue;
+                let place = self.shared.doorkeeper.enter(listener);
+                let is_full = place.is_none_or(|place| place.is_surplus);
+                if !std::mem::replace(&mut self.told_full, is_full) && is_full {
+                    tracing::warn!(%peer, "max_connections are there: connections are refused from here on");
                 }
-                self.told_full = false;
+                let Some(place) = place else { continue };
                 stream.send_at_once();
                 match self.shared.entrances[usize::from(listener)].stack(&peer) {
                     Ok(stack) => {
                         let wire = stack.map(|stack| Box::new(Wire::new(stack)));
-                        self.arrived(cx, Arrival { stream, wire, listener, bytes: Vec::new() });
+                        self.arrived(cx, Arrival { stream, wire, place, bytes: Vec::new() });
                     }
                     Err(error) => {
                         tracing::info!(%peer, reason = %error, "connection refused");
-                        self.shared.doorkeeper.leave(listener);
+                        self.shared.doorkeeper.leave(place);
                     }
                 }
             }
@@ -52,13 +51,13 @@ impl Shell {
     }
 
     pub(super) fn arrived(&mut self, cx: &Cx<'_>, arrival: Arrival) {
-        let Arrival { stream, wire, listener, bytes } = arrival;
-        let mut socket = Socket::new(stream, wire, listener);
+        let Arrival { stream, wire, place, bytes } = arrival;
+        let mut socket = Socket::new(stream, wire, place);
         let origin = match self.origin_of(&socket) {
             Ok(origin) => origin,
             Err(error) => {
                 tracing::info!(reason = %error, "connection refused");
-                self.shared.doorkeeper.leave(listener);
+                self.shared.doorkeeper.leave(place);
                 return;
             }
         };
@@ -66,7 +65,7 @@ impl Shell {
         let token = Source::Connection { slot: id.slot, generation: id.generation }.token();
         if let Err(error) = self.poll.registry().register(&mut socket.stream, token, Interest::READABLE | Interest::WRITABLE) {
             tracing::error!(%error, "cannot watch a connection");
-            self.shared.doorkeeper.leave(listener);
+            self.shared.doorkeeper.leave(place);
             self.brain.closed(cx, id, Gone::Failed);
             return;
         }
@@ -130,20 +129,20 @@ impl Shell {
 
     pub(super) fn gone(&mut self, cx: &Cx<'_>, id: ConnectionId, gone: Gone) {
         if let Some(socket) = self.sockets.remove(id) {
-            self.shared.doorkeeper.leave(socket.listener);
+            self.shared.doorkeeper.leave(socket.place);
             self.brain.closed(cx, id, gone);
         }
     }
 
     pub(super) fn hand_over(&mut self, id: ConnectionId, to: usize, bytes: Vec<u8>) {
-        let Some(Socket { mut stream, wire, listener, .. }) = self.sockets.remove(id) else {
+        let Some(Socket { mut stream, wire, place, .. }) = self.sockets.remove(id) else {
             return;
         };
         // First of all: no event of this socket may reach us any more.
         match self.poll.registry().deregister(&mut stream) {
-            Ok(()) => self.outbox[to].push(Mail::Connection(Arrival { stream, wire, listener, bytes })),
+            Ok(()) => self.outbox[to].push(Mail::Connection(Arrival { stream, wire, place, bytes })),
             // It is closed already; its brain here has forgotten it.
-            Err(_) => self.shared.doorkeeper.leave(listener),
+            Err(_) => self.shared.doorkeeper.leave(place),
         }
     }
 

@@ -286,6 +286,22 @@ fn a_password_without_a_user_name_is_taken_in_mqtt_5_only() {
 }
 
 #[test]
+fn who_is_one_too_many_is_told_so_and_takes_nothing_over() {
+    for (version, code) in [(Version::V31, 3), (Version::V311, 3), (Version::V5, 0x97)] {
+        let mut bench = Bench::new();
+        let (first, _) = bench.connect("c", &Setup { version, ..Setup::default() });
+        let id = bench.act(|shard, cx| shard.opened(cx, Origin { is_surplus: true, ..Origin::new("x", 0) }));
+
+        bench.say_bytes(Client { id, version }, &connect_bytes(version, 2, b""));
+
+        let said = bench.bytes(Client { id, version });
+        assert_eq!((said.first().copied(), said.get(3).copied()), (Some(0x20), Some(code)), "{version:?} 3.2.2.2");
+        assert!(!bench.shard.wants_reading(id), "closed [MQTT-3.2.2-7]");
+        assert!(bench.shard.wants_reading(first.id), "who was there stays");
+    }
+}
+
+#[test]
 fn a_level_that_is_none_is_refused_in_the_words_of_its_time() {
     // (name and level, the code in CONNACK: that of 3.1.1 below level 5)
     for (head, code) in [
