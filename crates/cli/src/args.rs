@@ -15,9 +15,11 @@ use crate::acl::AclArgs;
 use crate::bench::BenchArgs;
 use crate::check::CheckArgs;
 use crate::config::ConfigArgs;
+use crate::ctl::CtlArgs;
 use crate::health::HealthArgs;
 use crate::property::PropertyFlag;
 use crate::store::StoreArgs;
+use crate::token::TokenArgs;
 use crate::user::UserArgs;
 use crate::{guarantees, manual, reload, serve, values};
 
@@ -59,6 +61,10 @@ pub(crate) enum Command {
     Check(Box<CheckArgs>),
     /// Ask a broker whether it is well: 0 if it takes everything, 1 with the reasons if not
     Health(HealthArgs),
+    /// Look into a running broker by its API: clients, sessions, retained messages; kick, publish
+    Ctl(CtlArgs),
+    /// Say who may use the API from other machines
+    Token(TokenArgs),
     /// Look at a data directory, copy it, back it up, restore it
     Store(StoreArgs),
     /// Say who may log in

@@ -41,16 +41,34 @@ impl Answer {
 impl HttpArgs {
     /// Asks with `GET`.
     pub(crate) fn get(&self, path: &str) -> Result<Answer, Failure> {
+        self.ask("GET", path, None, None)
+    }
+
+    /// Asks with any method, a token and a body.
+    pub(crate) fn ask(&self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Result<Answer, Failure> {
         let host = self.host()?;
         let failed = |error: &io::Error| {
             let failure = Failure::new(Exit::NotConnected, format!("no answer from {}: {}", self.url, explain::io(error)));
             failure.try_this("columba serve").note("another port? give it by --url")
         };
         let mut stream = connect(&host).map_err(|error| failed(&error))?;
-        let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\nConnection: close\r\n\r\n");
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\nConnection: close\r\n");
+        if let Some(token) = token {
+            if token.chars().any(char::is_control) {
+                return Err(Failure::usage("a token is one line"));
+            }
+            request.extend(["Authorization: Bearer ", token, "\r\n"]);
+        }
+        let body = body.map(Value::to_string);
+        if let Some(body) = &body {
+            request.extend(["Content-Type: application/json\r\nContent-Length: ", &body.len().to_string(), "\r\n"]);
+        }
+        request += "\r\n";
+        request += body.as_deref().unwrap_or_default();
         let mut bytes = Vec::new();
         let exchanged =
-            stream.write_all(head.as_bytes()).and_then(|()| (&mut stream).take(ANSWER_BYTES_MAX).read_to_end(&mut bytes));
+            stream.write_all(request.as_bytes()).and_then(|()| (&mut stream).take(ANSWER_BYTES_MAX).read_to_end(&mut bytes));
         exchanged.map_err(|error| failed(&error))?;
         read(&bytes).ok_or_else(|| strange("what is no HTTP"))
     }

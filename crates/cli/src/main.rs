@@ -10,6 +10,7 @@ mod check;
 mod command_lines;
 mod config;
 mod connect;
+mod ctl;
 mod demo;
 mod exit;
 mod explain;
@@ -28,6 +29,7 @@ mod serve;
 mod store;
 mod subscribe;
 mod target;
+mod token;
 mod trace;
 mod user;
 mod values;
@@ -96,6 +98,8 @@ fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
             | Command::User(_)
             | Command::Acl(_)
             | Command::Health(_)
+            | Command::Ctl(_)
+            | Command::Token(_)
             | Command::Completions(_)
             | Command::Man(_)
             | Command::Version,
@@ -155,6 +159,8 @@ fn run(cli: Cli) -> ExitCode {
         Some(Command::Bench(args)) => finish(bench::run(args).map(print_and_end), false),
         Some(Command::Check(args)) => finish(check::run(*args).map(print_and_end), false),
         Some(Command::Store(args)) => finish(store::run(args).map(print_and_end), false),
+        Some(Command::Ctl(args)) => finish(ctl::run(&args).map(print_and_end), false),
+        Some(Command::Token(args)) => finish(token::run(args).map(print_and_end), false),
         Some(Command::Health(args)) => finish(health::run(&args).map(print_and_end), false),
         Some(Command::User(args)) => finish(user::run(args).map(print_and_end), false),
         Some(Command::Acl(args)) => finish(acl::run(args).map(print_and_end), false),

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Its key (PEM)
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// Where metrics and health are as http://HOST:PORT, or off; the default goes without where its port is taken [default: 127.0.0.1:8083]
+    /// Where metrics, health and the API are as http://HOST:PORT, or off; the default goes without where its port is taken [default: 127.0.0.1:8083]
     #[arg(long, value_name = "URL")]
     http: Option<String>,
     /// Where to keep what must survive a restart [default: ~/.local/state/columba]

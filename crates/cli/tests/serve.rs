@@ -251,3 +251,39 @@ fn health_says_by_its_exit_code_whether_the_broker_is_well() {
     assert_eq!(code, Some(4), "{told}");
     assert!(told.contains("connection refused") && told.contains("try: columba serve"), "{told}");
 }
+
+#[test]
+fn ctl_shows_and_changes_a_running_broker_and_tokens_say_who_may() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_columba"));
+    command.args(["serve", "--http", "http://127.0.0.1:0", "--listen", "127.0.0.1:0", "--data-dir", path]);
+    let broker = Broker::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()));
+    let url = broker.banner[2].split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+    let run = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_columba")).args(words).output().unwrap();
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let ctl = |words: &[&str]| run(&[&["ctl", "--url", &*url], words].concat());
+    let _client = connected(broker.address());
+
+    let (code, told) = ctl(&["clients"]);
+    assert!(code == Some(0) && told.contains(r#""client_id":"c""#) && told.lines().count() == 1, "{told}");
+    assert_eq!(ctl(&["publish", "-r", "-q", "1", "home/door", "open"]), (Some(0), String::new()));
+    assert!(ctl(&["retained"]).1.contains(r#""topic":"home/door""#));
+    assert!(ctl(&["retained-get", "home/door"]).1.contains(r#""payload": "open""#));
+    assert_eq!(ctl(&["retained-rm", "home/door"]).0, Some(0));
+    assert!(ctl(&["reload"]).1.contains(r#""waits_for_start": []"#));
+    assert_eq!(ctl(&["kick", "c"]).0, Some(0));
+    assert_eq!(ctl(&["kick", "c"]).0, Some(1));
+
+    let (_, token) = run(&["token", "create", "--role", "viewer", "--name", "board", "--data-dir", path]);
+    assert_eq!(ctl(&["overview"]).0, Some(12), "now it takes a token");
+    assert_eq!(ctl(&["--token", token.trim(), "overview"]).0, Some(0));
+    assert_eq!(ctl(&["--token", token.trim(), "kick", "c"]).0, Some(12), "a viewer looks");
+    let (_, list) = run(&["token", "ls", "--data-dir", path]);
+    let id = list.split(' ').next().unwrap();
+    assert!(list.ends_with(" viewer board\n"), "{list}");
+    assert_eq!(run(&["token", "del", id, "--data-dir", path]).0, Some(0));
+    assert_eq!(ctl(&["--token", token.trim(), "overview"]).0, Some(12));
+}

@@ -73,7 +73,7 @@ impl Display for Banner {
             for address in &self.http {
                 write!(f, "   http://{address}")?;
             }
-            writeln!(f, "       /metrics · /healthz · /readyz")?;
+            writeln!(f, "       /api/v1 · /metrics · /healthz · /readyz")?;
         }
         let target = match self.places.first() {
             None => String::new(),
@@ -157,7 +157,7 @@ mod tests {
         let mut expected =
             format!("columba {}  data /srv/columba (2 sessions, 14 retained, recovered in 3 ms)\n", env!("CARGO_PKG_VERSION"));
         expected += "  mqtt   mqtt://127.0.0.1:1883   mqtt://[::1]:1883       no password: this machine only\n";
-        expected += "  http   http://127.0.0.1:8083       /metrics · /healthz · /readyz\n";
+        expected += "  http   http://127.0.0.1:8083       /api/v1 · /metrics · /healthz · /readyz\n";
         expected += "Try:  columba sub -t 'hello/#' -v      columba pub -t hello/world -m hi";
         assert_eq!(banner.to_string(), expected);
     }

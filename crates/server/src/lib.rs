@@ -20,6 +20,7 @@
 //! | `durability`, `honesty`, [`guarantees`] | what acknowledgements wait for; what the disk is; all that said to people |
 //! | [`acl`] | what clients may do |
 //! | [`users`], `watch` | who may log in, by what, and how often; files that are read again |
+//! | [`tokens`] | who may use the API |
 //! | `admin` | what is seen from outside |
 //! | `listen`, `holder` | addresses, taken exclusively |
 //! | `entrance`, `certificates` | TLS, WebSocket and PROXY protocol of a listener; its files, watched |
@@ -56,6 +57,7 @@ mod server;
 mod signals;
 mod store;
 mod tidy;
+pub mod tokens;
 pub mod tools;
 pub mod users;
 mod watch;

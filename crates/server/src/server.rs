@@ -30,7 +30,7 @@ use thiserror::Error;
 
 use crate::{
     acl,
-    admin::{Live, Plane, Shards},
+    admin::{Cold, Live, Plane, Shards},
     banner::{Banner, Recovered},
     certificates::{self, CertificateError},
     checkpoint,
@@ -203,6 +203,7 @@ impl Server {
             recovery: took,
             listeners: config.listeners.iter().map(|listener| listener.address.to_string()).collect(),
             journal: store.as_ref().map(Store::watch),
+            cold: store.as_ref().map(|store| Cold(store.cold())),
         });
         let banner = Banner {
             data: config.data.clone(),

@@ -7,14 +7,16 @@ mod common;
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
     time::Duration,
 };
 
 use columba_server::{
     Config, Running, Server, StartError,
     config::{Data, Http, Wanted},
+    tokens::{FILE, Role, Tokens},
 };
-use common::{Keep, Raw, address, config, connect, publish};
+use common::{Keep, Raw, address, config, connect, expect_disconnect, publish};
 
 fn broker(set: &[&str]) -> (Running, SocketAddr) {
     let set = [&["http.url=127.0.0.1:0", "sys.interval=100ms"], set].concat();
@@ -166,5 +168,160 @@ fn a_head_that_never_ends_is_cut_off() {
     while stream.write_all(line.as_bytes()).is_ok() {
         sent += line.len();
         assert!(sent < 4 << 20, "it goes on reading");
+    }
+}
+
+/// With a method, headers and a body, as JSON where there is one.
+fn call(at: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> (u16, serde_json::Value) {
+    let headers: String = headers.iter().flat_map(|header| [header, "\r\n"]).collect();
+    let len = body.len();
+    let head = format!(
+        "{method} /api/v1{path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\nContent-Length: {len}\r\n{headers}\r\n{body}"
+    );
+    let (status, _, body) = ask(at, &head);
+    (status, serde_json::from_str(&body).unwrap_or_default())
+}
+
+const JSON: &str = "Content-Type: application/json";
+
+fn durable(directory: &Path, set: &[&str]) -> (Running, SocketAddr) {
+    let set = [&["http.url=127.0.0.1:0"], set].concat();
+    let broker = Server::start(Config { data: Data::Directory(directory.into()), ..config(&set) }).unwrap();
+    let at = broker.http_addrs()[0];
+    (broker, at)
+}
+
+#[test]
+fn clients_are_listed_shown_and_kicked() {
+    let (broker, at) = broker(&["runtime.shards=3"]);
+    let mut clients: Vec<Raw> =
+        (0..5).map(|n| Raw::connected(address(&broker), &connect(5, &format!("client/{n}"), Keep::Session)).0).collect();
+    clients[3].subscribe(5, "a/#", 1);
+    clients[3].subscribe(5, "b", 0);
+
+    let (mut names, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let (status, page) = call(at, "GET", &format!("/clients?limit=2{cursor}"), &[], "");
+        assert_eq!(status, 200, "{page}");
+        let items = page["items"].as_array().unwrap();
+        assert!(items.len() <= 2);
+        names.extend(items.iter().map(|item| item["client_id"].as_str().unwrap().to_owned()));
+        let Some(next) = page["cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    names.sort();
+    assert_eq!(names, ["client/0", "client/1", "client/2", "client/3", "client/4"]);
+
+    let (_, shown) = call(at, "GET", "/clients/client%2F3", &[], "");
+    assert_eq!(
+        (&shown["connection"]["version"], &shown["subscriptions"], &shown["durable"]),
+        (&"5".into(), &2.into(), &true.into())
+    );
+    let (_, page) = call(at, "GET", "/clients/client%2F3/subscriptions?limit=1&cursor=1.0", &[], "");
+    assert_eq!((&page["items"][0]["filter"], &page["cursor"]), (&"b".into(), &serde_json::Value::Null));
+
+    assert_eq!(call(at, "DELETE", "/clients/client%2F3", &[], "").0, 204);
+    expect_disconnect(&mut clients[3], 0x98);
+    assert_eq!(call(at, "DELETE", "/clients/client%2F3", &[], "").0, 404);
+    assert_eq!(call(at, "GET", "/sessions?q=t%2F3", &[], "").1["items"][0]["connection"], serde_json::Value::Null);
+    assert_eq!(call(at, "DELETE", "/sessions/client%2F3", &[], "").0, 204);
+    assert_eq!(call(at, "GET", "/clients/client%2F3", &[], "").0, 404);
+    assert_eq!(call(at, "GET", "/clients?cursor=x", &[], "").0, 400);
+}
+
+#[test]
+fn messages_are_published_kept_and_cleared() {
+    let directory = tempfile::tempdir().unwrap();
+    let (broker, at) = durable(directory.path(), &["limits.retained_cache=0"]);
+    let (mut reader, _) = Raw::connected(address(&broker), &connect(4, "reader", Keep::Nothing));
+    reader.subscribe(4, "a/#", 1);
+
+    let body = r#"{"topic":"a/b","payload":"21.5","qos":1,"retain":true}"#;
+    assert_eq!(call(at, "POST", "/publish", &[JSON], body).0, 202);
+    assert!(reader.expect(0x32).ends_with(b"21.5"));
+    assert_eq!(call(at, "POST", "/publish", &[JSON], r#"{"topic":"raw","payload_hex":"ff00","retain":true}"#).0, 202);
+
+    let (_, page) = call(at, "GET", "/retained", &[], "");
+    let topics: Vec<&str> = page["items"].as_array().unwrap().iter().map(|item| item["topic"].as_str().unwrap()).collect();
+    assert_eq!(topics, ["a/b", "raw"]);
+    assert_eq!(call(at, "GET", "/retained/a/b", &[], "").1["payload"], "21.5");
+    assert_eq!(call(at, "GET", "/retained/raw", &[], "").1["payload_hex"], "ff00");
+    assert_eq!(call(at, "DELETE", "/retained/a/b", &[], "").0, 204);
+    assert_eq!(call(at, "GET", "/retained/a/b", &[], "").0, 404);
+    broker.stop();
+
+    // Where memory keeps none of them.
+    let (_broker, at) = durable(directory.path(), &["limits.retained_cache=0", "sys.interval=0"]);
+    assert_eq!(call(at, "GET", "/retained/raw", &[], "").1["payload_hex"], "ff00");
+    assert_eq!(call(at, "GET", "/overview", &[], "").1["retained"], 1);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_a_reason() {
+    let (_broker, at) = broker(&["limits.max_qos=1"]);
+
+    for (body, headers, status) in [
+        (r#"{"topic":"a/#"}"#, &[JSON][..], 400),
+        (r#"{"topic":""}"#, &[JSON], 400),
+        (r#"{"topic":"t","qos":2}"#, &[JSON], 400),
+        (r#"{"topic":"t","qos":7}"#, &[JSON], 400),
+        (r#"{"topic":"t","payload_hex":"f"}"#, &[JSON], 400),
+        (r#"{"topic":"$SYS/broker/uptime"}"#, &[JSON], 403),
+        (r#"{"topic":"t","paylod":"x"}"#, &[JSON], 422),
+        (r#"{"topic":"#, &[JSON], 400),
+        // What the form of a page can send.
+        (r#"{"topic":"t"}"#, &["Content-Type: text/plain"], 415),
+        (r#"{"topic":"t"}"#, &[], 415),
+        (r#"{"topic":"t"}"#, &[JSON, "Origin: http://evil.example"], 403),
+        (r#"{"topic":"t"}"#, &[JSON, "Sec-Fetch-Site: cross-site"], 403),
+    ] {
+        let (found, problem) = call(at, "POST", "/publish", headers, body);
+        assert_eq!(found, status, "{body} {headers:?}: {problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
+    }
+    assert_eq!(call(at, "GET", "/retained?filter=a%2F%23%2Fb", &[], "").0, 400);
+}
+
+#[test]
+fn tokens_decide_as_soon_as_there_is_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_broker, at) = durable(directory.path(), &[]);
+    assert_eq!(call(at, "GET", "/overview", &[], "").0, 200, "without tokens this machine needs none");
+    assert_eq!(call(at, "GET", "/overview", &["X-Forwarded-For: 10.0.0.1"], "").0, 401, "but a proxy speaks for others");
+
+    let path = directory.path().join(FILE);
+    let mut tokens = Tokens::default();
+    let [viewer, admin] =
+        [Role::Viewer, Role::Admin].map(|role| format!("Authorization: Bearer {}", tokens.create(role, "x").unwrap()));
+    tokens.write(&path).unwrap();
+
+    let ask = |method, path, header: &str| call(at, method, path, &[header], "").0;
+    assert_eq!(call(at, "GET", "/overview", &[], "").0, 401);
+    assert_eq!(ask("GET", "/overview", "Authorization: Bearer columba_0000"), 401);
+    assert_eq!(ask("GET", "/overview", "Authorization: Basic eDp4"), 401);
+    assert_eq!(ask("GET", "/overview", &viewer), 200);
+    assert_eq!(ask("DELETE", "/clients/x", &viewer), 403);
+    assert_eq!(ask("GET", "/retained/t", &viewer), 403, "payloads are for admins");
+    assert_eq!(ask("DELETE", "/clients/x", &admin), 404);
+
+    std::fs::write(&path, "damaged\n").unwrap();
+    assert_eq!(ask("GET", "/overview", &admin), 503, "nobody is let in by a file that cannot be read");
+}
+
+#[test]
+fn paths_lead_nowhere_else() {
+    let (_broker, at) = broker(&[]);
+
+    for path in [
+        "/clients/../../etc/passwd",
+        "/clients/%2e%2e%2f%2e%2e",
+        "//overview",
+        "/overview/",
+        "/retained/",
+        "/clients/a%00b",
+        "/clients/%ff",
+    ] {
+        let (status, _) = call(at, "GET", path, &[], "");
+        assert!((400..500).contains(&status), "{path}: {status}");
     }
 }

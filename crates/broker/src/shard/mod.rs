@@ -5,6 +5,7 @@
 //! decide when something leaves, [`paging`] what stays in memory.
 
 mod acknowledge;
+mod administer;
 mod authenticate;
 mod connect;
 mod dead_letters;
@@ -41,7 +42,10 @@ use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 use slab::Slab;
 
-pub use self::restore::ShardSnapshot;
+pub use self::{
+    administer::{ConnectionView, NotPublished, SessionView, Wanted},
+    restore::ShardSnapshot,
+};
 use self::{
     connect::Verdict,
     dead_letters::DeadLetter,

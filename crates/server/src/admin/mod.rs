@@ -14,7 +14,7 @@ use tokio::{runtime, sync::watch};
 
 use self::outside::Outside;
 pub(crate) use self::{
-    outside::Live,
+    outside::{Cold, Live},
     shards::{Question, Shards},
 };
 use crate::config::Config;
@@ -31,7 +31,7 @@ impl Plane {
     /// Begins before there are shards: who asks for health meanwhile has an answer.
     pub(crate) fn start(config: &Config, sockets: Vec<TcpListener>) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let outside = Arc::new(Outside::new(config.http.clone()));
+        let outside = Arc::new(Outside::new(config));
         let (ending, mut ends) = watch::channel(false);
         let (seen, interval) = (Arc::clone(&outside), config.sys_interval);
         let work = async move {
@@ -43,7 +43,11 @@ impl Plane {
                 () = http::serve(sockets, Arc::clone(&seen)) => {}
             }
         };
-        let thread = thread::Builder::new().name("plane".into()).spawn(move || runtime.block_on(work))?;
+        let thread = thread::Builder::new().name("plane".into()).spawn(move || {
+            runtime.block_on(work);
+            // Whatever still reads or waits on a thread of its own is not waited for.
+            runtime.shutdown_background();
+        })?;
         Ok(Self { thread: Some(thread), ending, outside })
     }
 

@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -11,19 +12,37 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::shards::Shards;
-use crate::config::Http;
+use columba_broker::seam::Commons as _;
+use columba_store::ColdRead;
+
+use super::{http::api::Keys, shards::Shards};
+use crate::{
+    config::{Config, Data, Http},
+    tokens,
+};
 
 /// The broker as it is seen from outside: before, while and after it has shards.
 #[derive(Debug)]
 pub(crate) struct Outside {
     pub(crate) http: Http,
     pub(crate) started: Instant,
+    /// Who may use the API.
+    pub(super) keys: Keys,
     live: OnceLock<Live>,
     goes_live: Notify,
     is_draining: AtomicBool,
     /// What stands in `$SYS`.
     said: Mutex<BTreeMap<String, String>>,
+}
+
+/// What the journal does not have any more.
+#[derive(Clone)]
+pub(crate) struct Cold(pub(crate) Arc<dyn ColdRead>);
+
+impl fmt::Debug for Cold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cold")
+    }
 }
 
 /// What is known once everything is brought back.
@@ -36,12 +55,20 @@ pub(crate) struct Live {
     pub(crate) listeners: Vec<String>,
     /// The journal, where there is one.
     pub(crate) journal: Option<columba_store::Watch>,
+    /// The cold store, where there is one.
+    pub(crate) cold: Option<Cold>,
 }
 
 impl Outside {
-    pub(super) fn new(http: Http) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
+        let tokens = match (&config.http.tokens_file, &config.data) {
+            (Some(path), _) => Some(path.clone()),
+            (None, Data::Directory(path)) => Some(path.join(tokens::FILE)),
+            (None, Data::Ephemeral) => None,
+        };
         Self {
-            http,
+            http: config.http.clone(),
+            keys: Keys::new(tokens),
             started: Instant::now(),
             live: OnceLock::new(),
             goes_live: Notify::new(),
@@ -75,6 +102,15 @@ impl Outside {
             }
             self.goes_live.notified().await;
         }
+    }
+
+    /// How many retained messages are the broker's own.
+    pub(super) fn own_retained(&self, shards: &Shards) -> usize {
+        let (said, mut own) = (self.said(), 0);
+        shards.commons().read_retained(&mut |store| {
+            own = said.keys().filter(|name| store.get(&format!("$SYS/broker/{name}"), shards.now()).is_some()).count();
+        });
+        own
     }
 
     pub(super) fn drains(&self) {

@@ -4,14 +4,20 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use columba_broker::{
     Shard,
+    id::Lane,
     seam::{Commons, Cx},
     stats::{Census, Counters},
 };
+use columba_proto::Time;
 use thiserror::Error;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::status::Status;
-use crate::core::{Mail, Shared};
+use crate::{
+    core::{Mail, Shared},
+    reload::Outcome,
+    server::Word,
+};
 
 /// How long a shard may take to answer; one that takes longer is not well.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -54,6 +60,30 @@ impl Shards {
 
     pub(crate) fn len(&self) -> usize {
         self.shared.mesh.len()
+    }
+
+    /// The shard that a client's session lives on.
+    pub(crate) fn owner(&self, client_id: &str) -> usize {
+        let placement = self.shared.commons.placement();
+        usize::from(placement.shard(placement.lane(client_id)).0)
+    }
+
+    /// The one that publishes in nobody's name.
+    pub(crate) fn speaker(&self) -> usize {
+        usize::from(self.shared.commons.placement().shard(Lane(0)).0)
+    }
+
+    pub(crate) fn commons(&self) -> &impl Commons {
+        &self.shared.commons
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.shared.clock.now()
+    }
+
+    /// Asks for a reload of the configuration and waits for what came of it; blocks. `None`: the broker stops.
+    pub(crate) fn reload(&self) -> Option<Outcome> {
+        self.shared.reload.wait(|| self.shared.words.send(Word::Reload).unwrap_or_default())
     }
 
     pub(crate) async fn ask<A: Send + 'static>(

@@ -12,9 +12,6 @@ use super::{
     status::Status,
 };
 
-/// The shard that says it for all.
-const SPEAKER: usize = 0;
-
 /// Publishes what has changed, at once and then every `interval`.
 pub(super) async fn publish(outside: &Outside, interval: Duration) {
     let Live { shards, recovery, .. } = outside.wait_live().await;
@@ -34,7 +31,7 @@ pub(super) async fn publish(outside: &Outside, interval: Duration) {
         };
         let news = tree.grow(&status, Memory::read().unwrap_or_default(), started.elapsed());
         *outside.said() = tree.said.clone();
-        let told = shards.ask(SPEAKER, move |brain, cx| {
+        let told = shards.ask(shards.speaker(), move |brain, cx| {
             for (topic, payload) in &news {
                 let topic = TopicName::new(topic).expect("a topic of our own has no wildcard");
                 Shard::announce(brain, cx, topic, payload.as_bytes());

@@ -1,3 +1,4 @@
+mod administer;
 mod attacks;
 mod authentication;
 mod balancing;

@@ -85,6 +85,13 @@ fn without_port(host: &str) -> &str {
     }
 }
 
+/// Whether a Host header names this machine only.
+pub(super) fn is_local_host(host: &str) -> bool {
+    let name = without_port(host);
+    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,5 +145,15 @@ mod tests {
         }
         assert_eq!(judged(&[host, ("origin", "http://localhost:8083"), ("sec-fetch-site", "same-origin")]), Ok(()));
         assert_eq!(judged(&[host, ("sec-fetch-site", "none")]), Ok(()), "typed by somebody");
+    }
+
+    #[test]
+    fn only_loopback_is_this_machine() {
+        for local in ["127.0.0.1:8083", "localhost", "[::1]:1", "127.8.8.8"] {
+            assert!(is_local_host(local), "{local}");
+        }
+        for other in ["10.0.0.1", "[fe80::1]:1", "broker.example", "localhost.example", ""] {
+            assert!(!is_local_host(other), "{other}");
+        }
     }
 }

@@ -77,7 +77,7 @@ async fn ours(outside: &Outside) -> Result<String, Problem> {
     let status = live.shards.status().await.map_err(|error| Problem::unavailable(error.to_string()))?;
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Seen {
-        retained: status.retained_messages.saturating_sub(outside.said().len()),
+        retained: status.retained_messages.saturating_sub(outside.own_retained(&live.shards)),
         status,
         listeners: live.listeners.clone(),
         syncs: live.journal.as_ref().map(columba_store::Watch::sync_times),

@@ -1,11 +1,12 @@
 //! The HTTP port: axum on connections that have bounds in number, in time and in size.
 
+pub(super) mod api;
 mod guard;
 mod health;
 mod metrics;
 mod problem;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -43,6 +44,10 @@ const BODY_BYTES_MAX: usize = 4 << 20;
 /// How long no connection is accepted after the system refused one.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
+/// Who sent a request.
+#[derive(Clone, Copy, Debug)]
+struct Peer(SocketAddr);
+
 /// Serves until it is dropped.
 pub(super) async fn serve(sockets: Vec<std::net::TcpListener>, outside: Arc<Outside>) {
     let router = router(&outside);
@@ -68,6 +73,7 @@ fn router(outside: &Arc<Outside>) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::show))
+        .merge(api::router())
         .fallback(async || Problem::not_found("nothing is here; there are /healthz, /readyz, /metrics and /api/v1"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -82,12 +88,12 @@ async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
         while connections.try_join_next().is_some() {}
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 told = false;
                 let router = router.clone();
                 connections.spawn(async move {
                     // Whoever hangs up early, or talks no HTTP, is not worth a line.
-                    drop(time::timeout(CONNECTION_MAX, converse(stream, router)).await);
+                    drop(time::timeout(CONNECTION_MAX, converse(stream, peer, router)).await);
                     drop(place);
                 });
             }
@@ -106,9 +112,10 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
-async fn converse(stream: TcpStream, router: Router) -> Result<(), hyper::Error> {
+async fn converse(stream: TcpStream, peer: SocketAddr, router: Router) -> Result<(), hyper::Error> {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let request: Request = request.map(Body::new);
+        let mut request: Request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(peer));
         router.clone().call(request)
     });
     http1::Builder::new()
