@@ -56,6 +56,10 @@ bench:
 bench-durable:
     cargo run --release -p columba-cli -- bench durable
 
+# what good clients notice of each attack (p99 beside that without it, median of 5), what the attackers got, memory
+attack *which:
+    cargo run --release -p columba-cli -- bench attack {{ which }}
+
 # ten-second sanity of the load generator and the broker
 bench-smoke:
     cargo run --release -p columba-cli -- bench compare --runs 1 --duration 1s --require 1

@@ -13,10 +13,11 @@ use columba_check::load::{
 use columba_proto::{QoS, Version};
 
 use crate::args::{qos, version};
+use crate::attack::{self, AttackArgs, AttackerArgs};
 use crate::exit::{Exit, Failure};
 use crate::values;
 
-const MIB: u64 = 1024 * 1024;
+pub(crate) const MIB: u64 = 1024 * 1024;
 /// How long a drained broker may take to give its disk space back.
 const IDLE: Duration = Duration::from_mins(1);
 
@@ -42,6 +43,11 @@ enum What {
     Idle(IdleArgs),
     /// Store messages, kill the broker, and see how soon it serves them again
     Restart(RestartArgs),
+    /// Do harm to a broker of our own, and see what good clients notice of it
+    Attack(AttackArgs),
+    /// What `attack` starts: one attack, until the input ends
+    #[command(hide = true)]
+    Attacker(AttackerArgs),
 }
 
 #[derive(Args, Debug)]
@@ -198,6 +204,8 @@ pub(crate) fn run(args: BenchArgs) -> Result<(String, Exit), Failure> {
         What::Transports(args) => transports(&args),
         What::Idle(args) => idle(&args),
         What::Restart(args) => restart(&args),
+        What::Attack(args) => attack::bouts(&args),
+        What::Attacker(args) => attack::attacker(&args),
     }
 }
 
@@ -266,8 +274,7 @@ const WEB_SOCKET_RATIO_MAX: f64 = 1.3;
 const IDLE_TLS_BYTES_MAX: u64 = 10 * 1024;
 
 fn transports(args: &TransportsArgs) -> Result<(String, Exit), Failure> {
-    let program =
-        std::env::current_exe().map_err(|error| Failure::new(Exit::Other, format!("cannot find this program: {error}")))?;
+    let program = program()?;
     let plan = TransportPlan { measured: args.duration, runs: args.runs, idle: args.idle };
     let costs = load::transports(program, &plan, say)?;
     let within = |via, most: f64| costs.ratio(via).is_some_and(|ratio| ratio <= most);
@@ -356,17 +363,19 @@ on disk: {} MiB before, {} MiB stored, {} MiB when idle for {:.0} s",
     Ok((text, if kept && in_time { Exit::Done } else { Exit::Other }))
 }
 
+pub(crate) fn program() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| Failure::new(Exit::Other, format!("cannot find this program: {error}")))
+}
+
 fn columba() -> Result<Peer, Failure> {
-    let program: PathBuf =
-        std::env::current_exe().map_err(|error| Failure::new(Exit::Other, format!("cannot find this program: {error}")))?;
-    Ok(Peer::columba(program, &[]))
+    Ok(Peer::columba(program()?, &[]))
 }
 
 fn scratch() -> Result<tempfile::TempDir, Failure> {
     tempfile::tempdir().map_err(|error| Failure::new(Exit::Other, format!("cannot make a scratch folder: {error}")))
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     eprintln!("{line}");
 }
 

@@ -3,6 +3,7 @@
 mod acl;
 mod args;
 mod argv;
+mod attack;
 mod bench;
 mod broker;
 mod check;

@@ -30,6 +30,8 @@ pub struct Peer {
     extra: Vec<String>,
     /// Where its data goes, if not beside its log.
     data: Option<PathBuf>,
+    /// The file that says where it listens, if not the command line.
+    config: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +55,14 @@ impl Peer {
     /// The installed mosquitto.
     pub fn mosquitto(durability: Durability) -> Option<Self> {
         let program = outside::program("mosquitto")?;
-        Some(Self { name: "mosquitto".to_owned(), program, kind: Kind::Mosquitto(durability), extra: Vec::new(), data: None })
+        Some(Self {
+            name: "mosquitto".to_owned(),
+            program,
+            kind: Kind::Mosquitto(durability),
+            extra: Vec::new(),
+            data: None,
+            config: None,
+        })
     }
 
     /// `program serve`, with further words for its command line.
@@ -64,7 +73,14 @@ impl Peer {
             kind: Kind::Columba,
             extra: extra.iter().map(|&word| word.to_owned()).collect(),
             data: None,
+            config: None,
         }
+    }
+
+    /// columba listens where this file says, on the port that it is started on among others.
+    #[must_use]
+    pub fn with_config(self, file: impl Into<PathBuf>) -> Self {
+        Self { config: Some(file.into()), ..self }
     }
 
     /// columba's data goes into `dir`, while its log stays where it is started.
@@ -92,7 +108,11 @@ impl Peer {
             }
             Kind::Columba => {
                 let data = self.data.clone().unwrap_or_else(|| dir.join("data"));
-                command.args(["serve", "--http", "off", "--listen", &format!("mqtt://127.0.0.1:{port}"), "--data-dir"]).arg(data);
+                command.args(["serve", "--http", "off", "--data-dir"]).arg(data);
+                match &self.config {
+                    Some(file) => command.arg("--config").arg(file),
+                    None => command.args(["--listen", &format!("mqtt://127.0.0.1:{port}")]),
+                };
             }
         }
         let child = command.args(&self.extra).current_dir(dir).stdin(Stdio::null()).stdout(output).stderr(errors).spawn();

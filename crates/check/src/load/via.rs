@@ -15,6 +15,11 @@ use super::LoadError;
 const CERT: &str = include_str!("bench/cert.pem");
 const KEY: &str = include_str!("bench/key.pem");
 
+/// An authority that has signed one certificate, which has expired.
+const AUTHORITY: &str = include_str!("bench/ca.pem");
+const EXPIRED_CERT: &str = include_str!("bench/expired.pem");
+const EXPIRED_KEY: &str = include_str!("bench/expired-key.pem");
+
 /// The path of a WebSocket where none is named.
 pub const WEB_SOCKET_PATH: &str = "/mqtt";
 
@@ -59,6 +64,28 @@ pub fn write_certificate(dir: &Path) -> Result<(PathBuf, PathBuf), LoadError> {
     let written = fs::write(&cert, CERT).and_then(|()| fs::write(&key, KEY));
     written.map_err(LoadError::io("writing the certificate"))?;
     Ok((cert, key))
+}
+
+/// Writes the certificate of an authority into `dir`, for listeners that ask clients for certificates.
+pub(crate) fn write_authority(dir: &Path) -> Result<PathBuf, LoadError> {
+    let path = dir.join("bench-ca.pem");
+    fs::write(&path, AUTHORITY).map_err(LoadError::io("writing the certificate"))?;
+    Ok(path)
+}
+
+/// What such a listener lets nobody in with: nothing, the certificate of a stranger, an expired one of the authority; each with its key.
+pub(crate) fn wrong_identities() -> [Option<(&'static str, &'static str)>; 3] {
+    [None, Some((CERT, KEY)), Some((EXPIRED_CERT, EXPIRED_KEY))]
+}
+
+/// What a client of TLS says first.
+pub(crate) fn tls_first_words() -> Result<Vec<u8>, LoadError> {
+    let mut layers = Layers::new(Via::Tls, WEB_SOCKET_PATH)?;
+    let words = layers.as_mut().map(|layers| {
+        // It has nothing else to say yet.
+        layers.take(&mut Vec::new()).map(|()| layers.outward().to_vec()).unwrap_or_default()
+    });
+    Ok(words.unwrap_or_default())
 }
 
 /// The layers of one connection, and the bytes on their way through.

@@ -1,0 +1,109 @@
+//! Attacks on `columba serve` from processes of their own: memory stays within a budget, nobody gets in who may not, and good clients beside them lose
+//! nothing. How long these wait is no business of a test: `just attack` prints it, with ten times as many attackers.
+
+use std::time::Duration;
+
+use columba_check::attack::{Attack, Bout, Stage};
+
+const COLUMBA: &str = env!("CARGO_BIN_EXE_columba");
+const MIB: u64 = 1024 * 1024;
+const MEASURED: Duration = Duration::from_secs(2);
+
+fn bout(attack: Attack, limits: &str) -> Bout {
+    let stage = Stage::set(COLUMBA, limits).expect("a broker");
+    match stage.bout(attack, attack.few_connections(), MEASURED) {
+        Ok(bout) => bout,
+        Err(error) => panic!("{attack}: {error}\n{}", stage.log()),
+    }
+}
+
+/// What must hold whatever the attack is; `budget` is for the whole process, in MiB.
+fn bears(attack: Attack, budget: u64) -> Bout {
+    bears_with(attack, "", budget)
+}
+
+fn bears_with(attack: Attack, limits: &str, budget: u64) -> Bout {
+    let bout = bout(attack, limits);
+
+    assert!(bout.good.sent > 0 && bout.good.is_flawless(), "{attack}: {:?}", bout.good);
+    assert!(bout.seen.opened > 0, "{attack}: nobody attacked");
+    assert!(bout.peak <= budget * MIB, "{attack}: {} MiB", bout.peak / MIB);
+    if attack.may_enter() {
+        assert!(bout.seen.let_in > 0, "{attack}: it never began");
+    } else {
+        assert_eq!(bout.seen.let_in, 0, "{attack}: let in");
+    }
+    bout
+}
+
+#[test]
+fn half_open_connections() {
+    bears(Attack::HalfOpenTcp, 96);
+}
+
+#[test]
+fn half_open_handshakes() {
+    bears(Attack::HalfOpenTls, 128);
+}
+
+#[test]
+fn a_connect_that_never_ends() {
+    bears(Attack::SlowConnect, 96);
+}
+
+#[test]
+fn garbage_on_every_transport() {
+    let bout = bears(Attack::Garbage, 96);
+    assert!(bout.seen.closed > 0, "who says nonsense is sent away");
+}
+
+#[test]
+fn lengths_that_promise_everything() {
+    bears(Attack::HugeLengths, 96);
+}
+
+#[test]
+fn connections_come_and_go() {
+    bears(Attack::ConnectStorm, 96);
+}
+
+#[test]
+fn clients_fight_for_one_identifier() {
+    bears(Attack::Takeovers, 96);
+}
+
+#[test]
+fn filters_full_of_wildcards() {
+    bears(Attack::SubscriptionBomb, 160);
+}
+
+#[test]
+fn aliases_that_always_mean_something_else() {
+    bears(Attack::AliasFlood, 128);
+}
+
+#[test]
+fn packets_full_of_user_properties() {
+    bears(Attack::UserPropertyFlood, 160);
+}
+
+#[test]
+fn a_flood_of_retained_messages() {
+    bears(Attack::RetainedFlood, 256);
+}
+
+#[test]
+fn a_publisher_at_full_speed_into_a_dead_subscriber() {
+    bears(Attack::DeadSubscriber, 256);
+}
+
+#[test]
+fn frames_of_one_byte() {
+    bears(Attack::OneByteFrames, 96);
+}
+
+#[test]
+fn certificates_that_are_not_good() {
+    let bout = bears(Attack::WrongCertificates, 96);
+    assert!(bout.seen.closed >= 3, "each kind was tried");
+}
