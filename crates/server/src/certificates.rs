@@ -140,10 +140,11 @@ fn load(listener: &Listener) -> Result<Server, CertificateError> {
 /// The files of a listener, for the thread that looks at them: whichever changes, all are read.
 pub(crate) fn watched(certificates: &Arc<Certificates>) -> Vec<Watched> {
     let one = |path: &Path| {
-        let certificates = Arc::clone(certificates);
+        let (weak, needed) = (Arc::downgrade(certificates), Arc::downgrade(certificates));
         Watched::new("file of a listener's TLS", path.to_owned(), move || {
-            certificates.read_again().map_err(|error| error.to_string())
+            weak.upgrade().map_or(Ok(()), |certificates| certificates.read_again().map_err(|error| error.to_string()))
         })
+        .while_needed(move || needed.strong_count() > 0)
     };
     files(&certificates.listener).map(one).collect()
 }

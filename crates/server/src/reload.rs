@@ -8,7 +8,7 @@ use std::sync::{
 use columba_broker::{limits, seam::Commons as _};
 
 use crate::{
-    config::{Config, Durability, Listener, Log},
+    config::{Config, Durability, Log},
     core::{Mail, Shared},
     log,
 };
@@ -49,12 +49,18 @@ impl Askers {
     }
 }
 
-/// Puts the next configuration in force; the answer names the keys that wait for the next start. `limits` is what shards have now.
-pub(crate) fn apply(shared: &Shared, now: &mut Config, limits: &mut Arc<limits::Config>, next: Config) -> Vec<&'static str> {
+/// Puts the next configuration in force; the answer names the keys that wait for the next start. `limits` is what shards have now, `written` the listeners that wait for less.
+pub(crate) fn apply(
+    shared: &Shared,
+    now: &mut Config,
+    limits: &mut Arc<limits::Config>,
+    written: &[u16],
+    next: Config,
+) -> Vec<&'static str> {
     let waiting = wait_for_start(now, &next);
     *limits = Arc::new(limits::Config {
         login: limits.login.clone(),
-        written_listeners: limits.written_listeners.clone(),
+        written_listeners: written.to_vec(),
         retained_bytes: limits.retained_bytes,
         ..next.limits.clone()
     });
@@ -62,10 +68,8 @@ pub(crate) fn apply(shared: &Shared, now: &mut Config, limits: &mut Arc<limits::
         shared.mesh.post_one(shard, Mail::Config(Arc::clone(limits)));
     }
     shared.commons.write_index(&mut |index| index.set_strategies(next.shared.clone()));
-    if are_same(&now.listeners, &next.listeners) {
-        now.listeners = next.listeners;
-    }
-    shared.doorkeeper.allow(next.max_connections, now.listeners.iter().map(|listener| listener.max_connections));
+    now.listeners = next.listeners;
+    shared.doorkeeper.allow(next.max_connections);
     log::set_filter(&next.log.filter);
     now.limits = limits::Config { retained_bytes: now.limits.retained_bytes, ..next.limits };
     now.shared = next.shared;
@@ -80,7 +84,6 @@ fn wait_for_start(now: &Config, next: &Config) -> Vec<&'static str> {
     let durability = Durability { on_failure: now.durability.on_failure, ..next.durability };
     let differs = [
         ("data_dir", now.data != next.data),
-        ("listener", !are_same(&now.listeners, &next.listeners)),
         ("auth", (now.access, &now.password_file) != (next.access, &next.password_file)),
         // What stands in the file is watched; which file it is, is not.
         ("acl.file", now.acl_file != next.acl_file),
@@ -92,14 +95,6 @@ fn wait_for_start(now: &Config, next: &Config) -> Vec<&'static str> {
         ("runtime", now.runtime != next.runtime),
     ];
     differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
-}
-
-/// Whether both listen on the same, whatever they allow there.
-fn are_same(now: &[Listener], next: &[Listener]) -> bool {
-    let bare = |listeners: &[Listener]| -> Vec<Listener> {
-        listeners.iter().map(|listener| Listener { max_connections: None, ..listener.clone() }).collect()
-    };
-    bare(now) == bare(next)
 }
 
 #[cfg(test)]
@@ -117,7 +112,7 @@ mod tests {
             ("[limits]\ninflight = 5\n[log]\nfilter = \"debug\"\n[durability]\non_failure = \"exit\"\n", &[][..]),
             ("[[listener]]\nurl = \"localhost:1883\"\nmax_connections = 5\n", &[]),
             ("data_dir = \"/elsewhere\"\n[log]\nformat = \"json\"\n", &["data_dir", "log.format"]),
-            ("[[listener]]\nurl = \"localhost:1884\"\n[auth]\nanonymous = true\n", &["listener", "auth"]),
+            ("[[listener]]\nurl = \"localhost:1884\"\n[auth]\nanonymous = true\n", &["auth"]),
             ("[acl]\nfile = \"other.toml\"\ndenied_publish = \"disconnect\"\n", &["acl.file"]),
             ("[durability]\nsync = \"none\"\n[limits]\nretained_cache = 0\n", &["limits.retained_cache", "durability"]),
         ] {

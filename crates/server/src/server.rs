@@ -8,7 +8,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::Path,
     sync::{
-        Arc, OnceLock, Weak,
+        Arc, Mutex, OnceLock, Weak,
         mpsc::{self, Receiver, Sender},
     },
     time::Instant,
@@ -32,16 +32,16 @@ use crate::{
     acl,
     admin::{Cold, Live, Plane, Shards},
     banner::{Banner, Recovered},
-    certificates::{self, CertificateError},
-    checkpoint,
+    certificates, checkpoint,
     clock::ProcessClock,
     commons::Common,
     config::{Access, Config, ConfigError, Data, Http, Listener, OnFailure, Wanted},
-    core::{Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls},
+    core::{Door, Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls},
     durability::{self, Plan},
     entrance::Entrance,
     error::StartError,
     listen::{self, ListeningAt},
+    listeners::{Listeners, NotTaken},
     loader, notify, process,
     reload::{self, Askers},
     signals,
@@ -64,12 +64,18 @@ pub struct Running {
     /// Gone as soon as there are no shards to be asked.
     plane: Option<Plane>,
     watch: Watch,
+    listeners: Listeners,
     /// What is in force, and the part of it that shards have.
     config: Config,
     limits: Arc<limits::Config>,
     words: Receiver<Word>,
     speaker: Sender<Word>,
 }
+
+/// Why another configuration is not taken: a listener cannot be had as it is wanted. Nothing has changed.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct ReloadError(NotTaken);
 
 /// What reaches the thread that waits for the end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -105,18 +111,10 @@ impl Server {
         }
         let attempts = Arc::new(Attempts::default());
         let users = config.password_file.as_deref().map(|path| known_users(path, &attempts)).transpose()?;
-        match (&users, config.access) {
-            (None, Access::Users) if !config.listeners.iter().all(Listener::names_its_users) => {
-                return Err(StartError::NobodyMayConnect);
-            }
-            (None, access @ (Access::ThisMachine | Access::Anyone)) => listen::check_reach(&config.listeners, access)?,
-            // Everybody shows a certificate, or logs in.
-            (None, Access::Users) | (Some(_), _) => {}
-        }
+        check_access(&config.listeners, config.access, users.is_some())?;
         let acl = config.acl_file.as_deref().map(acl::read).transpose()?.map(Arc::new);
         let login = users.as_ref().map(|users| login(users, config.access));
-        let entrances: Result<Vec<Entrance>, CertificateError> = config.listeners.iter().map(Entrance::new).collect();
-        let entrances = entrances?;
+        let doors = doors(&config.listeners)?;
         let reserved = listen::reserve(&config.listeners)?;
         let http = open_http(&config.http)?;
         let http_addresses = http.iter().filter_map(|socket| socket.local_addr().ok()).collect();
@@ -141,8 +139,8 @@ impl Server {
             clock,
             commons: common,
             mesh: Mesh::new(wakers),
-            doorkeeper: Doorkeeper::new(config.max_connections, config.listeners.iter().map(|listener| listener.max_connections)),
-            entrances,
+            doorkeeper: Doorkeeper::new(config.max_connections),
+            listeners: Mutex::new(config.listeners.iter().map(|listener| listener.address.to_string()).collect()),
             loader,
             progress: Progress::new(usize::from(shards)),
             checkpoints,
@@ -170,7 +168,7 @@ impl Server {
             shared.judges.set(judges).unwrap_or_else(|_| unreachable!("they are started once"));
             watched.push(watch_users(path, users, Arc::downgrade(&shared)));
         }
-        watched.extend(shared.entrances.iter().filter_map(Entrance::certificates).flat_map(certificates::watched));
+        watched.extend(doors.iter().filter_map(|door| door.entrance.certificates()).flat_map(certificates::watched));
         if let Some(path) = &config.acl_file {
             watched.push(watch_acl(path, Arc::downgrade(&shared)));
         }
@@ -189,19 +187,22 @@ impl Server {
         let mut retained = 0;
         shared.commons.read_retained(&mut |store| retained = store.len());
 
-        let mut places = Vec::new();
+        let mut places: Vec<Vec<ListeningAt>> = vec![Vec::new(); doors.len()];
         for one in reserved {
-            places.push(one.place.clone());
-            let listener = one.listener;
+            let listener = usize::from(one.listener);
+            places[listener].push(one.place.clone());
             for (shell, socket) in shells.iter_mut().zip(one.open(shards)?) {
-                shell.listen(socket, listener).map_err(system("a listener"))?;
+                shell.listen(socket, Arc::clone(&doors[listener])).map_err(system("a listener"))?;
             }
+        }
+        let mut listeners = Listeners::new(&plan);
+        for ((listener, door), places) in config.listeners.iter().zip(doors).zip(places) {
+            listeners.opened(listener, door, places);
         }
         let workers = spread(shells, config.runtime.workers, &speaker).map_err(system("a thread"))?;
         plane.goes_live(Live {
             shards: Shards::new(Arc::clone(&shared)),
             recovery: took,
-            listeners: config.listeners.iter().map(|listener| listener.address.to_string()).collect(),
             journal: store.as_ref().map(Store::watch),
             cold: store.as_ref().map(|store| Cold(store.cold())),
         });
@@ -209,24 +210,37 @@ impl Server {
             data: config.data.clone(),
             access: config.access,
             has_users,
-            places,
+            places: listeners.places().cloned().collect(),
             http: http_addresses,
             recovered: Recovered { sessions, retained, took },
         };
         let limits = brain_config;
-        Ok(Running { banner, shared, workers, loader, store, plane: Some(plane), watch, config, limits, words, speaker })
+        Ok(Running {
+            banner,
+            shared,
+            workers,
+            loader,
+            store,
+            plane: Some(plane),
+            watch,
+            listeners,
+            config,
+            limits,
+            words,
+            speaker,
+        })
     }
 }
 
 impl Running {
     /// Where it listens on ports, as they really are.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.banner.places.iter().filter_map(ListeningAt::address).collect()
+        self.listeners.addresses().collect()
     }
 
     /// Where it listens.
-    pub fn listening_at(&self) -> &[ListeningAt] {
-        &self.banner.places
+    pub fn listening_at(&self) -> Vec<ListeningAt> {
+        self.listeners.places().cloned().collect()
     }
 
     /// Where its HTTP port is, if it has one.
@@ -259,7 +273,9 @@ impl Running {
             match self.words.recv() {
                 Ok(Word::Stop) => break None,
                 Ok(Word::Reload) => {
-                    let outcome = read().map(|next| self.reload(next)).map_err(|error| error.to_string());
+                    let outcome = read()
+                        .map_err(|error| error.to_string())
+                        .and_then(|next| self.reload(next).map_err(|error| error.to_string()));
                     if let Err(error) = &outcome {
                         tracing::error!(%error, "the configuration is not taken: what it said before stays in force");
                     }
@@ -293,15 +309,27 @@ impl Running {
 
     /// Puts another configuration in force, and reads the files again that it names: those in whom something is wrong stay as they were, and the log says so.
     /// The answer, and the log, name the keys that wait for the next start.
-    pub fn reload(&mut self, next: Config) -> Vec<&'static str> {
-        let waiting = reload::apply(&self.shared, &mut self.config, &mut self.limits, next);
+    ///
+    /// # Errors
+    ///
+    /// Where a listener cannot be had as it is wanted; nothing has changed then.
+    pub fn reload(&mut self, next: Config) -> Result<Vec<&'static str>, ReloadError> {
+        check_access(&next.listeners, self.config.access, self.config.password_file.is_some())
+            .map_err(|error| ReloadError(error.into()))?;
+        let ready = self.listeners.prepare(&next.listeners, self.config.durability.sync, &self.shared).map_err(ReloadError)?;
+        let change = self.listeners.change(ready, &self.shared);
+        let waiting = reload::apply(&self.shared, &mut self.config, &mut self.limits, self.listeners.written(), next);
+        let watched = change.carry_out(&self.shared);
         self.watch.look_now();
+        if let Err(error) = self.watch.add(watched) {
+            tracing::error!(%error, "the certificates of new listeners are not read again when they change");
+        }
         if waiting.is_empty() {
             tracing::info!("configuration read again");
         } else {
             tracing::warn!(keys = waiting.join(" "), "configuration read again; these keys wait for the next start");
         }
-        waiting
+        Ok(waiting)
     }
 
     /// Sends everyone away, writes what is to be written, and gives ports and directory free.
@@ -325,13 +353,7 @@ impl Running {
             worker.join();
         }
         drop(self.plane.take());
-        for place in &self.banner.places {
-            if let ListeningAt::Path(path) = place
-                && let Err(error) = std::fs::remove_file(path)
-            {
-                tracing::debug!(%error, "cannot remove a socket");
-            }
-        }
+        self.listeners.tidy_up();
         if let Some(loader) = self.loader.take() {
             loader.stop(&self.shared.loader);
         }
@@ -352,6 +374,25 @@ impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").field("banner", &self.banner).finish_non_exhaustive()
     }
+}
+
+/// Refuses to let in nobody at all, and whoever reaches a listener where that is not wanted.
+fn check_access(listeners: &[Listener], access: Access, has_users: bool) -> Result<(), StartError> {
+    match (has_users, access) {
+        (false, Access::Users) if !listeners.iter().all(Listener::names_its_users) => Err(StartError::NobodyMayConnect),
+        (false, Access::ThisMachine | Access::Anyone) => listen::check_reach(listeners, access),
+        // Everybody shows a certificate, or logs in.
+        (false, Access::Users) | (true, _) => Ok(()),
+    }
+}
+
+/// A way in for each listener, by their order.
+fn doors(listeners: &[Listener]) -> Result<Vec<Arc<Door>>, StartError> {
+    let door = |(index, listener): (usize, &Listener)| {
+        let number = u16::try_from(index).map_err(|_| StartError::TooManyListeners)?;
+        Ok(Arc::new(Door::new(number, Entrance::new(listener)?, listener.max_connections)))
+    };
+    listeners.iter().enumerate().map(door).collect()
 }
 
 /// The HTTP port. Where nobody asked for it and its place is taken, there is none.

@@ -24,6 +24,7 @@ pub(crate) struct Watched {
     path: PathBuf,
     seen: Option<Stamp>,
     read: Read,
+    is_needed: Box<dyn Fn() -> bool + Send>,
 }
 
 /// Changes whenever the file does.
@@ -42,9 +43,10 @@ pub(crate) struct Watch {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Order {
     Look,
+    Add(Vec<Watched>),
     Stop,
 }
 
@@ -52,7 +54,12 @@ impl Watched {
     /// A file that was read just now; `what` is what the log calls it.
     pub(crate) fn new(what: &'static str, path: PathBuf, read: impl FnMut() -> Result<(), String> + Send + 'static) -> Self {
         let seen = Stamp::of(&path).ok();
-        Self { what, path, seen, read: Box::new(read) }
+        Self { what, path, seen, read: Box::new(read), is_needed: Box::new(|| true) }
+    }
+
+    /// The same for as long as that is so.
+    pub(crate) fn while_needed(self, is_needed: impl Fn() -> bool + Send + 'static) -> Self {
+        Self { is_needed: Box::new(is_needed), ..self }
     }
 
     fn look(&mut self) {
@@ -91,7 +98,10 @@ impl Watch {
         }
         let look = move || {
             loop {
-                match inbox.recv_timeout(LOOK) {
+                let order = inbox.recv_timeout(LOOK);
+                files.retain(|file| (file.is_needed)());
+                match order {
+                    Ok(Order::Add(more)) => files.extend(more),
                     Ok(Order::Look) => files.iter_mut().for_each(Watched::read_again),
                     Err(RecvTimeoutError::Timeout) => files.iter_mut().for_each(Watched::look),
                     Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -100,6 +110,16 @@ impl Watch {
         };
         let thread = thread::Builder::new().name("watch".into()).spawn(look)?;
         Ok(Self { orders, thread: Some(thread) })
+    }
+
+    /// Looks at these, too.
+    pub(crate) fn add(&mut self, files: Vec<Watched>) -> io::Result<()> {
+        if self.thread.is_none() {
+            *self = Self::start(files)?;
+        } else if !files.is_empty() {
+            self.orders.send(Order::Add(files)).unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// Reads all files again, changed or not.
@@ -164,6 +184,24 @@ mod tests {
         assert_eq!(look(), Vec::<String>::new(), "told once");
         fs::write(&path, "fourth").unwrap();
         assert_eq!(look(), ["fourth"]);
+    }
+
+    #[test]
+    fn more_files_can_come_and_are_let_go_when_nobody_needs_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "first").unwrap();
+        let mut watch = Watch::start(Vec::new()).unwrap();
+        let (kept, kept_read) = watched(&path);
+        let (dropped, dropped_read) = watched(&path);
+        watch.add(vec![kept]).unwrap();
+        watch.add(vec![dropped.while_needed(|| false)]).unwrap();
+
+        watch.look_now();
+
+        assert_eq!(kept_read.recv().unwrap(), "first");
+        assert!(dropped_read.recv().is_err(), "it is gone, unread");
+        watch.stop();
     }
 
     #[test]

@@ -195,7 +195,7 @@ fn a_new_certificate_is_shown_to_new_clients_and_a_bad_one_changes_nothing() {
     assert!(is_served(&mut old));
 
     std::fs::write(files.cert(), "no certificate").unwrap();
-    broker.reload(config(&table));
+    broker.reload(config(&table)).unwrap();
     until_shown(&broker, &authority, &first);
 
     // Seen without a word, too.
@@ -220,13 +220,13 @@ fn who_is_revoked_while_the_broker_runs_comes_in_no_more() {
 
     assert!(try_with());
     authority.revoke(&crl, &[&pump]);
-    broker.reload(config(&table));
+    broker.reload(config(&table)).unwrap();
 
     while try_with() {
         std::thread::sleep(Duration::from_millis(20));
     }
     authority.revoke(&crl, &[]);
-    broker.reload(config(&table));
+    broker.reload(config(&table)).unwrap();
     while !try_with() {
         std::thread::sleep(Duration::from_millis(20));
     }

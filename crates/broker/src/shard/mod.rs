@@ -408,6 +408,17 @@ impl Shard {
         self.end_call(cx);
     }
 
+    /// A listener is no more: who came through it is sent away; the sessions stay.
+    pub fn close_listener(&mut self, cx: &Cx<'_>, listener: u16) {
+        let came_through_it =
+            |id: &ConnectionId| self.connections.get(*id).is_some_and(|connection| connection.origin.listener == listener);
+        let ids: Vec<_> = self.connections.ids().filter(came_through_it).collect();
+        for id in ids {
+            self.fail(cx, id, ReasonCode::ADMINISTRATIVE_ACTION, "the listener that it came through was closed");
+        }
+        self.end_call(cx);
+    }
+
     /// Looks at the timers that are due.
     pub fn tick(&mut self, cx: &Cx<'_>) {
         while let Some(timer) = self.timers.due(cx.now) {

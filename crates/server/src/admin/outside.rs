@@ -51,8 +51,6 @@ pub(crate) struct Live {
     pub(crate) shards: Shards,
     /// How long the recovery took.
     pub(crate) recovery: Duration,
-    /// What each listener is called, by its number.
-    pub(crate) listeners: Vec<String>,
     /// The journal, where there is one.
     pub(crate) journal: Option<columba_store::Watch>,
     /// The cold store, where there is one.

@@ -15,6 +15,7 @@ use tokio::{sync::oneshot, time::timeout};
 use super::status::Status;
 use crate::{
     core::{Mail, Shared},
+    listeners,
     reload::Outcome,
     server::Word,
 };
@@ -56,6 +57,16 @@ pub(crate) struct Shards {
 impl Shards {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    /// What each listener is called that there has been, by its number.
+    pub(crate) fn listeners(&self) -> Vec<String> {
+        listeners::names(&self.shared).clone()
+    }
+
+    /// What the listener of this number is called, or was.
+    pub(crate) fn listener(&self, number: u16) -> Option<String> {
+        listeners::names(&self.shared).get(usize::from(number)).cloned()
     }
 
     pub(crate) fn len(&self) -> usize {

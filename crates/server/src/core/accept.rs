@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,6 +16,7 @@ use mio::{
 };
 
 use super::stream::Stream;
+use crate::entrance::Entrance;
 
 /// Connections taken at most in one turn from one socket; a storm of them must not starve those who are there.
 const ACCEPTED_MAX: usize = 64;
@@ -27,15 +31,24 @@ const SURPLUS_MAX: u32 = 64;
 #[derive(Debug)]
 pub(crate) struct Doorkeeper {
     all: Count,
-    listeners: Vec<Count>,
     surplus: Count,
 }
 
+/// A listener, for as long as somebody comes through it or is here who did.
+#[derive(Debug)]
+pub(crate) struct Door {
+    /// At the start its index in the configuration; one that is added later has a number that none had before.
+    pub(crate) number: u16,
+    pub(crate) entrance: Entrance,
+    count: Count,
+    /// It is no more: who is on the way from shard to shard is not let in, either.
+    is_closed: AtomicBool,
+}
+
 /// What a connection occupies for as long as it is there.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Place {
-    /// Index of the listener in the configuration.
-    pub(super) listener: u16,
+    pub(super) door: Arc<Door>,
     /// It is one too many, here only to be told.
     pub(super) is_surplus: bool,
 }
@@ -62,48 +75,64 @@ impl Count {
     fn leave(&self) {
         self.now.fetch_sub(1, Ordering::Relaxed);
     }
+
+    fn allow(&self, max: Option<u32>) {
+        self.max.store(max.unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Door {
+    pub(crate) fn new(number: u16, entrance: Entrance, max: Option<u32>) -> Self {
+        Self { number, entrance, count: Count::up_to(max), is_closed: AtomicBool::new(false) }
+    }
+
+    /// Another bound for those who come from now on; who is inside stays.
+    pub(crate) fn allow(&self, max: Option<u32>) {
+        self.count.allow(max);
+    }
+
+    /// Nobody comes through it any more.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
 }
 
 impl Doorkeeper {
-    pub(crate) fn new(max: Option<u32>, listeners: impl Iterator<Item = Option<u32>>) -> Self {
-        Self {
-            all: Count::up_to(max),
-            listeners: listeners.map(Count::up_to).collect(),
-            surplus: Count::up_to(Some(SURPLUS_MAX)),
-        }
+    pub(crate) fn new(max: Option<u32>) -> Self {
+        Self { all: Count::up_to(max), surplus: Count::up_to(Some(SURPLUS_MAX)) }
     }
 
-    /// Other bounds for those who come from now on; who is inside stays.
-    pub(crate) fn allow(&self, max: Option<u32>, listeners: impl Iterator<Item = Option<u32>>) {
-        self.all.max.store(max.unwrap_or(u32::MAX), Ordering::Relaxed);
-        for (count, max) in self.listeners.iter().zip(listeners) {
-            count.max.store(max.unwrap_or(u32::MAX), Ordering::Relaxed);
-        }
+    /// Another bound for those who come from now on; who is inside stays.
+    pub(crate) fn allow(&self, max: Option<u32>) {
+        self.all.allow(max);
     }
 
     /// A place for one more, if only to be told that there is none.
-    pub(super) fn enter(&self, listener: u16) -> Option<Place> {
-        let is_surplus = !self.fits(listener);
-        (!is_surplus || self.surplus.enter()).then_some(Place { listener, is_surplus })
+    pub(super) fn enter(&self, door: &Arc<Door>) -> Option<Place> {
+        let is_surplus = !self.fits(door);
+        (!is_surplus || self.surplus.enter()).then(|| Place { door: Arc::clone(door), is_surplus })
     }
 
-    fn fits(&self, listener: u16) -> bool {
-        let listener = &self.listeners[usize::from(listener)];
+    fn fits(&self, door: &Door) -> bool {
         if !self.all.enter() {
             return false;
         }
-        let entered = listener.enter();
+        let entered = door.count.enter();
         if !entered {
             self.all.leave();
         }
         entered
     }
 
-    pub(super) fn leave(&self, place: Place) {
+    pub(super) fn leave(&self, place: &Place) {
         if place.is_surplus {
             self.surplus.leave();
         } else {
-            self.listeners[usize::from(place.listener)].leave();
+            place.door.count.leave();
             self.all.leave();
         }
     }
@@ -137,9 +166,10 @@ impl Listening {
 /// One listening socket of one shard.
 #[derive(Debug)]
 pub(super) struct Acceptor {
+    /// Of all that the shard ever had; its poll names it so.
+    pub(super) index: u32,
     pub(super) socket: Listening,
-    /// Index of the listener in the configuration.
-    pub(super) listener: u16,
+    pub(super) door: Arc<Door>,
     /// There may be more to accept.
     ready: bool,
     /// Not before this time, after the system refused.
@@ -157,8 +187,8 @@ pub(super) enum Accepted {
 }
 
 impl Acceptor {
-    pub(super) fn new(socket: Listening, listener: u16) -> Self {
-        Self { socket, listener, ready: true, pause: None, told: false }
+    pub(super) fn new(index: u32, socket: Listening, door: Arc<Door>) -> Self {
+        Self { index, socket, door, ready: true, pause: None, told: false }
     }
 
     pub(super) fn is_readable(&mut self) {
@@ -211,22 +241,25 @@ impl Acceptor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Listener;
 
     #[test]
     fn some_of_those_who_are_too_many_are_told_and_take_no_place_of_others() {
-        let doorkeeper = Doorkeeper::new(Some(2), [Some(1), None].into_iter());
-        let first = doorkeeper.enter(0).unwrap();
+        let doorkeeper = Doorkeeper::new(Some(2));
+        let door = |number, max| Arc::new(Door::new(number, Entrance::new(&Listener::local()).unwrap(), max));
+        let (narrow, wide) = (door(0, Some(1)), door(1, None));
+        let first = doorkeeper.enter(&narrow).unwrap();
         assert!(!first.is_surplus);
 
-        let told: Vec<_> = (0..SURPLUS_MAX).map(|_| doorkeeper.enter(0).unwrap()).collect();
+        let told: Vec<_> = (0..SURPLUS_MAX).map(|_| doorkeeper.enter(&narrow).unwrap()).collect();
         assert!(told.iter().all(|place| place.is_surplus));
-        assert_eq!(doorkeeper.enter(0), None, "the listener is full, and enough are being told");
-        assert_eq!(doorkeeper.enter(1).map(|place| place.is_surplus), Some(false), "another listener has room");
-        assert_eq!(doorkeeper.enter(1), None, "the whole is full");
+        assert!(doorkeeper.enter(&narrow).is_none(), "the listener is full, and enough are being told");
+        assert_eq!(doorkeeper.enter(&wide).map(|place| place.is_surplus), Some(false), "another listener has room");
+        assert!(doorkeeper.enter(&wide).is_none(), "the whole is full");
 
-        doorkeeper.leave(told[0]);
-        assert_eq!(doorkeeper.enter(0).map(|place| place.is_surplus), Some(true));
-        doorkeeper.leave(first);
-        assert_eq!(doorkeeper.enter(0).map(|place| place.is_surplus), Some(false));
+        doorkeeper.leave(&told[0]);
+        assert_eq!(doorkeeper.enter(&narrow).map(|place| place.is_surplus), Some(true));
+        doorkeeper.leave(&first);
+        assert_eq!(doorkeeper.enter(&narrow).map(|place| place.is_surplus), Some(false));
     }
 }

@@ -11,7 +11,12 @@ use columba_broker::{
     seam::{Loaded, LoadedRetained, Parcel},
 };
 
-use super::{accept::Place, mesh::Weighed, stream::Stream, wire::Wire};
+use super::{
+    accept::{Door, Listening, Place},
+    mesh::Weighed,
+    stream::Stream,
+    wire::Wire,
+};
 use crate::admin::Question;
 
 /// A letter to a shard.
@@ -37,6 +42,17 @@ pub(crate) enum Mail {
     Room(Room),
     /// Another configuration.
     Config(Arc<limits::Config>),
+    /// Another listening socket.
+    Listen(Listening, Arc<Door>),
+    /// Who comes through this door from now on comes through another one.
+    ChangeDoor {
+        /// Its number.
+        from: u16,
+        /// The other one.
+        to: Arc<Door>,
+    },
+    /// The listener of this number is no more.
+    CloseDoor(u16),
     /// From the control plane.
     Question(Question),
     /// Everyone is sent away, nobody new is let in.
@@ -68,6 +84,9 @@ impl Weighed for Mail {
                 // They are few: the control plane asks one after the other.
                 Self::Answered(..)
                 | Self::Config(_)
+                | Self::Listen(..)
+                | Self::ChangeDoor { .. }
+                | Self::CloseDoor(_)
                 | Self::UsersChanged
                 | Self::Acl(_)
                 | Self::Question(_)

@@ -17,13 +17,13 @@ mod worker;
 
 use std::{
     io,
-    sync::{Arc, OnceLock, mpsc::Sender},
+    sync::{Arc, Mutex, OnceLock, mpsc::Sender},
 };
 
 use mio::{Poll, Waker};
 
 pub(crate) use self::{
-    accept::{Doorkeeper, Listening},
+    accept::{Door, Doorkeeper, Listening},
     commits::Ledger,
     mail::Mail,
     mesh::Mesh,
@@ -35,7 +35,6 @@ use crate::{
     checkpoint::Checkpoints,
     clock::ProcessClock,
     commons::Common,
-    entrance::Entrance,
     loader::Loader,
     reload::Askers,
     server::Word,
@@ -49,8 +48,8 @@ pub(crate) struct Shared {
     pub(crate) commons: Common,
     pub(crate) mesh: Mesh<Mail>,
     pub(crate) doorkeeper: Doorkeeper,
-    /// By listener.
-    pub(crate) entrances: Vec<Entrance>,
+    /// The addresses of all listeners that there have been, by their numbers.
+    pub(crate) listeners: Mutex<Vec<String>>,
     pub(crate) loader: Loader,
     pub(crate) progress: Progress,
     pub(crate) checkpoints: Checkpoints,

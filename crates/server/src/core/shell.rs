@@ -18,7 +18,7 @@ use mio::{Events, Poll};
 
 use super::{
     Shared,
-    accept::{Acceptor, Listening},
+    accept::{Acceptor, Door, Listening},
     commits::{Commits, Ledger},
     linger::Lingering,
     mail::Mail,
@@ -84,6 +84,8 @@ pub(crate) struct Shell {
     pub(super) poll: Poll,
     pub(super) events: Events,
     pub(super) acceptors: Vec<Acceptor>,
+    /// Listening sockets that there have been: the next one's index.
+    listeners: u32,
     pub(super) sockets: Sockets,
     pub(super) lingering: Lingering,
     /// Connections to close when their time is over, in that order.
@@ -162,6 +164,7 @@ impl Shell {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             acceptors: Vec::new(),
+            listeners: 0,
             sockets: Sockets::default(),
             lingering: Lingering::default(),
             closing: VecDeque::new(),
@@ -189,11 +192,25 @@ impl Shell {
     }
 
     /// Takes its share of a listening address.
-    pub(crate) fn listen(&mut self, mut socket: Listening, listener: u16) -> io::Result<()> {
-        let token = Source::Listener(u32::try_from(self.acceptors.len()).unwrap_or(u32::MAX)).token();
+    pub(crate) fn listen(&mut self, mut socket: Listening, door: Arc<Door>) -> io::Result<()> {
+        let token = Source::Listener(self.listeners).token();
         socket.register(self.poll.registry(), token)?;
-        self.acceptors.push(Acceptor::new(socket, listener));
+        self.acceptors.push(Acceptor::new(self.listeners, socket, door));
+        self.listeners += 1;
         Ok(())
+    }
+
+    /// Who comes from now on comes through another door; who is here keeps what it found.
+    fn change_door(&mut self, from: u16, to: &Arc<Door>) {
+        for acceptor in self.acceptors.iter_mut().filter(|acceptor| acceptor.door.number == from) {
+            acceptor.door = Arc::clone(to);
+        }
+    }
+
+    /// Nobody comes any more, and who is here goes.
+    fn close_door(&mut self, cx: &Cx<'_>, number: u16) {
+        self.acceptors.retain(|acceptor| acceptor.door.number != number);
+        self.brain.close_listener(cx, number);
     }
 
     /// The descriptor that is readable when there is something to do.
@@ -299,7 +316,7 @@ impl Shell {
                 }
                 Source::Closing(index) => self.lingering.readable(index, &mut self.read_buffer),
                 Source::Listener(index) => {
-                    if let Some(acceptor) = self.acceptors.get_mut(index as usize) {
+                    if let Some(acceptor) = self.acceptors.iter_mut().find(|acceptor| acceptor.index == index) {
                         acceptor.is_readable();
                     }
                 }
@@ -356,6 +373,13 @@ impl Shell {
                 Mail::UsersChanged => self.brain.users_changed(cx),
                 Mail::Room(room) => self.brain.room_is(cx, room),
                 Mail::Config(config) => self.brain.reconfigure(cx, config),
+                Mail::Listen(socket, door) => {
+                    if let Err(error) = self.listen(socket, door) {
+                        tracing::error!(%error, "cannot watch a listening socket: one shard accepts nothing there");
+                    }
+                }
+                Mail::ChangeDoor { from, to } => self.change_door(from, &to),
+                Mail::CloseDoor(number) => self.close_door(cx, number),
                 Mail::Question(question) => question.put(&mut self.brain, cx),
                 Mail::Shutdown => self.shut_down(cx, now),
             }
@@ -435,7 +459,7 @@ impl Shell {
                 if has_layers {
                     self.leave(connection);
                 } else if let Some(socket) = self.sockets.remove(connection) {
-                    self.shared.doorkeeper.leave(socket.place);
+                    self.shared.doorkeeper.leave(&socket.place);
                 }
             }
             Output::ToShard { to, parcel } => {

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use columba_broker::id::ConnectionId;
+use columba_broker::{id::ConnectionId, seam::Origin};
 use mio::Token;
 
 use super::{accept::Place, stream::Stream, wire::Wire};
-use crate::entrance::Address;
+use crate::entrance::{Address, NoEntrance};
 
 /// What a poll token stands for, in its two highest bits.
 const KIND_SHIFT: u32 = 62;
@@ -108,6 +108,17 @@ impl Socket {
             None => self.stream.address(),
         }
     }
+
+    /// What is known of the connection: from where it comes, and as whom.
+    pub(super) fn origin(&self) -> Result<Origin, NoEntrance> {
+        let peer = self.address().map(|address| address.to_string()).unwrap_or_default();
+        let mut origin = Origin::new(peer, self.place.door.number);
+        origin.is_surplus = self.place.is_surplus;
+        if let Some(wire) = &self.wire {
+            origin.identity = self.place.door.entrance.identity(wire.stack())?;
+        }
+        Ok(origin)
+    }
 }
 
 /// All sockets of a shard.
@@ -170,14 +181,18 @@ impl Sockets {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use mio::net::TcpStream;
 
-    use super::*;
+    use super::{super::accept::Door, *};
+    use crate::{config::Listener, entrance::Entrance};
 
     fn socket(listener: u16) -> Socket {
+        let door = Arc::new(Door::new(listener, Entrance::new(&Listener::local()).unwrap(), None));
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-        Socket::new(Stream::Tcp(stream), None, Place { listener, is_surplus: false })
+        Socket::new(Stream::Tcp(stream), None, Place { door, is_surplus: false })
     }
 
     #[test]
@@ -202,14 +217,14 @@ mod tests {
 
         assert!(sockets.get_mut(old).is_none());
         assert_eq!(sockets.find(3, 1), None);
-        assert_eq!(sockets.remove(old).map(|socket| socket.place.listener), Some(1));
-        assert_eq!(sockets.remove(new).map(|socket| socket.place.listener), Some(2));
+        assert_eq!(sockets.remove(old).map(|socket| socket.place.door.number), Some(1));
+        assert_eq!(sockets.remove(new).map(|socket| socket.place.door.number), Some(2));
         assert!(sockets.is_empty());
     }
 
     #[test]
     fn a_slot_stays_small() {
         // A socket of a debug build also knows its poll.
-        assert!(size_of::<Slot>() <= size_of::<TcpStream>() + 32, "{}", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= size_of::<TcpStream>() + 48, "{}", size_of::<Slot>());
     }
 }

@@ -20,7 +20,7 @@ use columba_broker::{
 use columba_store::{Journal, JournalOptions, Log, LogOptions, SimDisk, StoreId, sim::Fault};
 
 use super::{
-    Doorkeeper, Ledger, Listening, Mail, Mesh, Progress, Shared, Shell, Worker, polls,
+    Door, Doorkeeper, Ledger, Listening, Mail, Mesh, Progress, Shared, Shell, Worker, polls,
     shell::{JOURNAL_BYTES_MAX, Turn},
     stream::Stream,
 };
@@ -51,8 +51,8 @@ fn house(shards: u16) -> House {
             Strategies::default(),
         ),
         mesh: Mesh::new(wakers),
-        doorkeeper: Doorkeeper::new(None, std::iter::once(None)),
-        entrances: vec![Entrance::new(&Listener::local()).unwrap()],
+        doorkeeper: Doorkeeper::new(None),
+        listeners: std::sync::Mutex::default(),
         loader: loader::channel().0,
         progress: Progress::new(usize::from(shards)),
         checkpoints: checkpoint::channel().0,
@@ -62,6 +62,10 @@ fn house(shards: u16) -> House {
         words: speaker,
     });
     House { shared, words, polls }
+}
+
+fn door() -> Arc<Door> {
+    Arc::new(Door::new(0, Entrance::new(&Listener::local()).unwrap(), None))
 }
 
 fn journal(disk: &SimDisk, shared: &Arc<Shared>) -> Journal<SimDisk> {
@@ -79,7 +83,7 @@ fn shell(shared: &Arc<Shared>, poll: mio::Poll, index: u16, ledger: Ledger) -> (
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
-    shell.listen(Listening::Tcp(mio::net::TcpListener::from_std(listener)), 0).unwrap();
+    shell.listen(Listening::Tcp(mio::net::TcpListener::from_std(listener)), door()).unwrap();
     (shell, address)
 }
 
@@ -217,7 +221,7 @@ fn one_whose_neighbour_is_drowning_in_mail_stops_reading_until_it_is_not() {
     let other = TcpStream::connect(address).unwrap();
     other.set_nonblocking(true).unwrap();
     let bytes = vec![0xC0; 9 << 20];
-    let place = shared.doorkeeper.enter(0).unwrap();
+    let place = shared.doorkeeper.enter(&door()).unwrap();
     let arrival = super::mail::Arrival { stream: Stream::Tcp(mio::net::TcpStream::from_std(other)), wire: None, place, bytes };
     shared.mesh.post_one(1, Mail::Connection(arrival));
     for _ in 0..20 {

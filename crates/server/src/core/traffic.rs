@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
+    sync::Arc,
     time::Instant,
 };
 
@@ -23,27 +24,27 @@ impl Shell {
     pub(super) fn accept(&mut self, cx: &Cx<'_>, now: Instant) {
         for index in 0..self.acceptors.len() {
             for _ in 0..self.acceptors[index].share(now) {
-                let listener = self.acceptors[index].listener;
+                let door = Arc::clone(&self.acceptors[index].door);
                 let Accepted::One(stream) = self.acceptors[index].accept(now) else {
                     break;
                 };
                 // Who is gone again has none.
                 let Ok(peer) = stream.address() else { continue };
-                let place = self.shared.doorkeeper.enter(listener);
-                let is_full = place.is_none_or(|place| place.is_surplus);
+                let place = self.shared.doorkeeper.enter(&door);
+                let is_full = place.as_ref().is_none_or(|place| place.is_surplus);
                 if !std::mem::replace(&mut self.told_full, is_full) && is_full {
                     tracing::warn!(%peer, "max_connections are there: connections are refused from here on");
                 }
                 let Some(place) = place else { continue };
                 stream.send_at_once();
-                match self.shared.entrances[usize::from(listener)].stack(&peer) {
+                match door.entrance.stack(&peer) {
                     Ok(stack) => {
                         let wire = stack.map(|stack| Box::new(Wire::new(stack)));
                         self.arrived(cx, Arrival { stream, wire, place, bytes: Vec::new() });
                     }
                     Err(error) => {
                         tracing::info!(%peer, reason = %error, "connection refused");
-                        self.shared.doorkeeper.leave(place);
+                        self.shared.doorkeeper.leave(&place);
                     }
                 }
             }
@@ -53,11 +54,15 @@ impl Shell {
     pub(super) fn arrived(&mut self, cx: &Cx<'_>, arrival: Arrival) {
         let Arrival { stream, wire, place, bytes } = arrival;
         let mut socket = Socket::new(stream, wire, place);
-        let origin = match self.origin_of(&socket) {
+        if socket.place.door.is_closed() {
+            self.shared.doorkeeper.leave(&socket.place);
+            return;
+        }
+        let origin = match socket.origin() {
             Ok(origin) => origin,
             Err(error) => {
                 tracing::info!(reason = %error, "connection refused");
-                self.shared.doorkeeper.leave(place);
+                self.shared.doorkeeper.leave(&socket.place);
                 return;
             }
         };
@@ -65,7 +70,7 @@ impl Shell {
         let token = Source::Connection { slot: id.slot, generation: id.generation }.token();
         if let Err(error) = self.poll.registry().register(&mut socket.stream, token, Interest::READABLE | Interest::WRITABLE) {
             tracing::error!(%error, "cannot watch a connection");
-            self.shared.doorkeeper.leave(place);
+            self.shared.doorkeeper.leave(&socket.place);
             self.brain.closed(cx, id, Gone::Failed);
             return;
         }
@@ -129,7 +134,7 @@ impl Shell {
 
     pub(super) fn gone(&mut self, cx: &Cx<'_>, id: ConnectionId, gone: Gone) {
         if let Some(socket) = self.sockets.remove(id) {
-            self.shared.doorkeeper.leave(socket.place);
+            self.shared.doorkeeper.leave(&socket.place);
             self.brain.closed(cx, id, gone);
         }
     }
@@ -142,7 +147,7 @@ impl Shell {
         match self.poll.registry().deregister(&mut stream) {
             Ok(()) => self.outbox[to].push(Mail::Connection(Arrival { stream, wire, place, bytes })),
             // It is closed already; its brain here has forgotten it.
-            Err(_) => self.shared.doorkeeper.leave(place),
+            Err(_) => self.shared.doorkeeper.leave(&place),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use columba_broker::{
     id::ConnectionId,
-    seam::{Cx, Gone, Origin},
+    seam::{Cx, Gone},
 };
 use columba_net::{Heard, LayerError, Scratch, Stack, limits::WRITE_BYTES_MAX};
 
@@ -154,7 +154,7 @@ impl Shell {
     fn introduce(&mut self, id: ConnectionId) -> Result<(), NoEntrance> {
         let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
         let Some(wire) = &socket.wire else { return Ok(()) };
-        let identity = self.shared.entrances[usize::from(socket.place.listener)].identity(&wire.stack)?;
+        let identity = socket.place.door.entrance.identity(&wire.stack)?;
         let source = wire.stack.source();
         if source.is_some() || identity.is_some() {
             self.brain.introduced(id, source.map(|source| source.to_string().into()), identity);
@@ -176,7 +176,7 @@ impl Shell {
     pub(super) fn leave(&mut self, id: ConnectionId) {
         self.say_last_words(id);
         if let Some(socket) = self.sockets.remove(id) {
-            self.shared.doorkeeper.leave(socket.place);
+            self.shared.doorkeeper.leave(&socket.place);
             self.lingering.start(self.poll.registry(), socket.stream, Instant::now(), &mut self.read_buffer);
         }
     }
@@ -250,17 +250,6 @@ impl Shell {
         if self.sockets.get_mut(id).is_some_and(|socket| socket.wire.as_ref().is_some_and(|wire| wire.has_something_to_say())) {
             self.unwritten.push_back(id);
         }
-    }
-
-    /// What is known of a connection: from where it comes, and as whom.
-    pub(super) fn origin_of(&self, socket: &Socket) -> Result<Origin, NoEntrance> {
-        let peer = socket.address().map(|address| address.to_string()).unwrap_or_default();
-        let mut origin = Origin::new(peer, socket.place.listener);
-        origin.is_surplus = socket.place.is_surplus;
-        if let Some(wire) = &socket.wire {
-            origin.identity = self.shared.entrances[usize::from(socket.place.listener)].identity(&wire.stack)?;
-        }
-        Ok(origin)
     }
 }
 

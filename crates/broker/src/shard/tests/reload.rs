@@ -3,12 +3,12 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use columba_proto::{
-    QoS,
+    QoS, Version,
     packet::{Packet, Publish},
 };
 
 use super::bench::{Bench, Setup, message, persistent, v5};
-use crate::{Config, limits::Rate};
+use crate::{Config, limits::Rate, seam::Origin};
 
 fn becomes(bench: &mut Bench, config: Config) {
     bench.act(|shard, cx| shard.reconfigure(cx, Arc::new(config)));
@@ -84,4 +84,24 @@ fn a_session_is_bounded_by_what_is_said_when_it_is_taken_up() {
         bench.told(client)
     };
     assert_eq!(told, ["connack new"]);
+}
+
+#[test]
+fn a_listener_that_is_closed_takes_its_clients_with_it_and_leaves_their_sessions() {
+    let mut bench = Bench::new();
+    let (stays, _) = bench.connect("stays", &v5(0));
+    bench.listener = 1;
+    let (goes, _) = bench.connect("goes", &v5(100));
+    let old = bench.open("old", &Setup { version: Version::V311, ..Setup::default() });
+    let nobody = bench.act(|shard, cx| shard.opened(cx, Origin::new("x", 1)));
+
+    bench.act(|shard, cx| shard.close_listener(cx, 1));
+
+    assert_eq!(bench.told(goes), ["disconnect 0x98"]);
+    for id in [goes.id, old.id, nobody] {
+        assert!(!bench.shard.wants_reading(id));
+    }
+    assert!(bench.shard.wants_reading(stays.id));
+    let (_, present) = bench.connect("goes", &Setup { clean: false, ..v5(100) });
+    assert!(present);
 }

@@ -19,7 +19,10 @@ use prometheus_client::{
 use serde::Deserialize;
 
 use super::problem::Problem;
-use crate::admin::{outside::Outside, process::Memory, status::Status};
+use crate::{
+    admin::{outside::Outside, process::Memory, status::Status},
+    listeners::online_by_name,
+};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -79,7 +82,7 @@ async fn ours(outside: &Outside) -> Result<String, Problem> {
     registry.register_collector(Box::new(Seen {
         retained: status.retained_messages.saturating_sub(outside.own_retained(&live.shards)),
         status,
-        listeners: live.listeners.clone(),
+        listeners: live.shards.listeners(),
         syncs: live.journal.as_ref().map(columba_store::Watch::sync_times),
         memory: Memory::read(),
         uptime: outside.started.elapsed(),
@@ -163,10 +166,9 @@ impl Seen {
     fn clients(&self, families: &mut Families<'_>) -> fmt::Result {
         let counters = &self.status.counters;
         let mut connections = Vec::new();
-        for (index, listener) in self.listeners.iter().enumerate() {
-            let online = counters.online.get(index).copied().unwrap_or_default();
-            for (version, count) in Version::ALL.into_iter().zip(online) {
-                connections.push(([("listener", &**listener), ("version", version.name())], count));
+        for (listener, counts) in online_by_name(&self.listeners, &counters.online) {
+            for (version, count) in Version::ALL.into_iter().zip(counts) {
+                connections.push(([("listener", listener), ("version", version.name())], count));
             }
         }
         families.gauges("columba_connections", "Clients that are connected", connections)?;

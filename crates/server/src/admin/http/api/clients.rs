@@ -127,7 +127,7 @@ fn shown(view: &SessionView, live: &Live) -> Value {
             "peer": connection.peer,
             "user": connection.user,
             "version": connection.version.name(),
-            "listener": live.listeners.get(usize::from(connection.listener)),
+            "listener": live.shards.listener(connection.listener),
             "connected_ms": connection.for_ms,
             "unread_bytes": connection.unread_bytes,
         })

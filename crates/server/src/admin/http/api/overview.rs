@@ -10,7 +10,10 @@ use super::{
     access::{Admin, Viewer},
     live,
 };
-use crate::admin::{http::problem::Problem, outside::Outside, process::Memory};
+use crate::{
+    admin::{http::problem::Problem, outside::Outside, process::Memory},
+    listeners::online_by_name,
+};
 
 /// Reads the configuration again, as SIGHUP does.
 pub(super) async fn reload(_: Admin, State(outside): State<Arc<Outside>>) -> Result<Json<Value>, Problem> {
@@ -26,12 +29,9 @@ pub(super) async fn show(_: Viewer, State(outside): State<Arc<Outside>>) -> Resu
     let live = live(&outside)?;
     let status = live.shards.status().await?;
     let (counters, census) = (&status.counters, &status.census);
-    let listeners: Vec<Value> = live
-        .listeners
-        .iter()
-        .enumerate()
-        .map(|(index, listener)| {
-            let online = counters.online.get(index).copied().unwrap_or_default();
+    let listeners: Vec<Value> = online_by_name(&live.shards.listeners(), &counters.online)
+        .into_iter()
+        .map(|(listener, online)| {
             let by_version: serde_json::Map<String, Value> =
                 Version::ALL.into_iter().zip(online).map(|(version, count)| (version.name().into(), count.into())).collect();
             json!({ "listener": listener, "connected": by_version })
