@@ -3,11 +3,14 @@
 use alloc::vec::Vec;
 
 use columba_proto::{
-    PacketType, QoS, Version,
+    PacketType, QoS, ReasonCode, Version,
     wire::{Split, split},
 };
 
-use crate::{event::DropReason, limits::FRAME_MAX};
+use crate::{
+    event::{DropReason, Event},
+    limits::FRAME_MAX,
+};
 
 /// What has happened on a shard since it began. Counters only grow and never wrap in practice; `online` is what is there now.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -42,8 +45,62 @@ pub struct Counters {
     pub ended: u64,
     /// Sessions whose expiry interval passed.
     pub expired: u64,
+    /// Connections that ended because their client came on another one.
+    pub taken_over: u64,
+    /// Whether clients were let in, by [`LoginOutcome::ALL`].
+    pub logins: [u64; LoginOutcome::ALL.len()],
     /// Clients that are connected now: for each listener, in the order of [`Version::ALL`].
     pub online: Vec<[u64; 3]>,
+}
+
+/// What became of a client that was to say who it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LoginOutcome {
+    /// It has shown who it is.
+    Accepted,
+    /// It is let in as nobody.
+    Anonymous,
+    /// Its name is nobody's, or its password is not that user's.
+    Wrong,
+    /// It did not say who it is where that is asked for, broke off, or asked for what is not offered.
+    Refused,
+    /// Nobody looked at what it gave: too many were wrong, or too many asked at a time.
+    Unjudged,
+}
+
+impl LoginOutcome {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::Accepted, Self::Anonymous, Self::Wrong, Self::Refused, Self::Unjudged];
+
+    /// A stable word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Anonymous => "anonymous",
+            Self::Wrong => "wrong",
+            Self::Refused => "refused",
+            Self::Unjudged => "unjudged",
+        }
+    }
+
+    /// What an event tells of it, if anything.
+    pub(crate) fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::Connected { user: Some(_), .. } => Some(Self::Accepted),
+            Event::Connected { user: None, .. } => Some(Self::Anonymous),
+            Event::LoginFailed { .. } => Some(Self::Wrong),
+            Event::Refused { reason: ReasonCode::NOT_AUTHORIZED | ReasonCode::BAD_AUTHENTICATION_METHOD, .. } => {
+                Some(Self::Refused)
+            }
+            Event::Refused { reason: ReasonCode::SERVER_BUSY, .. } => Some(Self::Unjudged),
+            Event::Refused { .. }
+            | Event::Denied { .. }
+            | Event::SubscriptionDenied { .. }
+            | Event::Disconnected { .. }
+            | Event::Dropped { .. }
+            | Event::Expired { .. } => None,
+        }
+    }
 }
 
 /// What the sessions of a shard, or of a part of them, have at one moment.
@@ -61,6 +118,10 @@ pub struct Census {
     pub queued_bytes: u64,
     /// QoS 1 and 2 messages sent and not acknowledged to the end.
     pub in_flight_out: u64,
+    /// Those of them at QoS 2 whose PUBREC has not come.
+    pub awaiting_pubrec: u64,
+    /// Those of them at QoS 2 whose PUBCOMP has not come.
+    pub awaiting_pubcomp: u64,
     /// QoS 2 messages received whose PUBREL has not come.
     pub in_flight_in: u64,
 }
@@ -131,6 +192,8 @@ impl Counters {
             refused,
             ended,
             expired,
+            taken_over,
+            logins,
             online,
         } = other;
         add_all(&mut self.packets_received, packets_received);
@@ -138,6 +201,8 @@ impl Counters {
         add_all(&mut self.publishes_received, publishes_received);
         add_all(&mut self.publishes_sent, publishes_sent);
         add_all(&mut self.dropped, dropped);
+        add_all(&mut self.logins, logins);
+        self.taken_over += taken_over;
         self.bytes_received += bytes_received;
         self.bytes_sent += bytes_sent;
         self.publish_bytes_received += publish_bytes_received;
@@ -160,13 +225,25 @@ impl Counters {
 impl Census {
     /// Adds that of other sessions.
     pub fn add(&mut self, other: &Self) {
-        let Self { attached, detached, shared_subscriptions, queued_messages, queued_bytes, in_flight_out, in_flight_in } = other;
+        let Self {
+            attached,
+            detached,
+            shared_subscriptions,
+            queued_messages,
+            queued_bytes,
+            in_flight_out,
+            awaiting_pubrec,
+            awaiting_pubcomp,
+            in_flight_in,
+        } = other;
         self.attached += attached;
         self.detached += detached;
         self.shared_subscriptions += shared_subscriptions;
         self.queued_messages += queued_messages;
         self.queued_bytes += queued_bytes;
         self.in_flight_out += in_flight_out;
+        self.awaiting_pubrec += awaiting_pubrec;
+        self.awaiting_pubcomp += awaiting_pubcomp;
         self.in_flight_in += in_flight_in;
     }
 }

@@ -6,6 +6,8 @@
 mod clauses;
 #[path = "tidy/dependencies.rs"]
 mod dependencies;
+#[path = "tidy/events.rs"]
+mod events;
 #[path = "tidy/floors.rs"]
 mod floors;
 #[path = "tidy/sizes.rs"]

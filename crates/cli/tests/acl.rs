@@ -246,10 +246,10 @@ fn what_is_denied_is_said_with_the_rule_and_other_rules_hold_at_once() {
     };
     until("publication denied");
     fs::write(&rules, "[[rule]]\nallow = \"everything\"\ntopics = \"#\"\n").unwrap();
-    until("ACL file not taken");
+    until("file not taken: what it said before stays in force what=\"ACL file\"");
     assert_eq!(publish(&["open/a"]).0, Some(0));
     fs::write(&rules, "[[rule]]\nallow = \"all\"\ntopics = \"closed/#\"\n").unwrap();
-    until("ACL file read again");
+    until("file read again what=\"ACL file\"");
     assert_eq!(publish(&["open/a"]).0, Some(12));
     assert_eq!(publish(&["closed/a"]).0, Some(0));
 

@@ -49,6 +49,9 @@ fn publish(broker: &Broker, words: &[&str]) -> (Option<i32>, String) {
 
 const SCRAM: [&str; 2] = ["--auth-method", "scram-sha-256"];
 
+/// What the log says of a users file that has changed.
+const USERS_READ: &str = "file read again what=\"users file\"";
+
 #[test]
 fn who_is_in_the_users_file_logs_in_and_nobody_else_does() {
     let dir = tempfile::tempdir().unwrap();
@@ -193,7 +196,7 @@ fn the_file_is_read_again_when_it_changes_and_on_sighup_and_a_bad_one_is_not_tak
     until_logged(&broker, "client connected client_id=bob");
 
     assert!(user("passwd", "eve", &file, "pen").status.success());
-    until_logged(&broker, "users file read again");
+    until_logged(&broker, USERS_READ);
     let sent_away = text(&eve.wait_with_output().unwrap().stderr);
     assert!(sent_away.contains("0x87"), "{sent_away}");
     assert_eq!(publish(&broker, &["-u", "eve", "-P", "pen"]).0, Some(0));
@@ -201,16 +204,16 @@ fn the_file_is_read_again_when_it_changes_and_on_sighup_and_a_bad_one_is_not_tak
 
     let good = std::fs::read(&file).unwrap();
     std::fs::write(&file, "eve:nothing\n").unwrap();
-    until_logged(&broker, "users file not taken");
+    until_logged(&broker, "file not taken: what it said before stays in force what=\"users file\"");
     assert!(broker.log().contains(":1: no hash that is known here"), "{}", broker.log());
     assert_eq!(publish(&broker, &["-u", "eve", "-P", "pen"]).0, Some(0));
 
     std::fs::write(&file, good).unwrap();
-    let before = broker.log().matches("users file read again").count();
+    let before = broker.log().matches(USERS_READ).count();
     let pid = broker.process().id().to_string();
     assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
     let patience = Instant::now() + Duration::from_mins(1);
-    while broker.log().matches("users file read again").count() == before {
+    while broker.log().matches(USERS_READ).count() == before {
         assert!(Instant::now() < patience, "{}", broker.log());
         std::thread::sleep(Duration::from_millis(20));
     }

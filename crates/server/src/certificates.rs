@@ -67,6 +67,11 @@ impl Certificates {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner).config)
     }
 
+    /// When the certificate in use ends, in seconds since 1970.
+    pub(crate) fn expires_s(&self) -> u64 {
+        self.now.read().unwrap_or_else(PoisonError::into_inner).not_after
+    }
+
     /// Reads the files again. Whatever is wrong with them leaves the old ones in use.
     fn read_again(&self) -> Result<(), CertificateError> {
         let server = load(&self.listener)?;
@@ -139,12 +144,13 @@ fn load(listener: &Listener) -> Result<Server, CertificateError> {
 
 /// The files of a listener, for the thread that looks at them: whichever changes, all are read.
 pub(crate) fn watched(certificates: &Arc<Certificates>) -> Vec<Watched> {
+    let refused = Arc::default();
     let one = |path: &Path| {
         let (weak, needed) = (Arc::downgrade(certificates), Arc::downgrade(certificates));
-        Watched::new("file of a listener's TLS", path.to_owned(), move || {
-            weak.upgrade().map_or(Ok(()), |certificates| certificates.read_again().map_err(|error| error.to_string()))
-        })
-        .while_needed(move || needed.strong_count() > 0)
+        let read =
+            move || weak.upgrade().map_or(Ok(()), |certificates| certificates.read_again().map_err(|error| error.to_string()));
+        let watched = Watched::new("file of a listener's TLS", path.to_owned(), read).with(&refused);
+        watched.while_needed(move || needed.strong_count() > 0)
     };
     files(&certificates.listener).map(one).collect()
 }

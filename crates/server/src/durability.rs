@@ -56,7 +56,7 @@ pub(crate) fn warn(config: &Config) {
         let sync = config.sync_of(listener);
         if let Some(lost) = lost_in_power_failure(config, sync) {
             let (listener, sync) = (listener.address.to_string(), sync.name());
-            tracing::warn!(listener, sync, "a power failure loses what was acknowledged {lost}");
+            tracing::warn!(listener, sync, lost, "a power failure loses what was acknowledged");
         }
     }
 }

@@ -28,7 +28,7 @@ fn tell(disk: FileSystem, latency: std::io::Result<Duration>) {
     let sync_us = latency.as_micros();
     match judge(disk, latency) {
         None => tracing::info!(fs, free_mib, sync_us, "disk"),
-        Some(warning) => tracing::warn!(fs, free_mib, sync_us, "disk: {warning}"),
+        Some(warning) => tracing::warn!(fs, free_mib, sync_us, warning, "the disk is doubtful"),
     }
 }
 

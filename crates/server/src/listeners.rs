@@ -6,13 +6,13 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::Path,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, Weak},
 };
 
 use thiserror::Error;
 
 use crate::{
-    certificates,
+    certificates::{self, Certificates},
     config::{ListenAddress, Listener, Sync},
     core::{Door, Listening, Mail, Shared},
     durability::{Plan, Waits},
@@ -153,6 +153,10 @@ impl Listeners {
         for Prepared { fate, listener, door, sockets, places } in ready.next {
             if let Some((door, is_written)) = &door {
                 names(shared).push(listener.address.to_string());
+                let mut known = certificates(shared);
+                known.retain(|(_, certificates)| certificates.strong_count() > 0);
+                known.extend(certificates_of(&listener, door));
+                drop(known);
                 self.written.extend(is_written.then_some(door.number));
                 change.watched.extend(door.entrance.certificates().map(certificates::watched).into_iter().flatten());
             }
@@ -235,6 +239,16 @@ impl Change {
 /// The addresses of all that there have been, by their numbers.
 pub(crate) fn names(shared: &Shared) -> std::sync::MutexGuard<'_, Vec<String>> {
     shared.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The certificates of listeners with TLS, by their addresses, as long as somebody comes through them or is here who did; later ones behind.
+pub(crate) fn certificates(shared: &Shared) -> std::sync::MutexGuard<'_, Vec<(String, Weak<Certificates>)>> {
+    shared.certificates.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A listener's certificates, if it has any, for [`certificates`].
+pub(crate) fn certificates_of(listener: &Listener, door: &Door) -> Option<(String, Weak<Certificates>)> {
+    door.entrance.certificates().map(|it| (listener.address.to_string(), Arc::downgrade(it)))
 }
 
 /// Clients that are connected, by MQTT version: for each listener, which may have had several numbers under one name.

@@ -1,7 +1,8 @@
 //! Another configuration while the broker runs: what it is told by, what holds at once, and what waits for the next start.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
     mpsc::{self, Sender},
 };
 
@@ -15,11 +16,15 @@ use crate::{
 
 /// Who has asked for a reload and waits to hear what came of it.
 #[derive(Debug)]
-pub(crate) struct Askers(Mutex<Option<Vec<Sender<Outcome>>>>);
+pub(crate) struct Askers {
+    waiting: Mutex<Option<Vec<Sender<Outcome>>>>,
+    /// What came of the last one.
+    refused: AtomicBool,
+}
 
 impl Default for Askers {
     fn default() -> Self {
-        Self(Mutex::new(Some(Vec::new())))
+        Self { waiting: Mutex::new(Some(Vec::new())), refused: AtomicBool::new(false) }
     }
 }
 
@@ -30,14 +35,15 @@ impl Askers {
     /// Waits, once a reload was asked for by `ask`, for what came of it. `None`: the broker stops.
     pub(crate) fn wait(&self, ask: impl FnOnce()) -> Option<Outcome> {
         let (asker, answer) = mpsc::channel();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.push(asker);
+        self.waiting().as_mut()?.push(asker);
         ask();
         answer.recv().ok()
     }
 
     /// Tells everyone who waits.
     pub(crate) fn tell(&self, outcome: &Outcome) {
-        for asker in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().flat_map(|askers| askers.drain(..)) {
+        self.refused.store(outcome.is_err(), Ordering::Relaxed);
+        for asker in self.waiting().iter_mut().flat_map(|askers| askers.drain(..)) {
             // It may have gone.
             asker.send(outcome.clone()).unwrap_or_default();
         }
@@ -45,7 +51,17 @@ impl Askers {
 
     /// Nobody hears anything any more, and nobody waits for it.
     pub(crate) fn close(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.waiting() = None;
+    }
+
+    /// Whether the configuration was read again and not taken: what it said before is in force.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Nothing panics while the lock is held.
+    fn waiting(&self) -> MutexGuard<'_, Option<Vec<Sender<Outcome>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

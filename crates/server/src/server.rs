@@ -41,7 +41,7 @@ use crate::{
     entrance::Entrance,
     error::StartError,
     listen::{self, ListeningAt},
-    listeners::{Listeners, NotTaken},
+    listeners::{Listeners, NotTaken, certificates_of},
     loader, notify, process,
     reload::{self, Askers},
     signals,
@@ -107,7 +107,7 @@ impl Server {
         process::raise_descriptor_limit();
         process::use_small_pages();
         for note in &config.notes {
-            tracing::info!("{note}");
+            tracing::info!(note, "note on the configuration");
         }
         let attempts = Arc::new(Attempts::default());
         let users = config.password_file.as_deref().map(|path| known_users(path, &attempts)).transpose()?;
@@ -141,6 +141,9 @@ impl Server {
             mesh: Mesh::new(wakers),
             doorkeeper: Doorkeeper::new(config.max_connections),
             listeners: Mutex::new(config.listeners.iter().map(|listener| listener.address.to_string()).collect()),
+            certificates: Mutex::new(
+                config.listeners.iter().zip(&doors).filter_map(|(listener, door)| certificates_of(listener, door)).collect(),
+            ),
             loader,
             progress: Progress::new(usize::from(shards)),
             checkpoints,
@@ -205,6 +208,7 @@ impl Server {
             recovery: took,
             journal: store.as_ref().map(Store::watch),
             cold: store.as_ref().map(|store| Cold(store.cold())),
+            files: watch.files(),
         });
         let banner = Banner {
             data: config.data.clone(),
@@ -456,7 +460,8 @@ pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-fn random_bytes<const N: usize>() -> [u8; N] {
+/// The same for more than eight bytes.
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     for eight in bytes.chunks_mut(8) {
         eight.copy_from_slice(&random().to_ne_bytes()[..eight.len()]);

@@ -7,7 +7,11 @@ use std::{
     fmt, fs, io,
     os::unix::fs::MetadataExt,
     path::PathBuf,
-    sync::mpsc::{self, RecvTimeoutError, Sender},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -23,8 +27,49 @@ pub(crate) struct Watched {
     what: &'static str,
     path: PathBuf,
     seen: Option<Stamp>,
+    /// What stands in it now was not taken.
+    refused: Arc<AtomicBool>,
     read: Read,
     is_needed: Box<dyn Fn() -> bool + Send>,
+}
+
+/// How it is with a file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct FileState {
+    pub(crate) what: &'static str,
+    pub(crate) path: PathBuf,
+    /// What stands in it now was not taken; what it said before is in force.
+    pub(crate) is_refused: bool,
+}
+
+/// The files that are looked at, for whoever asks how it is with them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WatchedFiles(Arc<Mutex<Vec<Known>>>);
+
+/// One that is dropped when nobody needs it any more.
+#[derive(Debug)]
+struct Known {
+    what: &'static str,
+    path: PathBuf,
+    refused: Weak<AtomicBool>,
+}
+
+impl WatchedFiles {
+    fn note(&self, files: &[Watched]) {
+        let known = |file: &Watched| Known { what: file.what, path: file.path.clone(), refused: Arc::downgrade(&file.refused) };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|known| known.refused.strong_count() > 0);
+        all.extend(files.iter().map(known));
+    }
+
+    /// How it is with each of them.
+    pub(crate) fn now(&self) -> Vec<FileState> {
+        let state = |known: &Known| {
+            let is_refused = known.refused.upgrade()?.load(Ordering::Relaxed);
+            Some(FileState { what: known.what, path: known.path.clone(), is_refused })
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(state).collect()
+    }
 }
 
 /// Changes whenever the file does.
@@ -41,6 +86,7 @@ struct Stamp {
 pub(crate) struct Watch {
     orders: Sender<Order>,
     thread: Option<JoinHandle<()>>,
+    files: WatchedFiles,
 }
 
 #[derive(Debug)]
@@ -54,12 +100,17 @@ impl Watched {
     /// A file that was read just now; `what` is what the log calls it.
     pub(crate) fn new(what: &'static str, path: PathBuf, read: impl FnMut() -> Result<(), String> + Send + 'static) -> Self {
         let seen = Stamp::of(&path).ok();
-        Self { what, path, seen, read: Box::new(read), is_needed: Box::new(|| true) }
+        Self { what, path, seen, refused: Arc::default(), read: Box::new(read), is_needed: Box::new(|| true) }
     }
 
     /// The same for as long as that is so.
     pub(crate) fn while_needed(self, is_needed: impl Fn() -> bool + Send + 'static) -> Self {
         Self { is_needed: Box::new(is_needed), ..self }
+    }
+
+    /// It is read together with others: what one reading says, is true of all of them.
+    pub(crate) fn with(self, refused: &Arc<AtomicBool>) -> Self {
+        Self { refused: Arc::clone(refused), ..self }
     }
 
     fn look(&mut self) {
@@ -73,11 +124,12 @@ impl Watched {
     fn read_again(&mut self) {
         // Before it is read: what is written meanwhile is found the next time.
         self.seen = Stamp::of(&self.path).ok();
-        match (self.read)() {
-            Ok(()) => tracing::info!(path = %self.path.display(), "{} read again", self.what),
-            Err(error) => {
-                tracing::error!(path = %self.path.display(), %error, "{} not taken: what it said before stays in force", self.what);
-            }
+        let read = (self.read)();
+        self.refused.store(read.is_err(), Ordering::Relaxed);
+        let (what, path) = (self.what, self.path.display());
+        match read {
+            Ok(()) => tracing::info!(what, %path, "file read again"),
+            Err(error) => tracing::error!(what, %path, %error, "file not taken: what it said before stays in force"),
         }
     }
 }
@@ -91,10 +143,15 @@ impl Stamp {
 
 impl Watch {
     /// Looks at these files from now on; without any there is no thread.
-    pub(crate) fn start(mut files: Vec<Watched>) -> io::Result<Self> {
+    pub(crate) fn start(files: Vec<Watched>) -> io::Result<Self> {
+        Self::start_with(files, WatchedFiles::default())
+    }
+
+    fn start_with(mut files: Vec<Watched>, known: WatchedFiles) -> io::Result<Self> {
         let (orders, inbox) = mpsc::channel();
+        known.note(&files);
         if files.is_empty() {
-            return Ok(Self { orders, thread: None });
+            return Ok(Self { orders, thread: None, files: known });
         }
         let look = move || {
             loop {
@@ -109,17 +166,23 @@ impl Watch {
             }
         };
         let thread = thread::Builder::new().name("watch".into()).spawn(look)?;
-        Ok(Self { orders, thread: Some(thread) })
+        Ok(Self { orders, thread: Some(thread), files: known })
     }
 
     /// Looks at these, too.
     pub(crate) fn add(&mut self, files: Vec<Watched>) -> io::Result<()> {
         if self.thread.is_none() {
-            *self = Self::start(files)?;
+            *self = Self::start_with(files, self.files.clone())?;
         } else if !files.is_empty() {
+            self.files.note(&files);
             self.orders.send(Order::Add(files)).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// The files that are looked at, also those that come later.
+    pub(crate) fn files(&self) -> WatchedFiles {
+        self.files.clone()
     }
 
     /// Reads all files again, changed or not.
@@ -167,6 +230,8 @@ mod tests {
         let path = dir.path().join("file");
         fs::write(&path, "first").unwrap();
         let (mut file, read) = watched(&path);
+        let known = WatchedFiles::default();
+        known.note(std::slice::from_ref(&file));
         let mut look = || {
             file.look();
             read.try_iter().collect::<Vec<_>>()
@@ -179,11 +244,14 @@ mod tests {
         assert_eq!(look(), Vec::<String>::new());
         fs::remove_file(&path).unwrap();
         assert_eq!(look(), Vec::<String>::new(), "gone is not empty");
+        assert!(!known.now()[0].is_refused);
         fs::write(&path, "bad").unwrap();
         assert_eq!(look(), ["bad"]);
         assert_eq!(look(), Vec::<String>::new(), "told once");
+        assert!(known.now()[0].is_refused);
         fs::write(&path, "fourth").unwrap();
         assert_eq!(look(), ["fourth"]);
+        assert!(!known.now()[0].is_refused);
     }
 
     #[test]
@@ -201,6 +269,7 @@ mod tests {
 
         assert_eq!(kept_read.recv().unwrap(), "first");
         assert!(dropped_read.recv().is_err(), "it is gone, unread");
+        assert_eq!(watch.files().now(), [FileState { what: "file", path: path.clone(), is_refused: false }]);
         watch.stop();
     }
 

@@ -162,6 +162,13 @@ impl Session {
         census.queued_messages += stock.messages;
         census.queued_bytes += stock.bytes;
         census.in_flight_out += self.sender.len() as u64;
+        for (_, state) in self.sender.iter() {
+            match state {
+                Sending::AwaitPuback(_) => {}
+                Sending::AwaitPubrec(_) => census.awaiting_pubrec += 1,
+                Sending::AwaitPubcomp => census.awaiting_pubcomp += 1,
+            }
+        }
         census.in_flight_in += self.receiver.len() as u64;
     }
 

@@ -65,12 +65,15 @@ use crate::{
     route::TopicCache,
     seam::{Cx, Gone, Origin, Output, Parcel},
     session::Session,
-    stats::{Census, Counters},
+    stats::{Census, Counters, LoginOutcome},
     timers::{Timer, Timers},
 };
 
 /// Bytes of a CONNECT at most: five strings of 64 KiB and the properties; nobody known needs a tenth of it.
 const CONNECT_BYTES_MAX: u32 = 512 * 1024;
+
+/// Open exchanges that one look at the census goes over, and those of one session more.
+const CENSUS_EXCHANGES: u64 = 16_384;
 
 /// One shard's brain.
 #[derive(Debug)]
@@ -512,17 +515,21 @@ impl Shard {
         &self.counters
     }
 
-    /// What the sessions from slot `from` on have at this moment, of at most `max` slots, and where to go on. Shared subscriptions count with the first of them.
+    /// What the sessions from slot `from` on have at this moment, of at most `max` slots, and where to go on; earlier where many exchanges are open. Shared subscriptions count with the first of them.
     pub fn census(&self, from: usize, max: usize) -> (Census, Option<usize>) {
         let mut census = Census::default();
         let (from, end) = (from.min(self.sessions.capacity()), from.saturating_add(max).min(self.sessions.capacity()));
-        for session in (from..end).filter_map(|slot| self.sessions.get(slot)) {
-            session.count(&mut census);
+        let mut next = from;
+        while next < end && census.in_flight_out < CENSUS_EXCHANGES {
+            if let Some(session) = self.sessions.get(next) {
+                session.count(&mut census);
+            }
+            next += 1;
         }
         if from == 0 {
             self.count_groups(&mut census);
         }
-        (census, (end < self.sessions.capacity()).then_some(end))
+        (census, (next < self.sessions.capacity()).then_some(next))
     }
 
     /// Whether records of this shard are not on disk yet.
@@ -752,10 +759,16 @@ impl Shard {
     }
 
     fn event(&mut self, event: Event) {
+        if let Some(outcome) = LoginOutcome::of(&event) {
+            self.counters.logins[outcome as usize] += 1;
+        }
         match &event {
             Event::Connected { .. } => self.counters.accepted += 1,
             Event::Refused { .. } | Event::LoginFailed { .. } => self.counters.refused += 1,
-            Event::Disconnected { .. } => self.counters.ended += 1,
+            Event::Disconnected { reason, .. } => {
+                self.counters.ended += 1;
+                self.counters.taken_over += u64::from(*reason == ReasonCode::SESSION_TAKEN_OVER);
+            }
             Event::Expired { .. } => self.counters.expired += 1,
             // Counted where it happens: this tells many at once, and later.
             Event::Dropped { .. } | Event::Denied { .. } | Event::SubscriptionDenied { .. } => {}

@@ -19,6 +19,7 @@ use super::{http::api::Keys, shards::Shards};
 use crate::{
     config::{Config, Data, Http},
     tokens,
+    watch::WatchedFiles,
 };
 
 /// The broker as it is seen from outside: before, while and after it has shards.
@@ -55,6 +56,8 @@ pub(crate) struct Live {
     pub(crate) journal: Option<columba_store::Watch>,
     /// The cold store, where there is one.
     pub(crate) cold: Option<Cold>,
+    /// The files that are looked at.
+    pub(crate) files: WatchedFiles,
 }
 
 impl Outside {

@@ -1,6 +1,11 @@
 //! Questions to shards, by their mailboxes.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use columba_broker::{
     Shard,
@@ -14,6 +19,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::status::Status;
 use crate::{
+    certificates::Certificates,
     core::{Mail, Shared},
     listeners,
     reload::Outcome,
@@ -95,6 +101,19 @@ impl Shards {
     /// Asks for a reload of the configuration and waits for what came of it; blocks. `None`: the broker stops.
     pub(crate) fn reload(&self) -> Option<Outcome> {
         self.shared.reload.wait(|| self.shared.words.send(Word::Reload).unwrap_or_default())
+    }
+
+    /// Whether the last reload of the configuration was refused.
+    pub(crate) fn has_refused_reload(&self) -> bool {
+        self.shared.reload.is_refused()
+    }
+
+    /// When the certificate of each listener with TLS ends, in seconds since 1970.
+    pub(crate) fn certificates_expire_s(&self) -> BTreeMap<String, u64> {
+        // Of those at one address the latest is shown, for new clients come through that one.
+        let ends =
+            |(name, certificates): &(String, Weak<Certificates>)| Some((name.clone(), certificates.upgrade()?.expires_s()));
+        listeners::certificates(&self.shared).iter().filter_map(ends).collect()
     }
 
     pub(crate) async fn ask<A: Send + 'static>(

@@ -17,7 +17,7 @@ mod worker;
 
 use std::{
     io,
-    sync::{Arc, Mutex, OnceLock, mpsc::Sender},
+    sync::{Arc, Mutex, OnceLock, Weak, mpsc::Sender},
 };
 
 use mio::{Poll, Waker};
@@ -32,6 +32,7 @@ pub(crate) use self::{
     worker::Worker,
 };
 use crate::{
+    certificates::Certificates,
     checkpoint::Checkpoints,
     clock::ProcessClock,
     commons::Common,
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) doorkeeper: Doorkeeper,
     /// The addresses of all listeners that there have been, by their numbers.
     pub(crate) listeners: Mutex<Vec<String>>,
+    /// The certificates of those that have some, by their addresses.
+    pub(crate) certificates: Mutex<Vec<(String, Weak<Certificates>)>>,
     pub(crate) loader: Loader,
     pub(crate) progress: Progress,
     pub(crate) checkpoints: Checkpoints,

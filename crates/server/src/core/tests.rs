@@ -53,6 +53,7 @@ fn house(shards: u16) -> House {
         mesh: Mesh::new(wakers),
         doorkeeper: Doorkeeper::new(None),
         listeners: std::sync::Mutex::default(),
+        certificates: std::sync::Mutex::default(),
         loader: loader::channel().0,
         progress: Progress::new(usize::from(shards)),
         checkpoints: checkpoint::channel().0,

@@ -48,7 +48,7 @@ pub(crate) fn rescue(dir: &StoreDir, cause: &RecoverError) -> Result<(), StartEr
     take_in(dir, &mut cold, &survey, Before::Doubtful)?;
     tracing::error!(%cause, "the cold store is damaged");
     for line in lines {
-        tracing::error!("{line}");
+        tracing::error!(what = line.as_str(), "damage");
     }
     tracing::error!(report = %report.display(), "went on with what can be read of the cold store; a copy of the damaged one is beside the report");
     Ok(())

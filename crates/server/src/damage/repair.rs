@@ -24,7 +24,7 @@ pub(crate) fn set_aside(dir: &StoreDir, cold: &mut FjallCold, damage: &Damage) -
 
     take_in(dir, cold, &survey, Before::Known)?;
     for line in damage.lines() {
-        tracing::error!("{line}");
+        tracing::error!(what = line.as_str(), "damage");
     }
     tracing::error!(report = %report.display(), "went on without what is lost; the damaged files are beside the report");
     Ok(())

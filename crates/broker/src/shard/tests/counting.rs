@@ -2,10 +2,13 @@
 
 use alloc::{format, vec::Vec};
 
-use columba_proto::{PacketType, QoS};
+use columba_proto::{AckKind, PacketType, QoS};
 
 use super::bench::{Bench, Setup, persistent, v5};
-use crate::stats::{Census, Counters};
+use crate::{
+    seam::{Gone, Origin, Output},
+    stats::{Census, Counters},
+};
 
 #[test]
 fn packets_bytes_and_messages_are_counted_in_both_directions() {
@@ -81,4 +84,53 @@ fn a_census_in_pages_counts_what_one_over_all_counts() {
     assert_eq!((pages, end), (whole, None));
     assert_eq!((whole.attached, whole.detached, whole.shared_subscriptions), (2, 4, 5));
     assert_eq!((whole.queued_messages, whole.in_flight_out, whole.in_flight_in), (4, 1, 1));
+}
+
+#[test]
+fn exchanges_of_qos_2_are_counted_by_what_they_wait_for() {
+    let mut bench = Bench::new();
+    let (reader, _) = bench.connect("reader", &persistent());
+    bench.subscribe(reader, "t", QoS::ExactlyOnce);
+    let (publisher, _) = bench.connect("publisher", &Setup::default());
+    for id in 1..=3 {
+        bench.publish(publisher, "t", QoS::ExactlyOnce, id, "x");
+    }
+    for id in 1..=2 {
+        bench.ack(publisher, AckKind::Pubrel, id);
+    }
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 4, "x");
+    bench.ack(reader, AckKind::Pubrec, 1);
+
+    let (census, _) = bench.shard.census(0, usize::MAX);
+
+    assert_eq!((census.awaiting_pubrec, census.awaiting_pubcomp, census.in_flight_out), (1, 1, 3));
+    assert_eq!(census.in_flight_in, 1);
+    bench.disconnect(reader);
+    assert_eq!(bench.shard.census(0, usize::MAX).0, Census { attached: 1, detached: 1, ..census }, "nor are they lost");
+}
+
+#[test]
+fn connections_that_are_taken_over_are_counted() {
+    let mut bench = Bench::new();
+    for _ in 0..3 {
+        bench.connect("twin", &v5(60));
+    }
+    bench.connect("other", &v5(60));
+
+    let counters = bench.shard.counters();
+    assert_eq!((counters.taken_over, counters.ended, counters.accepted), (2, 2, 4));
+}
+
+#[test]
+fn who_connects_and_says_nothing_is_no_line_in_the_log() {
+    let mut bench = Bench::new();
+    let origin = || Origin::new("probe", 0);
+    let goes = bench.act(|shard, cx| shard.opened(cx, origin()));
+    bench.act(|shard, cx| shard.closed(cx, goes, Gone::ByPeer));
+    bench.act(|shard, cx| shard.opened(cx, origin()));
+    bench.pass(3_600_000);
+
+    let told = bench.outputs().into_iter().filter(|output| matches!(output, Output::Event(_))).count();
+    assert_eq!((told, bench.shard.connections()), (0, 0));
+    assert_eq!(bench.shard.counters().refused, 0);
 }

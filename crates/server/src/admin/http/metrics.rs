@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use columba_broker::event::DropReason;
+use columba_broker::{event::DropReason, stats::LoginOutcome};
 use columba_proto::{PacketType, Version};
 use columba_store::Histogram;
 use prometheus_client::{
@@ -22,6 +22,7 @@ use super::problem::Problem;
 use crate::{
     admin::{outside::Outside, process::Memory, status::Status},
     listeners::online_by_name,
+    watch::WatchedFiles,
 };
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -83,6 +84,9 @@ async fn ours(outside: &Outside) -> Result<String, Problem> {
         retained: status.retained_messages.saturating_sub(outside.own_retained(&live.shards)),
         status,
         listeners: live.shards.listeners(),
+        certificates: live.shards.certificates_expire_s(),
+        files: refused(&live.files),
+        has_refused_reload: live.shards.has_refused_reload(),
         syncs: live.journal.as_ref().map(columba_store::Watch::sync_times),
         memory: Memory::read(),
         uptime: outside.started.elapsed(),
@@ -93,12 +97,25 @@ async fn ours(outside: &Outside) -> Result<String, Problem> {
     Ok(text)
 }
 
+/// Each file once, also where several listeners have the same.
+fn refused(files: &WatchedFiles) -> Vec<(&'static str, String, bool)> {
+    let mut all = BTreeMap::new();
+    for file in files.now() {
+        *all.entry((file.what, file.path.display().to_string())).or_insert(false) |= file.is_refused;
+    }
+    all.into_iter().map(|((what, path), refused)| (what, path, refused)).collect()
+}
+
 /// Everything that is shown, of one moment.
 #[derive(Debug)]
 struct Seen {
     status: Status,
     retained: usize,
     listeners: Vec<String>,
+    /// When they end, by listener, in seconds since 1970.
+    certificates: BTreeMap<String, u64>,
+    files: Vec<(&'static str, String, bool)>,
+    has_refused_reload: bool,
     syncs: Option<Histogram>,
     memory: Option<Memory>,
     uptime: Duration,
@@ -158,6 +175,7 @@ impl Collector for Seen {
         self.clients(&mut families)?;
         self.traffic(&mut families)?;
         self.kept(&mut families)?;
+        self.files(&mut families)?;
         self.process(&mut families)
     }
 }
@@ -183,7 +201,14 @@ impl Seen {
         families.counter("columba_sockets_opened", "Connections accepted from the network", counters.opened)?;
         let results = [([("result", "accepted")], counters.accepted), ([("result", "refused")], counters.refused)];
         families.counters("columba_connects", "Connections, by what became of their CONNECT", results)?;
+        let logins = LoginOutcome::ALL.into_iter().zip(counters.logins).map(|(it, count)| ([("result", it.name())], count));
+        families.counters("columba_auth", "Clients that were to say who they are, by what became of it", logins)?;
         families.counter("columba_disconnects", "Accepted connections that ended", counters.ended)?;
+        families.counter(
+            "columba_takeovers",
+            "Those that ended because their client came on another one",
+            counters.taken_over,
+        )?;
         families.counter("columba_sessions_expired", "Sessions whose expiry interval passed", counters.expired)?;
         let shared = sessions.shared_subscriptions;
         let plain = (self.status.subscriptions as u64).saturating_sub(shared);
@@ -220,7 +245,11 @@ impl Seen {
         families.gauge("columba_queued_bytes", "Bytes that wait for clients", census.queued_bytes)?;
         let inflight = [([("direction", "in")], census.in_flight_in), ([("direction", "out")], census.in_flight_out)];
         families.gauges("columba_inflight", "QoS 1 and 2 messages whose exchange is open", inflight)?;
-        let stages = [([("stage", "awaiting_pubrel")], census.in_flight_in)];
+        let stages = [
+            ([("stage", "awaiting_pubrec")], census.awaiting_pubrec),
+            ([("stage", "awaiting_pubrel")], census.in_flight_in),
+            ([("stage", "awaiting_pubcomp")], census.awaiting_pubcomp),
+        ];
         families.gauges("columba_qos2_stage", "Exchanges of QoS 2, by what they wait for", stages)?;
         families.gauge("columba_retained_messages", "Retained messages, without those of $SYS", self.retained as u64)?;
         families.gauge(
@@ -232,6 +261,15 @@ impl Seen {
         let help = "Syncs of the journal to disk";
         let mut metric = families.0.encode_descriptor("columba_fsync_seconds", help, None, MetricType::Histogram)?;
         metric.encode_histogram::<NoLabelSet>(syncs.sum, syncs.count, &syncs.buckets, None)
+    }
+
+    fn files(&self, families: &mut Families<'_>) -> fmt::Result {
+        let ends = self.certificates.iter().map(|(listener, end)| ([("listener", &**listener)], *end));
+        families.gauges("columba_certificate_expires_timestamp_seconds", "When the certificate in use ends", ends)?;
+        let files = self.files.iter().map(|(what, path, refused)| ([("what", *what), ("path", &**path)], u64::from(*refused)));
+        families.gauges("columba_file_refused", "1: what stands in the file was not taken; 0: it is in force", files)?;
+        let help = "1: the configuration was read again and not taken; 0: it is in force";
+        families.gauge("columba_config_refused", help, u64::from(self.has_refused_reload))
     }
 
     fn process(&self, families: &mut Families<'_>) -> fmt::Result {
@@ -277,6 +315,9 @@ mod tests {
             status,
             retained: 7,
             listeners: vec!["mqtt://127.0.0.1:1883".into()],
+            certificates: [("mqtt://127.0.0.1:1883".into(), 1_900_000_000)].into(),
+            files: vec![("users file", "/etc/columba/users".into(), true)],
+            has_refused_reload: false,
             syncs: Some(Histogram { buckets: vec![(0.001, 2), (f64::INFINITY, 1)], count: 3, sum: 0.5 }),
             memory: None,
             uptime: Duration::from_millis(1500),
@@ -298,6 +339,11 @@ mod tests {
             "columba_packets_total{direction=\"in\",type=\"publish\"} 0",
             "columba_dropped_total{reason=\"queue-full\"} 0",
             "columba_inflight{direction=\"out\"} 0",
+            "columba_qos2_stage{stage=\"awaiting_pubcomp\"} 0",
+            "columba_auth_total{result=\"unjudged\"} 0",
+            "columba_certificate_expires_timestamp_seconds{listener=\"mqtt://127.0.0.1:1883\"} 1900000000",
+            "columba_file_refused{what=\"users file\",path=\"/etc/columba/users\"} 1",
+            "columba_config_refused 0",
             "columba_retained_messages 7",
             "columba_fsync_seconds_bucket{le=\"0.001\"} 2",
             "columba_fsync_seconds_bucket{le=\"+Inf\"} 3",
