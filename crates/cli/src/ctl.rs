@@ -24,6 +24,10 @@ pub(crate) struct CtlArgs {
 enum What {
     /// The broker in numbers
     Overview,
+    /// Where it listens, a JSON object a line
+    Listeners,
+    /// Users of its users file, a JSON object a line; columba user changes them
+    Users,
     /// Clients that are connected, a JSON object a line
     Clients(ListArgs),
     /// One client and its session
@@ -92,6 +96,8 @@ struct PublishArgs {
 pub(crate) fn run(args: &CtlArgs) -> Result<(String, Exit), Failure> {
     let text = match &args.what {
         What::Overview => args.one("/overview"),
+        What::Listeners => args.all("/listeners", ""),
+        What::Users => args.all("/users", ""),
         What::Clients(list) => args.all("/clients", &format!("&q={}", encoded(&list.part))),
         What::Client(IdArgs { id }) => args.one(&format!("/clients/{}", encoded(id))),
         What::Subscriptions(IdArgs { id }) => args.all(&format!("/clients/{}/subscriptions", encoded(id)), ""),

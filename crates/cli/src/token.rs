@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "the doc comments are the text of --help, which has no backticks")]
 
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
 use columba_server::config::Data;
@@ -10,6 +11,7 @@ use columba_server::tokens::{FILE, Role, Tokens, TokensError};
 use columba_server::{Config, config::Sources};
 
 use crate::exit::{Exit, Failure};
+use crate::values;
 
 /// What `columba token` takes.
 #[derive(Args, Debug)]
@@ -22,7 +24,7 @@ pub(crate) struct TokenArgs {
 enum What {
     /// Make a token and print it, once
     Create(CreateArgs),
-    /// Print which tokens there are: number, role, name
+    /// Print which tokens there are: number, role, until when, name
     Ls(FileArgs),
     /// Take a token away; the broker notices at once
     Del(DelArgs),
@@ -43,6 +45,9 @@ struct CreateArgs {
     /// What it allows
     #[arg(long, value_enum)]
     role: RoleArg,
+    /// How long it allows anything, like 12h or 90d [default: until it is deleted]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    expires: Option<Duration>,
     /// Whose it is, for people
     #[arg(long, value_name = "NAME", default_value = "")]
     name: String,
@@ -84,22 +89,26 @@ impl FileArgs {
 
 pub(crate) fn run(args: TokenArgs) -> Result<(String, Exit), Failure> {
     match args.what {
-        What::Create(CreateArgs { role, name, file }) => {
+        What::Create(CreateArgs { role, expires, name, file }) => {
             let path = file.path()?;
             let mut tokens = Tokens::read(&path).map_err(|error| failure(&error))?;
             let role = match role {
                 RoleArg::Viewer => Role::Viewer,
                 RoleArg::Admin => Role::Admin,
             };
-            let text =
-                tokens.create(role, &name).map_err(|error| Failure::new(Exit::Other, format!("no chance to be had: {error}")))?;
+            let ends_s = expires.map(|left| now_s().saturating_add(left.as_secs()));
+            let text = tokens
+                .create(role, ends_s, &name)
+                .map_err(|error| Failure::new(Exit::Other, format!("no chance to be had: {error}")))?;
             tokens.write(&path).map_err(|error| failure(&error))?;
             Ok((text, Exit::Done))
         }
         What::Ls(file) => {
             let tokens = Tokens::read(&file.path()?).map_err(|error| failure(&error))?;
-            let lines: Vec<String> =
-                tokens.iter().map(|it| format!("{} {} {}", it.id, it.role.name(), it.name).trim_end().into()).collect();
+            let lines: Vec<String> = tokens
+                .iter()
+                .map(|it| format!("{} {} {} {}", it.id, it.role.name(), end(it.ends_s), it.name).trim_end().into())
+                .collect();
             Ok((lines.join("\n"), Exit::Done))
         }
         What::Del(DelArgs { id, file }) => {
@@ -111,6 +120,21 @@ pub(crate) fn run(args: TokenArgs) -> Result<(String, Exit), Failure> {
             tokens.write(&path).map_err(|error| failure(&error))?;
             Ok((format!("token {id} allows nothing any more"), Exit::Done))
         }
+    }
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Until when, from now.
+fn end(ends_s: Option<u64>) -> String {
+    match ends_s.map(|end| end.saturating_sub(now_s())) {
+        None => "for-ever".into(),
+        Some(0) => "over".into(),
+        Some(left) if left >= 2 * 86_400 => format!("{}d-left", left / 86_400),
+        Some(left) if left >= 2 * 3_600 => format!("{}h-left", left / 3_600),
+        Some(left) => format!("{}min-left", left / 60),
     }
 }
 

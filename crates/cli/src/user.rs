@@ -2,13 +2,12 @@
 
 #![expect(clippy::doc_markdown, reason = "the doc comments are the text of --help, which has no backticks")]
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use columba_proto::scram::{ITERATIONS, ITERATIONS_MAX};
-use columba_server::users::{Kind, Secret, UsersError, UsersFile, check_name};
+use columba_server::users::{Expected, Kind, Secret, SetError, UsersError, UsersFile, check_name, new_secret};
 
 use crate::exit::{Exit, Failure};
 use crate::{explain, prompt};
@@ -114,24 +113,17 @@ enum Hash {
 
 impl HashArgs {
     fn secret_of(&self, password: &str) -> Result<Secret, Failure> {
-        let kind = match self.hash {
+        new_secret(self.kind(), password).map_err(|error| Failure::usage(error.to_string()))
+    }
+
+    fn kind(&self) -> Kind {
+        match self.hash {
             Hash::Argon2id => Kind::Argon2id,
             Hash::Pbkdf2 => Kind::Pbkdf2Sha512,
             Hash::Sha512 => Kind::Sha512,
             Hash::ScramSha256 => Kind::Scram(NonZeroU32::new(self.iterations).unwrap_or(ITERATIONS)),
-        };
-        if password.is_empty() {
-            return Err(Failure::usage("an empty password keeps nobody out"));
         }
-        Secret::derive(kind, password, salt()).map_err(|error| Failure::usage(error.to_string()))
     }
-}
-
-/// Whether the user is to be there before.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Expected {
-    New,
-    Known,
 }
 
 pub(crate) fn run(args: UserArgs) -> Result<(String, Exit), Failure> {
@@ -147,23 +139,24 @@ pub(crate) fn run(args: UserArgs) -> Result<(String, Exit), Failure> {
 
 fn set(args: &PasswordArgs, expected: Expected) -> Result<(String, Exit), Failure> {
     let NameArgs { name, file: FileArgs { file: path } } = &args.user;
-    check_name(name).map_err(|error| Failure::usage(error.to_string()))?;
     let mut file = match expected {
         Expected::New => UsersFile::read_or_new(path),
         Expected::Known => UsersFile::read(path),
     }
     .map_err(failure)?;
     let again = |verb| format!("columba user {verb} {name} --file {}", path.display());
-    match (expected, file.has(name)) {
-        (Expected::New, true) => {
-            return Err(Failure::usage(format!("user \"{name}\" is there already")).try_this(again("passwd")));
+    let not_set = |error: SetError| {
+        let failure = Failure::usage(error.to_string());
+        match error {
+            SetError::Known(_) => failure.try_this(again("passwd")),
+            SetError::Nobody(_) => failure.try_this(again("add")),
+            SetError::Name(_) | SetError::Empty | SetError::Secret(_) => failure,
         }
-        (Expected::Known, false) => return Err(nobody(name).try_this(again("add"))),
-        (Expected::New, false) | (Expected::Known, true) => {}
-    }
+    };
+    // Before anybody is asked for a password in vain.
+    file.check(name, expected).map_err(not_set)?;
     let password = if args.password_stdin { prompt::password()? } else { prompt::new_password()? };
-    let secret = args.hash.secret_of(&password)?;
-    file.set(name, secret).map_err(|error| Failure::usage(error.to_string()))?;
+    file.set_password(name, expected, args.hash.kind(), &password).map_err(not_set)?;
     file.write(path).map_err(failure)?;
     let what = match expected {
         Expected::New => "may log in",
@@ -248,13 +241,4 @@ fn nobody(name: &str) -> Failure {
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn failure(error: UsersError) -> Failure {
     Failure::usage(error.to_string())
-}
-
-/// 16 bytes that no other user has.
-fn salt() -> [u8; 16] {
-    let chance = || RandomState::new().build_hasher().finish().to_ne_bytes();
-    let mut salt = [0; 16];
-    salt[..8].copy_from_slice(&chance());
-    salt[8..].copy_from_slice(&chance());
-    salt
 }

@@ -283,7 +283,10 @@ fn ctl_shows_and_changes_a_running_broker_and_tokens_say_who_may() {
     assert_eq!(ctl(&["--token", token.trim(), "kick", "c"]).0, Some(12), "a viewer looks");
     let (_, list) = run(&["token", "ls", "--data-dir", path]);
     let id = list.split(' ').next().unwrap();
-    assert!(list.ends_with(" viewer board\n"), "{list}");
+    assert!(list.ends_with(" viewer for-ever board\n"), "{list}");
+    let (_, short) = run(&["token", "create", "--role", "viewer", "--expires", "0s", "--data-dir", path]);
+    assert_eq!(ctl(&["--token", short.trim(), "overview"]).0, Some(12), "its time is over");
+    assert!(run(&["token", "ls", "--data-dir", path]).1.contains(" viewer over\n"));
     assert_eq!(run(&["token", "del", id, "--data-dir", path]).0, Some(0));
     assert_eq!(ctl(&["--token", token.trim(), "overview"]).0, Some(12));
 }

@@ -1,4 +1,4 @@
-//! The tokens file: who may use the API, one line each, `ID ROLE SHA-256 NAME`. A token itself is shown once and kept nowhere.
+//! The tokens file: who may use the API, one line each, `ID ROLE END SHA-256 NAME`. A token itself is shown once and kept nowhere.
 //!
 //! Written by `columba token`, read anew by the broker whenever it has changed.
 
@@ -21,6 +21,9 @@ pub const FILE: &str = "tokens";
 
 /// How a token begins, so that people and scanners know one when they see it.
 const PREFIX: &str = "columba_";
+
+/// In place of the end of a token that has none.
+const ENDLESS: &str = "-";
 
 /// What a token allows.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -60,6 +63,8 @@ pub struct Token {
     pub id: String,
     /// What it allows.
     pub role: Role,
+    /// From when on it allows nothing, in seconds since 1970; `None`: it has no end.
+    pub ends_s: Option<u64>,
     /// Whose it is, for people.
     pub name: String,
     hash: [u8; 32],
@@ -79,7 +84,7 @@ pub enum TokensError {
         error: io::Error,
     },
     /// A line is none.
-    #[error("{}:{line}: a line is ID ROLE SHA-256 NAME, as `columba token create` writes it", path.display())]
+    #[error("{}:{line}: a line is ID ROLE END SHA-256 NAME, as `columba token create` writes it", path.display())]
     Line {
         /// In which file.
         path: PathBuf,
@@ -117,8 +122,8 @@ impl Tokens {
         written().map_err(|error| TokensError::Io { what: "write", path: path.into(), error })
     }
 
-    /// Makes a token and gives its text, which is nowhere else.
-    pub fn create(&mut self, role: Role, name: &str) -> io::Result<String> {
+    /// Makes a token and gives its text, which is nowhere else. It allows nothing from `ends_s` on, in seconds since 1970.
+    pub fn create(&mut self, role: Role, ends_s: Option<u64>, name: &str) -> io::Result<String> {
         let mut bytes = [0; 32];
         let mut filled = 0;
         while filled < bytes.len() {
@@ -128,7 +133,7 @@ impl Tokens {
         let hash = hash(&text);
         // Control characters would break the line.
         let name = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned();
-        self.0.push(Token { id: hex(&hash[..4]), role, name, hash });
+        self.0.push(Token { id: hex(&hash[..4]), role, ends_s, name, hash });
         Ok(text)
     }
 
@@ -149,13 +154,13 @@ impl Tokens {
         self.0.is_empty()
     }
 
-    /// What a token allows; the time that this takes says nothing about those that there are.
-    pub fn role_of(&self, text: &str) -> Option<Role> {
+    /// What a token allows at `now_s`, in seconds since 1970; the time that this takes says nothing about those that there are.
+    pub fn role_of(&self, text: &str, now_s: u64) -> Option<Role> {
         let given = hash(text);
         let mut found = None;
         for token in &self.0 {
             if bool::from(token.hash.ct_eq(&given)) {
-                found = Some(token.role);
+                found = token.ends_s.is_none_or(|end| now_s < end).then_some(token.role);
             }
         }
         found
@@ -164,13 +169,17 @@ impl Tokens {
 
 impl Display for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|Token { id, role, name, hash }| writeln!(f, "{id} {} {} {name}", role.name(), hex(hash)))
+        self.0.iter().try_for_each(|Token { id, role, ends_s, name, hash }| {
+            let end = ends_s.map_or_else(|| ENDLESS.into(), |end| end.to_string());
+            writeln!(f, "{id} {} {end} {} {name}", role.name(), hex(hash))
+        })
     }
 }
 
 fn token(line: &str) -> Option<Token> {
-    let mut words = line.splitn(4, ' ');
-    let (id, role, text) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
+    let mut words = line.splitn(5, ' ');
+    let (id, role, end, text) = (words.next()?, words.next()?.parse().ok()?, words.next()?, words.next()?);
+    let ends_s = if end == ENDLESS { None } else { Some(end.parse().ok()?) };
     let mut hash = [0; 32];
     if text.len() != 2 * hash.len() || !text.is_ascii() {
         return None;
@@ -178,7 +187,7 @@ fn token(line: &str) -> Option<Token> {
     for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
         *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
     }
-    Some(Token { id: id.to_owned(), role, name: words.next().unwrap_or_default().to_owned(), hash })
+    Some(Token { id: id.to_owned(), role, ends_s, name: words.next().unwrap_or_default().to_owned(), hash })
 }
 
 fn hash(text: &str) -> [u8; 32] {
@@ -201,15 +210,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tokens");
         let mut tokens = Tokens::read(&path).unwrap();
-        let viewer = tokens.create(Role::Viewer, "grafana board").unwrap();
-        let admin = tokens.create(Role::Admin, "").unwrap();
+        let viewer = tokens.create(Role::Viewer, None, "grafana board").unwrap();
+        let admin = tokens.create(Role::Admin, Some(1_000), "").unwrap();
         tokens.write(&path).unwrap();
 
         let read = Tokens::read(&path).unwrap();
 
         assert_eq!(read, tokens);
-        assert_eq!((read.role_of(&viewer), read.role_of(&admin)), (Some(Role::Viewer), Some(Role::Admin)));
-        assert_eq!(read.role_of("columba_"), None);
+        assert_eq!((read.role_of(&viewer, 999), read.role_of(&admin, 999)), (Some(Role::Viewer), Some(Role::Admin)));
+        assert_eq!((read.role_of(&viewer, 1_000), read.role_of(&admin, 1_000)), (Some(Role::Viewer), None), "its time is over");
+        assert_eq!(read.role_of("columba_", 0), None);
         let text = fs::read_to_string(&path).unwrap();
         assert!(!text.contains(&viewer[PREFIX.len()..]) && text.contains("grafana board"), "{text}");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -218,18 +228,19 @@ mod tests {
     #[test]
     fn a_token_that_was_deleted_allows_nothing() {
         let mut tokens = Tokens::default();
-        let text = tokens.create(Role::Admin, "x").unwrap();
+        let text = tokens.create(Role::Admin, None, "x").unwrap();
         let id = tokens.iter().next().unwrap().id.clone();
 
         assert!(tokens.remove(&id));
         assert!(!tokens.remove(&id));
-        assert_eq!(tokens.role_of(&text), None);
+        assert_eq!(tokens.role_of(&text, 0), None);
     }
 
     #[test]
     fn a_line_that_is_none_is_an_error_with_its_number() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        for wrong in ["x", "1 root 00", &format!("1 admin {}", "zz".repeat(32)), &format!("1 admin {}", "é".repeat(32))] {
+        let line = |end: &str, byte: &str| format!("1 admin {end} {}", byte.repeat(32));
+        for wrong in ["x", "1 root - 00", &line("-", "zz"), &line("-", "é"), &line("soon", "00"), &line("-1", "00")] {
             fs::write(&file, format!("# tokens\n{wrong}\n")).unwrap();
             let error = Tokens::read(file.path()).unwrap_err().to_string();
             assert!(error.contains(":2: a line is"), "{error}");

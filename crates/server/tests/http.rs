@@ -292,7 +292,7 @@ fn tokens_decide_as_soon_as_there_is_one() {
     let path = directory.path().join(FILE);
     let mut tokens = Tokens::default();
     let [viewer, admin] =
-        [Role::Viewer, Role::Admin].map(|role| format!("Authorization: Bearer {}", tokens.create(role, "x").unwrap()));
+        [Role::Viewer, Role::Admin].map(|role| format!("Authorization: Bearer {}", tokens.create(role, None, "x").unwrap()));
     tokens.write(&path).unwrap();
 
     let ask = |method, path, header: &str| call(at, method, path, &[header], "").0;
@@ -324,4 +324,200 @@ fn paths_lead_nowhere_else() {
         let (status, _) = call(at, "GET", path, &[], "");
         assert!((400..500).contains(&status), "{path}: {status}");
     }
+}
+
+#[test]
+fn every_operation_takes_the_role_that_its_description_names() {
+    let description = include_str!("../src/admin/http/api/openapi.json");
+    let description: serde_json::Value = serde_json::from_str(description).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut tokens = Tokens::default();
+    let viewer = format!("Authorization: Bearer {}", tokens.create(Role::Viewer, None, "").unwrap());
+    let over = format!("Authorization: Bearer {}", tokens.create(Role::Admin, Some(1), "").unwrap());
+    let file = directory.path().join(FILE);
+    tokens.write(&file).unwrap();
+    let (_broker, at) = broker(&[&format!("http.tokens_file={}", file.display())]);
+
+    let mut counts = (0, 0);
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters") {
+            let path = path.replace("{id}", "x").replace("{topic}", "x").replace("{name}", "x");
+            let ask = |header: &[&str]| call(at, &method.to_ascii_uppercase(), &path, header, "").0;
+            for nobody in [&[][..], &[over.as_str()], &["Authorization: Bearer "], &["Authorization: bearer columba_"]] {
+                assert_eq!(ask(nobody), 401, "{method} {path} {nobody:?}");
+            }
+            if path == "/stream" {
+                // It has no end; its own test looks at it.
+                continue;
+            }
+            let seen = ask(&[&viewer]);
+            if operation["description"].as_str().unwrap().starts_with("Takes the role viewer.") {
+                assert!(matches!(seen, 200 | 404), "{method} {path}: {seen}");
+                assert_eq!(method, "get", "{path}: whoever changes something is an admin");
+                counts.0 += 1;
+            } else {
+                assert_eq!(seen, 403, "{method} {path}");
+                counts.1 += 1;
+            }
+        }
+    }
+    assert!(counts.0 >= 8 && counts.1 >= 8, "{counts:?}");
+}
+
+#[test]
+fn where_clients_have_rules_this_machine_is_nobody_special() {
+    let directory = tempfile::tempdir().unwrap();
+    let users = directory.path().join("users");
+    std::fs::write(&users, "").unwrap();
+    let acl = directory.path().join("acl.toml");
+    std::fs::write(&acl, "").unwrap();
+
+    for key in [format!("auth.password.file={}", users.display()), format!("acl.file={}", acl.display())] {
+        let (_broker, at) = broker(&[&key]);
+        let (status, problem) = call(at, "GET", "/overview", &[], "");
+        assert_eq!(status, 401, "{key}");
+        assert!(problem["detail"].as_str().unwrap().contains("columba token create"), "{problem}");
+        assert_eq!(get(at, "/readyz").0, 200, "probes go on");
+    }
+}
+
+#[test]
+fn users_are_listed_added_changed_and_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("users");
+    std::fs::write(&file, "# the gate\n").unwrap();
+    let mut tokens = Tokens::default();
+    let admin = format!("Authorization: Bearer {}", tokens.create(Role::Admin, None, "").unwrap());
+    let tokens_file = directory.path().join(FILE);
+    tokens.write(&tokens_file).unwrap();
+    let set = [format!("auth.password.file={}", file.display()), format!("http.tokens_file={}", tokens_file.display())];
+    let (broker, at) = broker(&set.each_ref().map(String::as_str));
+    let ask = |method: &str, path: &str, body: &str| call(at, method, path, &[&admin, JSON], body);
+    let eve = r#"{"name":"eve","password":"pencil"}"#;
+
+    assert_eq!(ask("POST", "/users", eve).0, 201);
+    assert_eq!(ask("POST", "/users", eve).0, 409);
+    let (_, listed) = ask("GET", "/users", "");
+    assert_eq!(listed["items"], serde_json::json!([{ "name": "eve", "hash": "argon2id" }]));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("# the gate\neve:$argon2id$") && !text.contains("pencil"), "{text}");
+    // The broker looks at its files by itself, once a second.
+    while !is_let_in(address(&broker), "eve", "pencil") {}
+
+    assert_eq!(ask("PUT", "/users/eve", r#"{"password":"pen"}"#).0, 204);
+    assert_eq!(ask("PUT", "/users/bob", r#"{"password":"pen"}"#).0, 404);
+    while !is_let_in(address(&broker), "eve", "pen") {}
+    for (body, status) in [
+        (r#"{"name":"a:b","password":"x"}"#, 400),
+        (r#"{"name":"bob","password":""}"#, 400),
+        (r#"{"name":"bob"}"#, 422),
+        (r#"{"name":"bob","password":"x","admin":true}"#, 422),
+    ] {
+        assert_eq!(ask("POST", "/users", body).0, status, "{body}");
+    }
+    assert_eq!(call(at, "POST", "/users", &[&admin], eve).0, 415, "what a form can send");
+    assert_eq!(ask("DELETE", "/users/eve", "").0, 204);
+    assert_eq!(ask("DELETE", "/users/eve", "").0, 404);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "# the gate\n");
+
+    let (_none, at) = self::broker(&[]);
+    assert_eq!(call(at, "GET", "/users", &[], "").0, 404, "there is no file");
+}
+
+/// Whether CONNACK says yes.
+fn is_let_in(address: SocketAddr, user: &str, password: &str) -> bool {
+    let text = |text: &str| [&u16::try_from(text.len()).unwrap().to_be_bytes()[..], text.as_bytes()].concat();
+    let body = [b"\x00\x04MQTT\x04\xC2\x00\x00", &*text("c"), &text(user), &text(password)].concat();
+    let mut client = Raw::open(address);
+    client.send(&[&[0x10, u8::try_from(body.len()).unwrap()], &*body].concat());
+    client.frame().is_some_and(|(first, body)| first == 0x20 && body[1] == 0)
+}
+
+#[test]
+fn listeners_are_shown_with_who_is_there() {
+    let (broker, at) = broker(&[]);
+    let (_client, _) = Raw::connected(address(&broker), &connect(5, "client", Keep::Nothing));
+
+    let (status, shown) = call(at, "GET", "/listeners", &[], "");
+
+    assert_eq!(status, 200);
+    let expected = serde_json::json!({
+        "listener": "127.0.0.1:0", "connected": { "3.1": 0, "3.1.1": 0, "5": 1 }, "certificate_ends_s": null,
+    });
+    assert_eq!(shown["items"], serde_json::json!([expected]));
+}
+
+#[test]
+fn a_body_has_a_bound_and_a_head_is_one() {
+    let (_broker, at) = broker(&[]);
+    let large = format!(r#"{{"topic":"t","payload":"{}"}}"#, "x".repeat(4 << 20));
+    assert_eq!(call(at, "POST", "/publish", &[JSON], &large).0, 413);
+
+    for request in [
+        "GET /api/v1/overview\0 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /api/v1/overview HTTP/1.1\r\nHost: localhost\r\nX: a\0b\r\n\r\n",
+        "GET /api/v1/overview HTTP/1.1\r\nHost: localhost\r\n folded\r\n\r\n",
+        "POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        "POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        "GET /api/v1/overview HTTP/9.9\r\nHost: localhost\r\n\r\n",
+        "\x10\x0D\x00\x04MQTT\x05\x02\x00\x3C\x00\x00\x00",
+    ] {
+        let (status, _, body) = ask(at, request);
+        assert_eq!(status, 400, "{request:?}: {body}");
+    }
+}
+
+#[test]
+fn silent_connections_keep_neither_clients_nor_probes_out() {
+    let (broker, at) = broker(&[]);
+    // Fewer than there are places: they are there for half a minute each.
+    let silent: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(at).unwrap()).collect();
+    let mut trickling = TcpStream::connect(at).unwrap();
+    trickling.write_all(b"POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{").unwrap();
+
+    assert_eq!(get(at, "/healthz").0, 200);
+    Raw::connected(address(&broker), &connect(5, "client", Keep::Nothing));
+    drop(silent);
+}
+
+#[test]
+fn the_stream_brings_the_overview_again_and_again_to_so_many_and_no_more() {
+    let (broker, at) = broker(&[]);
+    let open = || {
+        let mut stream = TcpStream::connect(at).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(format!("GET /api/v1/stream HTTP/1.1\r\nHost: {at}\r\n\r\n").as_bytes()).unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+        stream
+    };
+    let mut streams: Vec<TcpStream> = (0..32).map(|_| open()).collect();
+    assert_eq!(call(at, "GET", "/stream", &[], "").0, 503, "all places are taken");
+
+    let (_client, _) = Raw::connected(address(&broker), &connect(5, "client", Keep::Nothing));
+    for stream in &mut streams[..2] {
+        let (mut told, mut chunk) = (String::new(), [0; 4096]);
+        while !(told.matches("event: overview\ndata: {").count() >= 2 && told.contains(r#""clients":{"away":0,"connected":1}"#)) {
+            let len = stream.read(&mut chunk).unwrap();
+            assert!(len > 0, "it ended: {told}");
+            told += std::str::from_utf8(&chunk[..len]).unwrap();
+        }
+        assert!(told.contains("content-type: text/event-stream"), "{told}");
+    }
+
+    drop(streams);
+    // A place is free as soon as the broker has noticed, at its next event.
+    while ask_for_head(at) == 503 {}
+    broker.stop();
+}
+
+/// The status alone, of an answer that may have no end.
+fn ask_for_head(at: SocketAddr) -> u16 {
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(format!("GET /api/v1/stream HTTP/1.1\r\nHost: {at}\r\n\r\n").as_bytes()).unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).unwrap();
+    std::str::from_utf8(&head[9..]).unwrap().parse().unwrap()
 }

@@ -40,6 +40,7 @@ impl Plane {
                 _ = ends.changed() => {}
                 () = publish_sys(&seen, interval) => {}
                 () = watchdog::feed(&seen) => {}
+                () = http::api::tick(&seen) => {}
                 () = http::serve(sockets, Arc::clone(&seen)) => {}
             }
         };

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,9 +16,12 @@ use tokio::sync::Notify;
 use columba_broker::seam::Commons as _;
 use columba_store::ColdRead;
 
-use super::{http::api::Keys, shards::Shards};
+use super::{
+    http::api::{Keys, Ticks},
+    shards::Shards,
+};
 use crate::{
-    config::{Config, Data, Http},
+    config::{Access, Config, Data, Http},
     tokens,
     watch::WatchedFiles,
 };
@@ -29,6 +33,14 @@ pub(crate) struct Outside {
     pub(crate) started: Instant,
     /// Who may use the API.
     pub(super) keys: Keys,
+    /// Clients have to say who they are, or may not do everything: who is on this machine is nobody special.
+    pub(super) has_rules: bool,
+    /// Who may log in.
+    pub(super) password_file: Option<PathBuf>,
+    /// Held while it is changed.
+    pub(super) users_file: tokio::sync::Mutex<()>,
+    /// What is made once a second for those who look.
+    pub(super) ticks: Ticks,
     live: OnceLock<Live>,
     goes_live: Notify,
     is_draining: AtomicBool,
@@ -70,6 +82,10 @@ impl Outside {
         Self {
             http: config.http.clone(),
             keys: Keys::new(tokens),
+            has_rules: config.access == Access::Users || config.password_file.is_some() || config.acl_file.is_some(),
+            password_file: config.password_file.clone(),
+            users_file: tokio::sync::Mutex::default(),
+            ticks: Ticks::default(),
             started: Instant::now(),
             live: OnceLock::new(),
             goes_live: Notify::new(),

@@ -18,6 +18,8 @@ use std::{
 
 use thiserror::Error;
 
+use crate::server::random_bytes;
+
 pub use self::secret::{Argon2id, Kind, Secret, SecretError};
 pub(crate) use self::{
     attempts::{Attempts, Told},
@@ -94,6 +96,35 @@ const LINE_LEN_MAX: usize = 8 << 10;
 #[error("a user name is not empty, has no colon and no control characters, and does not begin with #")]
 pub struct NameError;
 
+/// Whether a user is to be there before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Expected {
+    /// No.
+    New,
+    /// Yes.
+    Known,
+}
+
+/// Why somebody cannot be given a password.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum SetError {
+    /// The user is there already.
+    #[error("user \"{0}\" is there already")]
+    Known(String),
+    /// There is no such user.
+    #[error("there is no user \"{0}\"")]
+    Nobody(String),
+    /// The name is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// No password.
+    #[error("an empty password keeps nobody out")]
+    Empty,
+    /// The password is none.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
 /// Whether this is a name for a user.
 pub fn check_name(name: &str) -> Result<(), NameError> {
     let is_bad = name.is_empty() || name.starts_with('#') || name.contains(':') || name.chars().any(char::is_control);
@@ -154,7 +185,23 @@ impl UsersFile {
         })
     }
 
-    /// Gives a user a password, who may be new.
+    /// Whether this user can be given a password, one who is new or one who is there.
+    pub fn check(&self, user: &str, expected: Expected) -> Result<(), SetError> {
+        check_name(user)?;
+        match (expected, self.has(user)) {
+            (Expected::New, true) => Err(SetError::Known(user.to_owned())),
+            (Expected::Known, false) => Err(SetError::Nobody(user.to_owned())),
+            (Expected::New, false) | (Expected::Known, true) => Ok(()),
+        }
+    }
+
+    /// Gives a user a password: tens of milliseconds of work.
+    pub fn set_password(&mut self, user: &str, expected: Expected, kind: Kind, password: &str) -> Result<(), SetError> {
+        self.check(user, expected)?;
+        Ok(self.set(user, new_secret(kind, password)?)?)
+    }
+
+    /// Gives a user what is kept in place of a password; the user may be new.
     pub fn set(&mut self, user: &str, new: Secret) -> Result<(), NameError> {
         check_name(user)?;
         for line in &mut self.lines {
@@ -196,6 +243,14 @@ impl UsersFile {
         })();
         written.inspect_err(|_| fs::remove_file(&beside).unwrap_or_default())
     }
+}
+
+/// What is kept in place of a password, with chance of its own.
+pub fn new_secret(kind: Kind, password: &str) -> Result<Secret, SetError> {
+    if password.is_empty() {
+        return Err(SetError::Empty);
+    }
+    Ok(Secret::derive(kind, password, random_bytes())?)
 }
 
 fn line(text: &str) -> Result<Line, LineError> {

@@ -5,16 +5,22 @@ mod clients;
 mod messages;
 mod overview;
 mod paging;
+mod stream;
+mod users;
 
 use std::sync::Arc;
 
 use axum::{
     Router,
     http::{HeaderName, header},
-    routing::{MethodRouter, delete, get, post},
+    routing::{MethodRouter, delete, get, post, put},
 };
 
-pub(in crate::admin) use self::access::Keys;
+use self::access::Viewer;
+pub(in crate::admin) use self::{
+    access::Keys,
+    stream::{Ticks, tick},
+};
 use crate::admin::outside::{Live, Outside};
 
 use super::problem::Problem;
@@ -29,7 +35,7 @@ fn routes() -> Vec<Route> {
         (
             "/openapi.json",
             &["get"],
-            get(async || ([(header::CONTENT_TYPE, "application/json")] as [(HeaderName, &str); 1], OPENAPI)),
+            get(async |_: Viewer| ([(header::CONTENT_TYPE, "application/json")] as [(HeaderName, &str); 1], OPENAPI)),
         ),
         ("/overview", &["get"], get(overview::show)),
         ("/clients", &["get"], get(clients::list_clients)),
@@ -39,6 +45,10 @@ fn routes() -> Vec<Route> {
         ("/sessions/{id}", &["delete"], delete(clients::end_session)),
         ("/retained", &["get"], get(messages::list_retained)),
         ("/retained/{*topic}", &["get", "delete"], get(messages::show_retained).delete(messages::clear_retained)),
+        ("/listeners", &["get"], get(overview::listeners)),
+        ("/users", &["get", "post"], get(users::list).post(users::add)),
+        ("/users/{name}", &["put", "delete"], put(users::change).delete(users::remove)),
+        ("/stream", &["get"], get(stream::show)),
         ("/reload", &["post"], post(overview::reload)),
         ("/publish", &["post"], post(messages::publish)),
     ]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
+use columba_broker::stats::Counters;
 use columba_proto::Version;
 use serde_json::{Value, json};
 
@@ -11,7 +12,12 @@ use super::{
     live,
 };
 use crate::{
-    admin::{http::problem::Problem, outside::Outside, process::Memory},
+    admin::{
+        http::problem::Problem,
+        outside::{Live, Outside},
+        process::Memory,
+        status::Status,
+    },
     listeners::online_by_name,
 };
 
@@ -27,22 +33,18 @@ pub(super) async fn reload(_: Admin, State(outside): State<Arc<Outside>>) -> Res
 
 pub(super) async fn show(_: Viewer, State(outside): State<Arc<Outside>>) -> Result<Json<Value>, Problem> {
     let live = live(&outside)?;
-    let status = live.shards.status().await?;
+    Ok(Json(shown(&outside, live, &live.shards.status().await?)))
+}
+
+/// Everything of one moment.
+pub(super) fn shown(outside: &Outside, live: &Live, status: &Status) -> Value {
     let (counters, census) = (&status.counters, &status.census);
-    let listeners: Vec<Value> = online_by_name(&live.shards.listeners(), &counters.online)
-        .into_iter()
-        .map(|(listener, online)| {
-            let by_version: serde_json::Map<String, Value> =
-                Version::ALL.into_iter().zip(online).map(|(version, count)| (version.name().into(), count.into())).collect();
-            json!({ "listener": listener, "connected": by_version })
-        })
-        .collect();
-    Ok(Json(json!({
+    json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_s": outside.started.elapsed().as_secs(),
         "recovery_ms": u64::try_from(live.recovery.as_millis()).unwrap_or(u64::MAX),
         "memory_bytes": Memory::read().map(|memory| memory.resident),
-        "listeners": listeners,
+        "listeners": shown_listeners(live, counters),
         "clients": { "connected": census.attached, "away": census.detached },
         "sockets": status.connections,
         "subscriptions": status.subscriptions,
@@ -51,5 +53,22 @@ pub(super) async fn show(_: Viewer, State(outside): State<Arc<Outside>>) -> Resu
         "in_flight": { "out": census.in_flight_out, "in": census.in_flight_in },
         "published": { "received": status.publishes_received(), "sent": status.publishes_sent(), "dropped": status.dropped() },
         "bytes": { "received": counters.bytes_received, "sent": counters.bytes_sent },
-    })))
+    })
+}
+
+/// Where the broker listens, who is there, and until when its certificates are good.
+pub(super) async fn listeners(_: Viewer, State(outside): State<Arc<Outside>>) -> Result<Json<Value>, Problem> {
+    let live = live(&outside)?;
+    let status = live.shards.status().await?;
+    Ok(Json(json!({ "items": shown_listeners(live, &status.counters) })))
+}
+
+fn shown_listeners(live: &Live, counters: &Counters) -> Vec<Value> {
+    let (names, certificates) = (live.shards.listeners(), live.shards.certificates_expire_s());
+    let one = |(listener, online): (&str, [u64; 3])| {
+        let by_version: serde_json::Map<String, Value> =
+            Version::ALL.into_iter().zip(online).map(|(version, count)| (version.name().into(), count.into())).collect();
+        json!({ "listener": listener, "connected": by_version, "certificate_ends_s": certificates.get(listener) })
+    };
+    online_by_name(&names, &counters.online).into_iter().map(one).collect()
 }
