@@ -156,6 +156,8 @@ pub struct Subject<'s> {
 #[derive(Debug)]
 pub struct Permissions {
     acl: Arc<Acl>,
+    /// Rules that its login brought along, for it alone: they come first, and are for it whomever they name.
+    own: Option<Arc<Acl>>,
     /// The rules that are for it, in order.
     rules: Box<[u32]>,
     client_id: Box<str>,
@@ -169,9 +171,22 @@ pub struct Permissions {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Denied(pub Option<RuleNo>);
 
-/// The place of a rule in its ACL, from 0.
+/// The place of a rule in its ACL, from 0; or one that a login brought along.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RuleNo(u32);
+
+/// A rule of the client's own, whichever; no ACL has so many.
+const OWN: RuleNo = RuleNo(u32::MAX);
+
+/// What people are told about such a rule.
+pub(crate) const OWN_RULES: &str = "the rules of its login";
+
+impl Denied {
+    /// Whether a rule denies it that the client's login brought along.
+    pub(crate) fn is_by_own_rules(self) -> bool {
+        self.0 == Some(OWN)
+    }
+}
 
 /// What becomes of a publication that is denied; deciding it is the configuration's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -212,6 +227,7 @@ impl Acl {
         rules.sort_unstable();
         Permissions {
             acl: Arc::clone(self),
+            own: None,
             rules: rules.into(),
             client_id: subject.client_id.into(),
             user: subject.user.map(Into::into),
@@ -226,11 +242,21 @@ impl Acl {
     }
 
     fn name(&self, no: Option<RuleNo>) -> Option<&str> {
+        if no == Some(OWN) {
+            return Some(OWN_RULES);
+        }
         no.and_then(|no| self.rules.get(no.0 as usize)).map(|rule| &*rule.name)
     }
 }
 
 impl Permissions {
+    /// The same with rules that go before all others. Where their default is to allow, they decide alone.
+    #[must_use]
+    pub fn with_own(mut self, own: Option<Arc<Acl>>) -> Self {
+        self.own = own;
+        self
+    }
+
     /// Whether it may publish there.
     pub fn may_publish(&mut self, topic: &str) -> Result<(), Denied> {
         if !topic.is_empty() && self.published == topic {
@@ -280,11 +306,20 @@ impl Permissions {
 
     /// What the first rule says that speaks of it.
     fn first(&self, action: Action, speaks: impl Fn(Effect, &Pattern) -> bool) -> (Option<RuleNo>, Result<(), Denied>) {
+        let is_it = |rule: &Rule| rule.actions.has(action) && rule.topics.iter().any(|pattern| speaks(rule.effect, pattern));
+        let says = |effect, no| (Some(no), if effect == Effect::Allow { Ok(()) } else { Err(Denied(Some(no))) });
+        if let Some(own) = &self.own {
+            if let Some(rule) = own.rules.iter().find(|rule| is_it(rule)) {
+                return says(rule.effect, OWN);
+            }
+            if own.default == Effect::Allow {
+                return says(Effect::Allow, OWN);
+            }
+        }
         for &no in &self.rules {
             let rule = &self.acl.rules[no as usize];
-            if rule.actions.has(action) && rule.topics.iter().any(|pattern| speaks(rule.effect, pattern)) {
-                let no = Some(RuleNo(no));
-                return (no, if rule.effect == Effect::Allow { Ok(()) } else { Err(Denied(no)) });
+            if is_it(rule) {
+                return says(rule.effect, RuleNo(no));
             }
         }
         (None, if self.acl.default == Effect::Allow { Ok(()) } else { Err(Denied(None)) })

@@ -11,7 +11,7 @@ use columba_proto::{
 
 use crate::{
     access::Permissions,
-    auth::UserVersion,
+    auth::Known,
     hold::Ring,
     id::ConnectionId,
     limits::{Config, Durable},
@@ -88,9 +88,7 @@ impl Exchange {
 /// Who a client has shown to be.
 #[derive(Debug)]
 pub(crate) struct LoggedIn {
-    pub(crate) user: Box<str>,
-    /// As it was when it showed that; `None`: a certificate has.
-    pub(crate) version: Option<UserVersion>,
+    pub(crate) known: Known,
     /// It shows that once more (§4.12.1).
     pub(crate) again: Option<Exchange>,
 }

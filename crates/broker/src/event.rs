@@ -39,6 +39,8 @@ pub enum Event {
         client_id: Option<Box<str>>,
         /// Whose name was given.
         user: Box<str>,
+        /// What was wrong, which the client is not told.
+        why: &'static str,
     },
     /// Somebody published where it may not; told once a second at most for each client.
     Denied {

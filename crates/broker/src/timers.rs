@@ -16,6 +16,8 @@ pub(crate) enum Timer {
     ConnectWait(ConnectionId),
     /// A connection's keep-alive [MQTT-3.1.2-22].
     KeepAlive(ConnectionId),
+    /// The end of the time for which a client has shown who it is.
+    LoginEnds(ConnectionId),
     /// Packets of a 3.x client that may have to be repeated.
     Retry(ConnectionId),
     /// A 3.x client one of whose publications was refused.

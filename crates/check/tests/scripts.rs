@@ -92,11 +92,7 @@ fn narrow() -> Config {
         inflight: 2,
         max_topic_alias: 1,
         max_packet_size: 4_096,
-        login: Some(auth::Login {
-            users: Arc::new(Judge),
-            secret: Arc::new(Secret::new([7; 32])),
-            strangers: auth::Strangers::Welcome,
-        }),
+        login: Some(auth::Login::new(Arc::new(Judge), Secret::new([7; 32]), auth::Strangers::Welcome)),
         ..Config::default()
     }
 }

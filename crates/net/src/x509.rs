@@ -14,7 +14,17 @@ const VERSION: u8 = 0xA0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
+const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
+
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+
+/// Kinds of public keys (RFC 3279, 5480, 8410).
+const RSA: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 1, 1];
+const EC: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 2, 1];
+const P256: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 3, 1, 7];
+const P384: &[u8] = &[0x2B, 0x81, 0x04, 0, 0x22];
+const ED25519: &[u8] = &[0x2B, 0x65, 0x70];
 
 /// Attributes with the short names under which OpenSSL prints them.
 const NAMES: [(&[u8], &str); 14] = [
@@ -63,6 +73,67 @@ impl<'a> Elements<'a> {
 
     fn expect(&mut self, tag: u8) -> Option<Self> {
         self.next().filter(|element| element.tag == tag).map(|element| Self(element.content))
+    }
+}
+
+/// What a public key is made of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PublicKey<'a> {
+    /// Both big-endian, without zeros in front.
+    Rsa {
+        /// `n`.
+        modulus: &'a [u8],
+        /// `e`.
+        exponent: &'a [u8],
+    },
+    /// An uncompressed point.
+    P256(&'a [u8]),
+    /// An uncompressed point.
+    P384(&'a [u8]),
+    /// 32 bytes.
+    Ed25519(&'a [u8]),
+}
+
+/// The key in a `SubjectPublicKeyInfo` in DER, where it is of one of these kinds.
+pub fn public_key(info: &[u8]) -> Option<PublicKey<'_>> {
+    key(Elements(info).expect(SEQUENCE)?)
+}
+
+/// The key that a certificate is for, where it is of one of these kinds.
+pub fn public_key_of(certificate: &[u8]) -> Option<PublicKey<'_>> {
+    let mut body = Elements(certificate).expect(SEQUENCE)?.expect(SEQUENCE)?;
+    let first = body.next()?;
+    if first.tag == VERSION {
+        body.next()?;
+    }
+    // Algorithm, issuer, validity, subject.
+    for _ in 0..4 {
+        body.expect(SEQUENCE)?;
+    }
+    key(body.expect(SEQUENCE)?)
+}
+
+fn key(mut info: Elements<'_>) -> Option<PublicKey<'_>> {
+    let mut algorithm = info.expect(SEQUENCE)?;
+    let kind = algorithm.next().filter(|kind| kind.tag == OID)?.content;
+    let curve = || -> Option<&[u8]> { Some(Elements(algorithm.0).expect(OID)?.0) };
+    // The first byte says how many bits at the end are no part of it.
+    let (&[0], bits) = info.expect(BIT_STRING)?.0.split_first_chunk()? else { return None };
+    if kind == RSA {
+        let mut numbers = Elements(bits).expect(SEQUENCE)?;
+        let mut number = || {
+            let bytes = numbers.expect(INTEGER)?.0;
+            let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+            Some(&bytes[zeros..])
+        };
+        let (modulus, exponent) = (number()?, number()?);
+        return Some(PublicKey::Rsa { modulus, exponent });
+    }
+    match kind {
+        EC if curve() == Some(P256) && bits.len() == 65 => Some(PublicKey::P256(bits)),
+        EC if curve() == Some(P384) && bits.len() == 97 => Some(PublicKey::P384(bits)),
+        ED25519 if bits.len() == 32 => Some(PublicKey::Ed25519(bits)),
+        _ => None,
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Recovered {
 pub struct Banner {
     pub(crate) data: Data,
     pub(crate) access: Access,
-    /// There is a users file.
+    /// There is a way to log in.
     pub(crate) has_users: bool,
     pub(crate) places: Vec<ListeningAt>,
     pub(crate) http: Vec<SocketAddr>,

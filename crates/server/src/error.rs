@@ -16,6 +16,7 @@ use crate::{
     config::{ConfigError, Host, ListenAddress},
     damage::Damage,
     holder::Holder,
+    login::{KeyFileError, NoMethod},
     users::UsersError,
 };
 
@@ -37,6 +38,12 @@ pub enum StartError {
     /// The users file cannot be read.
     #[error(transparent)]
     Users(#[from] UsersError),
+    /// The keys of tokens cannot be taken.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// A way to log in is named, and not there.
+    #[error(transparent)]
+    Method(#[from] NoMethod),
     /// The ACL file cannot be taken.
     #[error(transparent)]
     Acl(#[from] AclError),
@@ -168,6 +175,8 @@ impl StartError {
             | Self::Directory(_)
             | Self::Recover(_)
             | Self::TooManyListeners
+            | Self::Keys(_)
+            | Self::Method(_)
             | Self::System { .. } => Vec::new(),
         }
     }
@@ -204,6 +213,8 @@ impl StartError {
             | Self::Directory(_)
             | Self::Recover(_)
             | Self::TooManyListeners
+            | Self::Keys(_)
+            | Self::Method(_)
             | Self::System { .. } => Vec::new(),
         }
     }

@@ -22,11 +22,11 @@ pub(crate) fn tell(event: &Event, attempts: &Attempts) {
         Event::SubscriptionDenied { client_id, filter, rule } => {
             tracing::warn!(%client_id, filter = &**filter, rule = &**rule, "subscription denied");
         }
-        Event::LoginFailed { peer, client_id, user } => {
+        Event::LoginFailed { peer, client_id, user, why } => {
             let client_id = client_id.as_deref().unwrap_or_default();
             match attempts.wrong(peer, user) {
-                Told::Now => tracing::warn!(client_id, user = &**user, %peer, "login failed"),
-                Told::Later => tracing::debug!(client_id, user = &**user, %peer, "login failed"),
+                Told::Now => tracing::warn!(client_id, user = &**user, %peer, reason = *why, "login failed"),
+                Told::Later => tracing::debug!(client_id, user = &**user, %peer, reason = *why, "login failed"),
             }
         }
         Event::Disconnected { client_id, peer, why, reason, after_ms } => {

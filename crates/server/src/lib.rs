@@ -19,7 +19,7 @@
 //! | [`tools`], `control` | the same data without a broker, or beside it: check, dump, export, import, statistics, backup |
 //! | `durability`, `honesty`, [`guarantees`] | what acknowledgements wait for; what the disk is; all that said to people |
 //! | [`acl`] | what clients may do |
-//! | [`users`], `watch` | who may log in, by what, and how often; files that are read again |
+//! | [`users`], `login`, `watch` | who may log in, by what, and how often; files that are read again |
 //! | [`tokens`] | who may use the API |
 //! | `admin` | what is seen from outside |
 //! | `listen`, `holder` | addresses, taken exclusively |
@@ -49,6 +49,7 @@ mod listen;
 mod listeners;
 mod loader;
 pub mod log;
+mod login;
 mod notify;
 mod process;
 mod reload;
@@ -70,4 +71,5 @@ pub use damage::{Affected, Damage, LostCommits};
 pub use error::{RecoverError, StartError};
 pub use holder::Holder;
 pub use listen::ListeningAt;
+pub use login::{KeyError, KeyFileError, NoMethod};
 pub use server::{Failure, ReloadError, Running, Server};

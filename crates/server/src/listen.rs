@@ -83,8 +83,8 @@ pub(crate) fn check_reach(listeners: &[Listener], access: Access) -> Result<(), 
     }
     for listener in listeners {
         let ListenAddress::Net { host, port, .. } = &listener.address else { continue };
-        // Who has a certificate of our authority has shown who it is.
-        if listener.is_guarded() {
+        // Who has a certificate of our authority has shown who it is; and where it is said who may come in, that was meant.
+        if listener.is_guarded() || listener.auth.is_some() {
             continue;
         }
         let addresses = resolve(host, *port)?;

@@ -110,6 +110,11 @@ impl Listeners {
         &self.written
     }
 
+    /// The number that each has now.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (u16, &Listener)> {
+        self.open.iter().map(|open| (open.door.number, &open.listener))
+    }
+
     /// Makes ready what the next configuration has: reads its certificates, takes its addresses. `sync` is what holds where a listener says nothing.
     pub(crate) fn prepare(&self, next: &[Listener], sync: Sync, shared: &Shared) -> Result<Ready, NotTaken> {
         let open: Vec<&Listener> = self.open.iter().map(|open| &open.listener).collect();

@@ -100,7 +100,7 @@ fn wait_for_start(now: &Config, next: &Config) -> Vec<&'static str> {
     let durability = Durability { on_failure: now.durability.on_failure, ..next.durability };
     let differs = [
         ("data_dir", now.data != next.data),
-        ("auth", (now.access, &now.password_file) != (next.access, &next.password_file)),
+        ("auth", (now.access, &now.password_file, &now.auth) != (next.access, &next.password_file, &next.auth)),
         // What stands in the file is watched; which file it is, is not.
         ("acl.file", now.acl_file != next.acl_file),
         ("limits.retained_cache", now.limits.retained_bytes != next.limits.retained_bytes),
@@ -128,6 +128,7 @@ mod tests {
             ("[limits]\ninflight = 5\n[log]\nfilter = \"debug\"\n[durability]\non_failure = \"exit\"\n", &[][..]),
             ("[[listener]]\nurl = \"localhost:1883\"\nmax_connections = 5\n", &[]),
             ("data_dir = \"/elsewhere\"\n[log]\nformat = \"json\"\n", &["data_dir", "log.format"]),
+            ("[auth.jwt]\nissuer = \"us\"\n", &["auth"]),
             ("[[listener]]\nurl = \"localhost:1884\"\n[auth]\nanonymous = true\n", &["auth"]),
             ("[acl]\nfile = \"other.toml\"\ndenied_publish = \"disconnect\"\n", &["acl.file"]),
             ("[durability]\nsync = \"none\"\n[limits]\nretained_cache = 0\n", &["limits.retained_cache", "durability"]),

@@ -16,7 +16,7 @@ use std::{
 
 use columba_broker::{
     Shard,
-    auth::{Answer, Login, Strangers, Users},
+    auth::{Answer, Login, Users},
     durable::State,
     id::{Clock, ConnectionId, ShardId},
     limits,
@@ -42,7 +42,9 @@ use crate::{
     error::StartError,
     listen::{self, ListeningAt},
     listeners::{Listeners, NotTaken, certificates_of},
-    loader, notify, process,
+    loader,
+    login::{self, Methods, Tokens},
+    notify, process,
     reload::{self, Askers},
     signals,
     store::{Opened, Store},
@@ -68,6 +70,8 @@ pub struct Running {
     /// What is in force, and the part of it that shards have.
     config: Config,
     limits: Arc<limits::Config>,
+    /// By what clients show who they are.
+    methods: Arc<Methods>,
     words: Receiver<Word>,
     speaker: Sender<Word>,
 }
@@ -111,10 +115,17 @@ impl Server {
         }
         let attempts = Arc::new(Attempts::default());
         let users = config.password_file.as_deref().map(|path| known_users(path, &attempts)).transpose()?;
-        check_access(&config.listeners, config.access, users.is_some())?;
+        let tokens = Tokens::open(&config.auth.jwt)?;
+        let methods = Arc::new(Methods::new(&config, users.clone(), tokens.clone())?);
+        check_access(&config.listeners, config.access, &methods)?;
         let acl = config.acl_file.as_deref().map(acl::read).transpose()?.map(Arc::new);
-        let login = users.as_ref().map(|users| login(users, config.access));
         let doors = doors(&config.listeners)?;
+        let login = (!methods.is_empty()).then(|| {
+            let empty = || Arc::new(KnownUsers::new(&UsersFile::default(), Arc::clone(&attempts)));
+            let users = users.clone().unwrap_or_else(empty) as Arc<dyn Users>;
+            let doors = doors.iter().zip(&config.listeners).map(|(door, listener)| methods.open(door.number, listener)).collect();
+            Login { users, secret: Arc::new(Secret::new(random_bytes())), doors }
+        });
         let reserved = listen::reserve(&config.listeners)?;
         let http = open_http(&config.http)?;
         let http_addresses = http.iter().filter_map(|socket| socket.local_addr().ok()).collect();
@@ -166,11 +177,15 @@ impl Server {
 
         let has_users = login.is_some();
         let mut watched = Vec::new();
-        if let (Some(users), Some(path)) = (users, &config.password_file) {
-            let judges = Judges::start(Arc::clone(&users), attempts, answers(&shared)).map_err(system("a thread"))?;
+        if !methods.is_empty() {
+            let judges =
+                Judges::start(Arc::clone(&methods), shared.clock, attempts, answers(&shared)).map_err(system("a thread"))?;
             shared.judges.set(judges).unwrap_or_else(|_| unreachable!("they are started once"));
+        }
+        if let (Some(users), Some(path)) = (users, &config.password_file) {
             watched.push(watch_users(path, users, Arc::downgrade(&shared)));
         }
+        watched.extend(tokens.iter().flat_map(login::watched));
         watched.extend(doors.iter().filter_map(|door| door.entrance.certificates()).flat_map(certificates::watched));
         if let Some(path) = &config.acl_file {
             watched.push(watch_acl(path, Arc::downgrade(&shared)));
@@ -230,6 +245,7 @@ impl Server {
             listeners,
             config,
             limits,
+            methods,
             words,
             speaker,
         })
@@ -318,10 +334,10 @@ impl Running {
     ///
     /// Where a listener cannot be had as it is wanted; nothing has changed then.
     pub fn reload(&mut self, next: Config) -> Result<Vec<&'static str>, ReloadError> {
-        check_access(&next.listeners, self.config.access, self.config.password_file.is_some())
-            .map_err(|error| ReloadError(error.into()))?;
+        check_access(&next.listeners, self.config.access, &self.methods).map_err(|error| ReloadError(error.into()))?;
         let ready = self.listeners.prepare(&next.listeners, self.config.durability.sync, &self.shared).map_err(ReloadError)?;
         let change = self.listeners.change(ready, &self.shared);
+        self.open_doors();
         let waiting = reload::apply(&self.shared, &mut self.config, &mut self.limits, self.listeners.written(), next);
         let watched = change.carry_out(&self.shared);
         self.watch.look_now();
@@ -334,6 +350,22 @@ impl Running {
             tracing::warn!(keys = waiting.join(" "), "configuration read again; these keys wait for the next start");
         }
         Ok(waiting)
+    }
+
+    /// What listeners ask for that have come, or have other terms, by their numbers.
+    fn open_doors(&mut self) {
+        let mut login = self.limits.login.clone();
+        for (number, listener) in self.listeners.numbered() {
+            let door = self.methods.open(number, listener);
+            if let Some(login) = &mut login {
+                let room = usize::from(number) + 1;
+                if login.doors.len() < room {
+                    login.doors.resize(room, door);
+                }
+                login.doors[usize::from(number)] = door;
+            }
+        }
+        self.limits = Arc::new(limits::Config { login, ..(*self.limits).clone() });
     }
 
     /// Sends everyone away, writes what is to be written, and gives ports and directory free.
@@ -381,9 +413,11 @@ impl fmt::Debug for Running {
 }
 
 /// Refuses to let in nobody at all, and whoever reaches a listener where that is not wanted.
-fn check_access(listeners: &[Listener], access: Access, has_users: bool) -> Result<(), StartError> {
-    match (has_users, access) {
-        (false, Access::Users) if !listeners.iter().all(Listener::names_its_users) => Err(StartError::NobodyMayConnect),
+fn check_access(listeners: &[Listener], access: Access, methods: &Methods) -> Result<(), StartError> {
+    methods.check_all(listeners)?;
+    let lets_in = |listener: &Listener| listener.names_its_users() || listener.auth.is_some();
+    match (!methods.is_empty(), access) {
+        (false, Access::Users) if !listeners.iter().all(lets_in) => Err(StartError::NobodyMayConnect),
         (false, Access::ThisMachine | Access::Anyone) => listen::check_reach(listeners, access),
         // Everybody shows a certificate, or logs in.
         (false, Access::Users) | (true, _) => Ok(()),
@@ -471,15 +505,6 @@ pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
 
 fn known_users(path: &Path, attempts: &Arc<Attempts>) -> Result<Arc<KnownUsers>, UsersError> {
     Ok(Arc::new(KnownUsers::new(&UsersFile::read(path)?, Arc::clone(attempts))))
-}
-
-/// Who may log in, and whether the others may come in.
-fn login(users: &Arc<KnownUsers>, access: Access) -> Login {
-    let strangers = match access {
-        Access::ThisMachine | Access::Users => Strangers::Refused,
-        Access::Anyone => Strangers::Welcome,
-    };
-    Login { users: Arc::clone(users) as Arc<dyn Users>, secret: Arc::new(Secret::new(random_bytes())), strangers }
 }
 
 /// How an answer gets to the shard that has asked, as long as there is one.

@@ -215,7 +215,7 @@ fn shown(connection: &Connection, now: Time) -> Option<ConnectionView> {
     };
     Some(ConnectionView {
         peer: connection.origin.peer.clone(),
-        user: open.login.as_ref().map(|login| login.user.clone()),
+        user: open.login.as_ref().map(|login| login.known.user.clone()),
         version: open.protocol.version(),
         listener: connection.origin.listener,
         for_ms: now.saturating_since(open.since),

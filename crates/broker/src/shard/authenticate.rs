@@ -14,11 +14,12 @@ use super::{
     connect::{Proof, Refusal, Shown, Verdict, max_packet_size},
 };
 use crate::{
-    auth::{Answer, Question, Strangers},
+    auth::{Answer, Door, Known, Question, Strangers},
     connection::{Authenticating, By, Connection, Exchange, Phase},
     event::Event,
     id::{ChangeSeq, ConnectionId},
     seam::{Cx, Output},
+    timers::Timer,
 };
 
 /// The first byte of every CONNECT.
@@ -42,14 +43,21 @@ enum Step {
 
 /// At CONNECT.
 impl Shard {
-    /// Whether clients have to show who they are.
-    pub(super) fn refuses_strangers(&self) -> bool {
-        self.config.login.as_ref().is_some_and(|login| login.strangers == Strangers::Refused)
+    /// What is asked of this client; `None`: nothing.
+    pub(super) fn door(&self, id: ConnectionId) -> Option<Door> {
+        let listener = self.connections.get(id)?.origin.listener;
+        self.config.login.as_ref().map(|login| login.door(listener))
+    }
+
+    /// Whether it has to show who it is.
+    pub(super) fn refuses_strangers(&self, id: ConnectionId) -> bool {
+        self.door(id).is_some_and(|door| door.strangers == Strangers::Refused)
     }
 
     /// CONNECT names a method: the first step, which may have come with it.
     pub(super) fn begin_authentication(&mut self, id: ConnectionId, connecting: Connecting, connect: &Connect<'_>, body: &[u8]) {
-        if self.config.login.is_none() || connect.properties.authentication_method != Some(scram::METHOD) {
+        let is_offered = self.door(id).is_some_and(|door| door.scram);
+        if !is_offered || connect.properties.authentication_method != Some(scram::METHOD) {
             let why = "this authentication method is not offered [MQTT-4.12.0-1]";
             self.refuse(id, connect, &Refusal { reason: ReasonCode::BAD_AUTHENTICATION_METHOD, why });
             return;
@@ -103,7 +111,7 @@ impl Shard {
         match self.step(exchange, auth.data.unwrap_or_default()) {
             Ok(Step::Continue(exchange, challenge)) => self.go_on(id, exchange, &challenge),
             Ok(Step::Done(proof)) => return self.take_up_connect(cx, id, proof),
-            Err(ScramError::Proof) => self.refuse_login(id, user.unwrap_or_default()),
+            Err(ScramError::Proof) => self.refuse_login(id, user.unwrap_or_default(), "wrong proof, or no user of that name"),
             Err(error) => self.end_authentication(id, ReasonCode::NOT_AUTHORIZED, &error.to_string()),
         }
         Verdict::Here
@@ -146,13 +154,13 @@ impl Shard {
     }
 
     /// Somebody has shown not to be who it says it is.
-    fn refuse_login(&mut self, id: ConnectionId, user: Box<str>) {
+    fn refuse_login(&mut self, id: ConnectionId, user: Box<str>, why: &'static str) {
         let Some(connection) = self.connections.get(id) else { return };
         let Phase::Authenticating(authenticating) = &connection.phase else { return };
         let (version, limit) = (authenticating.connecting.version(), authenticating.max_packet_size);
         self.append_connack(id, version, ReasonCode::BAD_USER_NAME_OR_PASSWORD, Some(BAD_LOGIN), limit);
         if let Some((peer, client_id)) = self.who_authenticates(id) {
-            self.event(Event::LoginFailed { peer, client_id, user });
+            self.event(Event::LoginFailed { peer, client_id, user, why });
         }
         self.drop_connection(id);
     }
@@ -187,10 +195,16 @@ impl Shard {
         }));
         let user = connect.username.unwrap_or_default().into();
         let Some(password) = connect.password else {
-            self.refuse_login(id, user);
+            self.refuse_login(id, user, "no password");
             return;
         };
-        let question = Question { user, password: password.into(), peer: connection.origin.peer.clone() };
+        let question = Question {
+            user,
+            password: password.into(),
+            peer: connection.origin.peer.clone(),
+            client_id: connect.client_id.into(),
+            listener: connection.origin.listener,
+        };
         if !self.config.login.as_ref().is_some_and(|login| login.users.may_try(&question.peer, &question.user)) {
             self.end_authentication(id, ReasonCode::SERVER_BUSY, TOO_MANY_WRONG);
             return;
@@ -211,17 +225,21 @@ impl Shard {
         connection.is_paused = false;
         self.reading_changed.push(id);
         match answer {
-            Answer::Right(version) => {
-                let verdict = self.take_up_connect(cx, id, Proof { user, version, answer: None });
+            Answer::Right(known) => {
+                let verdict = self.take_up_connect(cx, id, Proof { known, answer: None });
                 debug_assert!(matches!(verdict, Verdict::Here), "where it belongs was seen before it was asked");
             }
-            Answer::Wrong => self.refuse_login(id, user),
+            Answer::Wrong(why) => self.refuse_login(id, user, why),
             Answer::Unjudged => {
                 self.end_authentication(
                     id,
                     ReasonCode::SERVER_BUSY,
                     "too many logins at a time, or too many wrong ones; try again later",
                 );
+            }
+            Answer::Unreachable => {
+                let why = "who knows the users does not answer; try again later";
+                self.end_authentication(id, ReasonCode::SERVER_UNAVAILABLE, why);
             }
         }
         self.end_call(cx);
@@ -236,11 +254,25 @@ impl Shard {
         for id in ids {
             let open = self.connections.get_mut(id).and_then(Connection::open);
             let Some(login) = open.and_then(|open| open.login.as_ref()) else { continue };
-            if login.version.is_some_and(|version| users.version(&login.user) != Some(version)) {
+            if login.known.version.is_some_and(|version| users.version(&login.known.user) != Some(version)) {
                 self.fail(cx, id, ReasonCode::NOT_AUTHORIZED, "its user has gone, or has another password");
             }
         }
         self.end_call(cx);
+    }
+}
+
+/// Who has shown it for a time only.
+impl Shard {
+    /// A client goes when its time is over, and may come back with something newer.
+    pub(super) fn login_ends(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        let open = self.connections.get_mut(id).and_then(Connection::open);
+        let Some(until) = open.and_then(|open| open.login.as_ref()?.known.until) else { return };
+        if until > cx.now {
+            self.timers.set(until, Timer::LoginEnds(id));
+            return;
+        }
+        self.fail(cx, id, ReasonCode::MAXIMUM_CONNECT_TIME, "what it logged in with is good no more");
     }
 }
 
@@ -270,10 +302,10 @@ impl Shard {
                 }
                 self.say_auth(cx, id, ReasonCode::CONTINUE_AUTHENTICATION, &challenge);
             }
-            Ok(Step::Done(proof)) if self.is_user(id, &proof.user) => {
+            Ok(Step::Done(proof)) if self.is_user(id, &proof.known.user) => {
                 if let Some(login) = self.connections.get_mut(id).and_then(Connection::open).and_then(|open| open.login.as_mut())
                 {
-                    login.version = Some(proof.version);
+                    login.known.version = proof.known.version;
                 }
                 self.say_auth(cx, id, ReasonCode::SUCCESS, proof.answer.as_deref().unwrap_or_default());
             }
@@ -289,7 +321,7 @@ impl Shard {
 
     fn is_user(&mut self, id: ConnectionId, user: &str) -> bool {
         let open = self.connections.get_mut(id).and_then(Connection::open);
-        open.and_then(|open| open.login.as_ref()).is_some_and(|login| *login.user == *user)
+        open.and_then(|open| open.login.as_ref()).is_some_and(|login| *login.known.user == *user)
     }
 
     fn say_auth(&mut self, cx: &Cx<'_>, id: ConnectionId, reason: ReasonCode, data: &[u8]) {
@@ -320,7 +352,7 @@ impl Shard {
                 // Keys that were taken away meanwhile prove nothing.
                 let login = self.config.login.as_ref().ok_or(ScramError::Proof)?;
                 let version = login.users.version(&user).ok_or(ScramError::Proof)?;
-                Ok(Step::Done(Proof { user, version, answer: Some(answer) }))
+                Ok(Step::Done(Proof { known: Known::user(user, Some(version)), answer: Some(answer) }))
             }
         }
     }

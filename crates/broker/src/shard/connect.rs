@@ -12,7 +12,7 @@ use columba_proto::{
 
 use super::{Shard, own_topics::is_own};
 use crate::{
-    auth::UserVersion,
+    auth::{Known, Passwords},
     connection::{Ending, LoggedIn, Offer, Open, Phase, ProblemInformation, Publications},
     durable::{Record, StoredWill},
     event::Event,
@@ -53,9 +53,7 @@ pub(super) enum Shown<'b> {
 /// The end of an authentication that went well.
 pub(super) struct Proof {
     /// Who the client is.
-    pub(super) user: Box<str>,
-    /// As it was when that was shown.
-    pub(super) version: UserVersion,
+    pub(super) known: Known,
     /// Authentication Data for the client, where CONNECT named a method.
     pub(super) answer: Option<Vec<u8>>,
 }
@@ -115,11 +113,11 @@ impl Shard {
                 self.begin_authentication(id, connecting, connect, body);
                 return Verdict::Here;
             }
-            Shown::Nothing(body) if connect.username.is_some() && self.config.login.is_some() && self.identity(id).is_none() => {
+            Shown::Nothing(body) if self.is_asked_about(id, connect) && self.identity(id).is_none() => {
                 self.ask(id, connecting, connect, body);
                 return Verdict::Here;
             }
-            Shown::Nothing(_) if self.refuses_strangers() && self.identity(id).is_none() => {
+            Shown::Nothing(_) if self.refuses_strangers(id) && self.identity(id).is_none() => {
                 let why = "who connects has to log in, by user name and password";
                 self.refuse(id, connect, &Refusal { reason: ReasonCode::NOT_AUTHORIZED, why });
                 return Verdict::Here;
@@ -163,9 +161,10 @@ impl Shard {
         let listener = self.connections.get(id).map(|connection| connection.origin.listener);
         let is_written_enough = listener.is_some_and(|listener| self.config.written_listeners.contains(&listener));
         let waits_for = if is_written_enough { Durable::Written } else { Durable::Synced };
-        let identity = self.identity(id);
-        let user = proof.as_ref().map(|proof| &*proof.user).or(identity.as_deref());
-        let mut access = self.access_of(id, &client_id, user);
+        let known =
+            proof.as_ref().map(|proof| proof.known.clone()).or_else(|| self.identity(id).map(|user| Known::user(user, None)));
+        let login_ends = known.as_ref().and_then(|known| known.until);
+        let mut access = self.access_of(id, &client_id, known.as_ref());
         // Judged now: when it is due nobody is there whose rights could be looked up.
         let denied_will =
             access.as_mut().zip(connect.will.as_ref()).and_then(|(access, will)| access.may_publish(will.topic.as_str()).err());
@@ -173,11 +172,7 @@ impl Shard {
         let open = Open {
             protocol: connecting.accept(),
             session: slot,
-            login: proof
-                .as_ref()
-                .map(|proof| LoggedIn { user: proof.user.clone(), version: Some(proof.version), again: None })
-                .or_else(|| self.identity(id).map(|user| LoggedIn { user, version: None, again: None }))
-                .map(Box::new),
+            login: known.map(|known| Box::new(LoggedIn { known, again: None })),
             access,
             greeted: false,
             since: cx.now,
@@ -201,6 +196,9 @@ impl Shard {
         if let Some(deadline) = open.keep_alive.deadline() {
             self.timers.set(deadline, Timer::KeepAlive(id));
         }
+        if let Some(ends) = login_ends {
+            self.timers.set(ends, Timer::LoginEnds(id));
+        }
         if let Some(connection) = self.connections.get_mut(id) {
             connection.phase = Phase::Open(Box::new(open));
         }
@@ -218,6 +216,15 @@ impl Shard {
         self.resume(cx, id, slot);
         self.attend_groups(cx, slot);
         Verdict::Here
+    }
+
+    /// Whether the world is asked about what this CONNECT shows.
+    fn is_asked_about(&self, id: ConnectionId, connect: &Connect<'_>) -> bool {
+        self.door(id).is_some_and(|door| match door.passwords {
+            Passwords::Ignored => false,
+            Passwords::Named => connect.username.is_some(),
+            Passwords::All => connect.username.is_some() || connect.password.is_some(),
+        })
     }
 
     /// The user whom the connection itself has shown to come from.
@@ -455,7 +462,7 @@ impl Shard {
         let peer = connection.origin.peer.clone();
         *self.counters.online(connection.origin.listener, version) += 1;
         let user = match &connection.phase {
-            Phase::Open(open) => open.login.as_ref().map(|login| login.user.clone()),
+            Phase::Open(open) => open.login.as_ref().map(|login| login.known.user.clone()),
             Phase::AwaitConnect | Phase::Authenticating(_) | Phase::Closing => None,
         };
         let client_id = Box::from(&*self.sessions[slot as usize].client_id);

@@ -15,6 +15,7 @@ use super::{
     Shard,
     handing_on::Publication,
     paging::{Found, cost},
+    permit::Rules,
 };
 use crate::{
     connection::{Connection, Open, ProblemInformation},
@@ -39,7 +40,7 @@ impl Shard {
         let Some(session) = self.sessions.get(slot).filter(|session| session.no == receiver.session.no) else { return };
         let Some(id) = session.connection() else { return };
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let may_have = self.acl.is_none() || Self::may_receive(connection, publication.topic);
+        let may_have = self.rules == Rules::None || Self::may_receive(connection, publication.topic);
         let pending = connection.out.len();
         let Some(open) = connection.open() else { return };
         let ids = on_the_wire(receiver.ids);
@@ -240,7 +241,7 @@ impl Shard {
     /// Why a message cannot be sent, if it cannot.
     fn unsendable(&mut self, cx: &Cx<'_>, id: ConnectionId, delivery: &Delivery) -> Option<DropReason> {
         let connection = self.connections.get_mut(id)?;
-        let may_have = self.acl.is_none() || Self::may_receive(connection, &delivery.message.topic);
+        let may_have = self.rules == Rules::None || Self::may_receive(connection, &delivery.message.topic);
         let open = connection.open()?;
         let (version, limit) = (open.protocol.version(), u64::from(open.max_packet_size));
         if !may_have {

@@ -82,6 +82,8 @@ pub struct Shard {
     config: Arc<Config>,
     /// What clients may do, where there are rules.
     acl: Option<Arc<Acl>>,
+    /// Whether there are such, or some client has brought rules of its own.
+    rules: permit::Rules,
     connections: Connections,
     /// Boxed, so that growing moves pointers and leaves no holes of the size of all sessions.
     sessions: Slab<Box<Session>>,
@@ -193,6 +195,7 @@ impl Shard {
             room: Room::Ample,
             is_draining: false,
             acl: config.acl.clone(),
+            rules: permit::Rules::of(config.acl.is_some()),
             config,
         }
     }
@@ -427,6 +430,7 @@ impl Shard {
         while let Some(timer) = self.timers.due(cx.now) {
             match timer {
                 Timer::ConnectWait(id) => self.connect_wait_passed(id),
+                Timer::LoginEnds(id) => self.login_ends(cx, id),
                 Timer::KeepAlive(id) => self.check_keep_alive(cx, id),
                 Timer::Retry(id) => self.repeat_unanswered(cx, id),
                 Timer::Refused(id) => self.refused_long_enough(cx, id),
@@ -446,9 +450,12 @@ impl Shard {
         if self.timers.is_overgrown() {
             let Self { timers, connections, sessions, .. } = self;
             timers.tidy(|timer| match timer {
-                Timer::ConnectWait(id) | Timer::KeepAlive(id) | Timer::Retry(id) | Timer::Refused(id) | Timer::Pace(id) => {
-                    connections.get(id).is_some()
-                }
+                Timer::ConnectWait(id)
+                | Timer::KeepAlive(id)
+                | Timer::LoginEnds(id)
+                | Timer::Retry(id)
+                | Timer::Refused(id)
+                | Timer::Pace(id) => connections.get(id).is_some(),
                 Timer::Will(slot, no)
                 | Timer::Expiry(slot, no)
                 | Timer::SlowConsumer(slot, no)

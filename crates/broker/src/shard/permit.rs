@@ -7,7 +7,8 @@ use columba_proto::{AckKind, PacketId, ReasonCode};
 
 use super::{Shard, own_topics::is_own};
 use crate::{
-    access::{Acl, Denied, DeniedPublish, Permissions, Subject},
+    access::{Acl, Denied, DeniedPublish, OWN_RULES, Permissions, Subject},
+    auth::Known,
     connection::Connection,
     event::{DropReason, Event},
     hold::Frame,
@@ -24,9 +25,32 @@ pub(super) enum Forbidden {
     ByRule(Denied),
 }
 
+/// Whether there are rules that something may have to be looked up in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Rules {
+    /// None, for nobody: everything may be done, and nothing is looked up.
+    None,
+    /// Some, for all or for one.
+    Some,
+}
+
+impl Rules {
+    pub(super) fn of(are_some: bool) -> Self {
+        if are_some { Self::Some } else { Self::None }
+    }
+
+    /// Once there are some it is looked whether there are.
+    fn join(&mut self, are_more: bool) {
+        if are_more {
+            *self = Self::Some;
+        }
+    }
+}
+
 impl Shard {
     /// Other rules hold from now on, also for those who are connected. Subscriptions stay; what comes by them is looked at anew.
     pub fn set_acl(&mut self, acl: Option<Arc<Acl>>) {
+        self.rules.join(acl.is_some());
         self.acl = acl;
         let ids: alloc::vec::Vec<_> = self.connections.ids().collect();
         for id in ids {
@@ -34,17 +58,18 @@ impl Shard {
             let peer = connection.origin.peer.clone();
             let Some(open) = connection.open() else { continue };
             let client_id = Arc::clone(&self.sessions[open.session as usize].client_id);
-            let user = open.login.as_ref().map(|login| &*login.user);
-            let access = self.acl.as_ref().map(|acl| Box::new(permissions(acl, &client_id, user, &peer)));
+            let known = open.login.as_ref().map(|login| &login.known);
+            let access = permissions(self.acl.as_ref(), &client_id, known, &peer);
             open.access = access;
         }
     }
 
     /// What somebody may do who connects like this; `None` where there are no rules.
-    pub(super) fn access_of(&self, id: ConnectionId, client_id: &str, user: Option<&str>) -> Option<Box<Permissions>> {
-        let acl = self.acl.as_ref()?;
+    pub(super) fn access_of(&mut self, id: ConnectionId, client_id: &str, known: Option<&Known>) -> Option<Box<Permissions>> {
         let peer = self.connections.get(id).map_or("", |connection| &*connection.origin.peer);
-        Some(Box::new(permissions(acl, client_id, user, peer)))
+        let access = permissions(self.acl.as_ref(), client_id, known, peer);
+        self.rules.join(access.is_some());
+        access
     }
 
     /// Why this client may not publish there, if so.
@@ -54,7 +79,9 @@ impl Shard {
             return Some(Forbidden::Own);
         }
         // Without rules everything may be done, and nothing is looked up.
-        self.acl.as_ref()?;
+        if self.rules == Rules::None {
+            return None;
+        }
         let access = self.connections.get_mut(id)?.open()?.access.as_mut()?;
         access.may_publish(topic).err().map(Forbidden::ByRule)
     }
@@ -116,7 +143,11 @@ impl Shard {
     }
 
     pub(super) fn rule(&self, denied: Denied) -> &str {
-        self.acl.as_ref().map_or("other rules", |acl| acl.name_of(denied))
+        match &self.acl {
+            _ if denied.is_by_own_rules() => OWN_RULES,
+            Some(acl) => acl.name_of(denied),
+            None => "no rule allows it",
+        }
     }
 
     /// What the client is told.
@@ -125,7 +156,12 @@ impl Shard {
     }
 }
 
-fn permissions(acl: &Arc<Acl>, client_id: &str, user: Option<&str>, peer: &str) -> Permissions {
+/// Without rules everything may be done; who has some of its own, and no other, may do what they allow.
+fn permissions(acl: Option<&Arc<Acl>>, client_id: &str, known: Option<&Known>, peer: &str) -> Option<Box<Permissions>> {
+    let own = known.and_then(|known| known.rules.clone());
+    let nothing = || own.is_some().then(Arc::<Acl>::default);
+    let acl = acl.cloned().or_else(nothing)?;
     let address = peer.parse::<SocketAddr>().ok().map(|address| address.ip());
-    acl.permissions(Subject { client_id, user, address })
+    let subject = Subject { client_id, user: known.map(|known| &*known.user), address };
+    Some(Box::new(acl.permissions(subject).with_own(own)))
 }

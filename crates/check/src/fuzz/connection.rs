@@ -67,7 +67,7 @@ fn config() -> Config {
         subscriptions_max: 5,
         cached_topics_max: 4,
         connections_max: 5,
-        login: Some(Login { users: Arc::new(Name), secret: Arc::new(Secret::new([5; 32])), strangers: Strangers::Welcome }),
+        login: Some(Login::new(Arc::new(Name), Secret::new([5; 32]), Strangers::Welcome)),
         ..Config::default()
     }
 }

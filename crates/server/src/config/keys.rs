@@ -8,7 +8,8 @@ use columba_proto::{QoS, wire::FRAME_LEN_MAX as FRAME_MAX};
 use tracing_subscriber::filter::Targets;
 
 use super::{
-    Access, ClientCert, Config, Data, Identity, Listener, LogFormat, Network, OnFailure, Quota, Release, Sync, suggest,
+    Access, AtExpiry, ClientCert, Config, Data, Identity, Listener, LogFormat, Method, Network, OnFailure, Quota, Release, Sync,
+    UserName, auth, suggest,
     value::{Value, Wrong},
 };
 
@@ -67,6 +68,51 @@ static KEYS: &[Key<Config>] = &[
     }),
     key("auth.password.file", |config, value| {
         config.password_file = Some(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
+    key("auth.order", |config, value| {
+        config.auth.order = Some(auth::methods(value, &[Method::Password, Method::Jwt])?);
+        Ok(())
+    }),
+    key("auth.jwt.secret_file", |config, value| {
+        config.auth.jwt.secret_file = Some(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
+    key("auth.jwt.key_file", |config, value| {
+        config.auth.jwt.key_file = Some(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
+    key("auth.jwt.jwks", |config, value| {
+        config.auth.jwt.jwks = Some(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
+    key("auth.jwt.issuer", |config, value| {
+        config.auth.jwt.issuers = auth::texts(value)?;
+        Ok(())
+    }),
+    key("auth.jwt.audience", |config, value| {
+        config.auth.jwt.audiences = auth::texts(value)?;
+        Ok(())
+    }),
+    key("auth.jwt.leeway", |config, value| config.auth.jwt.read_leeway(value)),
+    key("auth.jwt.claims.username", |config, value| {
+        config.auth.jwt.username_claim = auth::claim(value)?;
+        Ok(())
+    }),
+    key("auth.jwt.claims.acl", |config, value| {
+        config.auth.jwt.acl_claim = auth::claim(value)?;
+        Ok(())
+    }),
+    key("auth.jwt.claims.client_id", |config, value| {
+        config.auth.jwt.client_id_claim = Some(auth::claim(value)?);
+        Ok(())
+    }),
+    key("auth.jwt.match_username", |config, value| {
+        config.auth.jwt.user_name = if value.flag()? { UserName::Same } else { UserName::Ignored };
+        Ok(())
+    }),
+    key("auth.jwt.disconnect_expired", |config, value| {
+        config.auth.jwt.at_expiry = if value.flag()? { AtExpiry::Disconnect } else { AtExpiry::Stay };
         Ok(())
     }),
     key("acl.file", |config, value| {
@@ -273,6 +319,10 @@ static LISTENER_KEYS: &[Key<Listener>] = &[
     }),
     key("max_connections", |listener, value| {
         listener.max_connections = value.or_none(|value| count(value, 1))?;
+        Ok(())
+    }),
+    key("auth", |listener, value| {
+        listener.auth = Some(auth::methods(value, &[Method::Password, Method::Jwt, Method::Anonymous])?);
         Ok(())
     }),
     key("sync", |listener, value| {

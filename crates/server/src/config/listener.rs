@@ -10,7 +10,7 @@ use std::{
 use columba_net::tls::MinVersion;
 use thiserror::Error;
 
-use super::{Network, Sync};
+use super::{Method, Network, Sync};
 
 /// One `[[listener]]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,6 +19,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// How many connections it carries at once, where bounded.
     pub max_connections: Option<u32>,
+    /// By what clients show who they are on it, in this order, where that is not what all listeners have.
+    pub auth: Option<Vec<Method>>,
     /// What acknowledgements on its connections wait for, where that is not what `durability.sync` says.
     pub sync: Option<Sync>,
     /// The files of its TLS.
@@ -197,6 +199,7 @@ impl Listener {
         Self {
             address,
             max_connections: None,
+            auth: None,
             sync: None,
             tls: TlsFiles::default(),
             web: Web::default(),

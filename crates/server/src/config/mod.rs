@@ -1,5 +1,6 @@
 //! The configuration: defaults < file < `COLUMBA__SECTION__KEY` < `--set section.key=value` < the options with a name of their own.
 
+mod auth;
 mod http;
 mod keys;
 mod listener;
@@ -16,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+pub use auth::{AtExpiry, Auth, Jwt, Method, UserName};
 use columba_broker::{limits, route::Strategies};
 pub use columba_store::Release;
 pub use http::{Http, Wanted};
@@ -40,6 +42,8 @@ pub struct Config {
     pub access: Access,
     /// Where it is written who may log in, by password or SCRAM; who is in there may connect from anywhere. With [`Access::Anyone`] the others may, too.
     pub password_file: Option<PathBuf>,
+    /// By what else they show who they are, and in which order that is asked.
+    pub auth: Auth,
     /// Where it is written what clients may do; without it, everything.
     pub acl_file: Option<PathBuf>,
     /// Connections of all listeners together, where bounded.
@@ -207,6 +211,7 @@ impl Default for Config {
             listeners: vec![Listener::local()],
             access: Access::ThisMachine,
             password_file: None,
+            auth: Auth::default(),
             acl_file: None,
             max_connections: None,
             limits: limits::Config::default(),

@@ -13,7 +13,11 @@ use columba_broker::{
     id::ConnectionId,
 };
 
-use super::{Attempts, KnownUsers, attempts::Place};
+use super::{Attempts, attempts::Place};
+use crate::{
+    clock::ProcessClock,
+    login::{Methods, Moment, UNKNOWN, Verdict},
+};
 
 /// Questions that wait, of everybody and of one address: what a judge can answer within the time that a CONNECT has, about.
 const WAITING_MAX: usize = 1_024;
@@ -40,7 +44,8 @@ pub(crate) struct Judges {
 }
 
 struct Bench {
-    users: Arc<KnownUsers>,
+    methods: Arc<Methods>,
+    clock: ProcessClock,
     attempts: Arc<Attempts>,
     waiting: Mutex<Waiting>,
     bell: Condvar,
@@ -66,11 +71,12 @@ enum Next {
 impl Judges {
     /// Starts the threads: as many as half the cores, for the other half carries messages. Each answer goes to `tell`.
     pub(crate) fn start(
-        users: Arc<KnownUsers>,
+        methods: Arc<Methods>,
+        clock: ProcessClock,
         attempts: Arc<Attempts>,
         tell: impl Fn(usize, ConnectionId, Answer) + Clone + Send + 'static,
     ) -> io::Result<Self> {
-        let bench = Arc::new(Bench { users, attempts, waiting: Mutex::default(), bell: Condvar::new() });
+        let bench = Arc::new(Bench { methods, clock, attempts, waiting: Mutex::default(), bell: Condvar::new() });
         let count = thread::available_parallelism().map_or(1, |cores| cores.get() / 2).clamp(1, JUDGES_MAX);
         let one = |_| {
             let (bench, tell) = (Arc::clone(&bench), tell.clone());
@@ -118,7 +124,11 @@ impl Bench {
             };
             self.tell_attempts();
             let answer = if self.attempts.may_try(&question.peer, &question.user) {
-                self.users.judge(&question.user, &question.password)
+                match self.methods.judge(&question, Moment::now(&self.clock)) {
+                    Verdict::Right(known) => Answer::Right(known),
+                    Verdict::Wrong(why) => Answer::Wrong(why),
+                    Verdict::Pass => Answer::Wrong(UNKNOWN),
+                }
             } else {
                 Answer::Unjudged
             };
@@ -200,10 +210,19 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::users::{Kind, Secret, UsersFile};
+    use crate::{
+        config::Config,
+        users::{Kind, KnownUsers, Secret, UsersFile},
+    };
 
     fn ask(number: u32, peer: &str, user: &str, password: &str) -> Ask {
-        let question = Question { user: user.into(), password: password.as_bytes().into(), peer: peer.into() };
+        let question = Question {
+            user: user.into(),
+            password: password.as_bytes().into(),
+            peer: peer.into(),
+            client_id: "c".into(),
+            listener: 0,
+        };
         Ask { shard: 0, connection: ConnectionId { slot: number, generation: 0 }, question }
     }
 
@@ -243,17 +262,21 @@ mod tests {
         let users = Arc::new(KnownUsers::new(&file, Arc::clone(&attempts)));
         let (sender, answers) = mpsc::channel();
         let tell = move |_, connection: ConnectionId, answer| sender.send((connection.slot, answer)).unwrap();
-        let mut judges = Judges::start(Arc::clone(&users), Arc::clone(&attempts), tell).unwrap();
+        let methods = Methods::new(&Config::default(), Some(users), None).unwrap();
+        for listener in &Config::default().listeners {
+            methods.open(0, listener);
+        }
+        let mut judges = Judges::start(Arc::new(methods), ProcessClock::start(), Arc::clone(&attempts), tell).unwrap();
 
         assert!(judges.ask(ask(1, "10.0.0.1:1", "eve", "pencil")));
         assert!(matches!(answers.recv().unwrap(), (1, Answer::Right(_))));
         assert!(judges.ask(ask(2, "10.0.0.1:1", "eve", "Pencil")));
-        assert_eq!(answers.recv().unwrap(), (2, Answer::Wrong));
+        assert!(matches!(answers.recv().unwrap(), (2, Answer::Wrong("wrong password"))));
         while attempts.may_try("10.0.0.1:1", "eve") {
             attempts.wrong("10.0.0.1:1", "eve");
         }
         assert!(judges.ask(ask(3, "10.0.0.1:1", "eve", "pencil")));
-        assert_eq!(answers.recv().unwrap(), (3, Answer::Unjudged));
+        assert!(matches!(answers.recv().unwrap(), (3, Answer::Unjudged)));
 
         judges.stop();
         assert!(!judges.ask(ask(4, "10.0.0.1:1", "eve", "pencil")), "nobody is there to look");

@@ -6,10 +6,11 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use columba_broker::auth::{Answer, UserVersion, Users};
+use columba_broker::auth::{Known, UserVersion, Users};
 use columba_proto::scram::Keys;
 
 use super::{Attempts, Secret, UsersFile};
+use crate::login::Verdict;
 
 /// Who may log in.
 #[derive(Debug)]
@@ -43,11 +44,12 @@ impl KnownUsers {
     }
 
     /// Whether this is the user's password: tens of milliseconds of work, the same for somebody who is not there, who is given the costs of one who is.
-    pub(crate) fn judge(&self, user: &str, password: &[u8]) -> Answer {
+    pub(crate) fn judge(&self, user: &str, password: &[u8]) -> Verdict {
         let now = self.now();
         if let Some(&index) = now.by_name.get(user) {
             let (secret, version) = &now.users[index];
-            return if secret.is_of(password) { Answer::Right(*version) } else { Answer::Wrong };
+            let is_right = secret.is_of(password);
+            return if is_right { Verdict::Right(Known::user(user, Some(*version))) } else { Verdict::Wrong("wrong password") };
         }
         if !now.users.is_empty() {
             // One name is always held against the same secret, and another start against another.
@@ -55,7 +57,7 @@ impl KnownUsers {
             let (secret, _) = &now.users[usize::try_from(index).unwrap_or(0)];
             std::hint::black_box(secret.is_of(password));
         }
-        Answer::Wrong
+        Verdict::Pass
     }
 }
 
@@ -102,29 +104,40 @@ mod tests {
         file
     }
 
+    fn found(users: &KnownUsers, user: &str, password: &str) -> String {
+        match users.judge(user, password.as_bytes()) {
+            Verdict::Right(known) if *known.user == *user => format!("right {:?}", known.version.unwrap()),
+            Verdict::Right(known) => panic!("{known:?}"),
+            Verdict::Wrong(_) => "wrong".into(),
+            Verdict::Pass => "pass".into(),
+        }
+    }
+
     #[test]
     fn only_the_users_own_password_is_right_and_a_change_makes_another_version() {
         let users = KnownUsers::new(&file(&[("eve", "a"), ("bob", "b")]), Arc::default());
         let version = |user| users.version(user);
         let (eve, bob) = (version("eve").unwrap(), version("bob").unwrap());
-        assert_eq!(users.judge("eve", b"a"), Answer::Right(eve));
-        for (user, password) in [("eve", "b"), ("bob", "a"), ("mallory", "a"), ("mallory", "b"), ("", "")] {
-            assert_eq!(users.judge(user, password.as_bytes()), Answer::Wrong, "{user} {password}");
+        assert_eq!(found(&users, "eve", "a"), format!("right {eve:?}"));
+        for (user, password, expected) in
+            [("eve", "b", "wrong"), ("bob", "a", "wrong"), ("mallory", "a", "pass"), ("mallory", "b", "pass"), ("", "", "pass")]
+        {
+            assert_eq!(found(&users, user, password), expected, "{user} {password}");
         }
 
         users.replace(&file(&[("eve", "c"), ("bob", "b"), ("new", "n")]));
 
         assert_ne!(version("eve"), Some(eve));
         assert_eq!(version("bob"), Some(bob), "who has not changed stays as it was");
-        assert_eq!(users.judge("eve", b"a"), Answer::Wrong);
-        assert!(matches!(users.judge("new", b"n"), Answer::Right(_)));
+        assert_eq!(found(&users, "eve", "a"), "wrong");
+        assert!(found(&users, "new", "n").starts_with("right"));
     }
 
     #[test]
     fn a_file_without_users_lets_nobody_in() {
         let users = KnownUsers::new(&UsersFile::default(), Arc::default());
 
-        assert_eq!(users.judge("eve", b"a"), Answer::Wrong);
+        assert_eq!(found(&users, "eve", "a"), "pass");
         assert_eq!(users.version("eve"), None);
     }
 }

@@ -42,7 +42,7 @@ impl Users for Two {
 }
 
 fn bench(strangers: Strangers) -> Bench {
-    let login = Login { users: Arc::new(Two), secret: Arc::new(Secret::new([3; 32])), strangers };
+    let login = Login::new(Arc::new(Two), Secret::new([3; 32]), strangers);
     Bench::with(Config { login: Some(login), ..Config::default() })
 }
 
