@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use columba_broker::access::{Acl, Action, Actions, Effect, Named, Network, Pattern, Placeholders, Rule, Who};
 use serde::Deserialize;
+use toml::Spanned;
 
 use super::{Wrong, push};
 
@@ -14,7 +15,7 @@ struct File {
     default: Default,
     groups: BTreeMap<Box<str>, Vec<Box<str>>>,
     roles: BTreeMap<Box<str>, Role>,
-    rule: Vec<RuleTable>,
+    rule: Vec<Spanned<RuleTable>>,
 }
 
 /// What holds where no rule speaks.
@@ -73,14 +74,14 @@ impl Words {
 }
 
 pub(super) fn parse(text: &str) -> Result<Acl, Wrong> {
-    let file: File = toml::from_str(text).map_err(|error| {
-        let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
-        (line, error.message().into())
-    })?;
+    let line_at = |offset: usize| text.get(..offset).map(|before| before.matches('\n').count() + 1);
+    let file: File =
+        toml::from_str(text).map_err(|error| (error.span().and_then(|span| line_at(span.start)), error.message().into()))?;
     let mut rules = Vec::new();
     for (index, table) in file.rule.iter().enumerate() {
-        let rule = file.rule(index + 1, table).map_err(|problem| (None, format!("rule {}: {problem}", index + 1).into()))?;
-        push(&mut rules, rule, None)?;
+        let (number, line) = (index + 1, line_at(table.span().start));
+        let rule = file.rule(number, table.get_ref()).map_err(|problem| (line, format!("rule {number}: {problem}").into()))?;
+        push(&mut rules, rule, line)?;
     }
     let default = match file.default {
         Default::Allow => Effect::Allow,
@@ -228,17 +229,21 @@ mod tests {
         for (text, expected) in [
             ("default = \"maybe\"\n", (Some(1), "unknown variant `maybe`, expected `allow` or `deny`")),
             ("\n[[rule]]\nalow = \"all\"\n", (Some(3), "unknown field `alow`")),
-            ("[[rule]]\ntopics = \"a\"\n", (None, "rule 1: write either allow = ... or deny = ...")),
+            ("[[rule]]\ntopics = \"a\"\n", (Some(1), "rule 1: write either allow = ... or deny = ...")),
             (
                 "[[rule]]\nallow = \"write\"\ntopics = \"a\"\n",
-                (None, "rule 1: \"write\" is none of publish, subscribe, receive and all"),
+                (Some(1), "rule 1: \"write\" is none of publish, subscribe, receive and all"),
             ),
-            ("[[rule]]\nallow = \"all\"\ntopics = [\"a\", \"#b\"]\n", (None, "rule 1: \"#b\" is not a topic filter")),
-            ("[[rule]]\nallow = \"all\"\ntopics = \"a\"\nroles = \"ops\"\n", (None, "rule 1: there is no role \"ops\"")),
-            ("[[rule]]\nallow = []\ntopics = \"a\"\n", (None, "rule 1: an empty list speaks of nothing")),
+            ("[[rule]]\nallow = \"all\"\ntopics = [\"a\", \"#b\"]\n", (Some(1), "rule 1: \"#b\" is not a topic filter")),
+            ("[[rule]]\nallow = \"all\"\ntopics = \"a\"\nroles = \"ops\"\n", (Some(1), "rule 1: there is no role \"ops\"")),
+            ("[[rule]]\nallow = []\ntopics = \"a\"\n", (Some(1), "rule 1: an empty list speaks of nothing")),
+            (
+                "default = \"deny\"\n\n[[rule]]\nallow = \"all\"\ntopics = \"a\"\n\n[[rule]]\ntopics = \"a\"\n",
+                (Some(7), "rule 2: write either allow = ... or deny = ..."),
+            ),
             (
                 "[[rule]]\nallow = \"all\"\ntopics = \"a\"\naddresses = \"10.0.0.0/33\"\n",
-                (None, "rule 1: \"10.0.0.0/33\" is no address and no network like 10.0.0.0/8"),
+                (Some(1), "rule 1: \"10.0.0.0/33\" is no address and no network like 10.0.0.0/8"),
             ),
         ] {
             let (line, problem) = parse(text).map(|_| ()).unwrap_err();
