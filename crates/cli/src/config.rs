@@ -1,4 +1,4 @@
-//! `columba config`: is a configuration right, and what a mosquitto.conf means here.
+//! `columba config`: is a configuration right, what is in force with it, and what a mosquitto.conf means here.
 
 use std::{
     io::{self, Write},
@@ -8,7 +8,7 @@ use std::{
 use clap::Subcommand;
 use columba_server::{
     Config,
-    config::{Sources, mosquitto::Import},
+    config::{self, Origins, Sources, mosquitto::Import},
 };
 
 use crate::exit::{Exit, Failure};
@@ -24,6 +24,10 @@ pub(crate) struct ConfigArgs {
 enum What {
     /// Say whether the broker would start with a configuration (exit status: 0 it would, 2 it would not)
     Check(CheckArgs),
+    /// Print what is in force with a configuration, as a file
+    Print(PrintArgs),
+    /// Print a JSON Schema of configuration files, for editors
+    Schema,
     /// Print a mosquitto.conf as a configuration of columba, and what became of its lines (exit status: 1 if some are refused)
     Import(ImportArgs),
 }
@@ -40,6 +44,20 @@ struct CheckArgs {
 }
 
 #[derive(clap::Args, Debug)]
+struct PrintArgs {
+    /// Configuration file: TOML, or mosquitto's if its name ends in .conf [default: none]
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[expect(clippy::doc_markdown, reason = "help is plain text: backticks would be shown")]
+    /// Set one key over it, like limits.max_connections=1000 (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Say behind each value where it comes from
+    #[arg(long)]
+    origin: bool,
+}
+
+#[derive(clap::Args, Debug)]
 struct ImportArgs {
     /// The mosquitto.conf
     #[arg(value_name = "FILE")]
@@ -50,6 +68,8 @@ struct ImportArgs {
 pub(crate) fn run(args: ConfigArgs) -> Result<(String, Exit), Failure> {
     match args.what {
         What::Check(CheckArgs { file, set }) => check(file, set),
+        What::Print(PrintArgs { file, set, origin }) => print(file, set, origin),
+        What::Schema => Ok((config::schema(), Exit::Done)),
         What::Import(ImportArgs { file }) => import(&file),
     }
 }
@@ -64,6 +84,13 @@ fn check(file: PathBuf, set: Vec<String>) -> Result<(String, Exit), Failure> {
         text.push('\n');
     }
     Ok((format!("{text}{name}: ok"), Exit::Done))
+}
+
+fn print(file: Option<PathBuf>, set: Vec<String>, origin: bool) -> Result<(String, Exit), Failure> {
+    let sources = Sources { file, env: Sources::process_env(), set, ..Sources::default() };
+    let origins = if origin { Origins::Shown } else { Origins::Hidden };
+    let text = config::print(&sources, origins).map_err(|error| Failure::usage(error.to_string()))?;
+    Ok((text.trim_end().to_owned(), Exit::Done))
 }
 
 /// The configuration goes to the standard output alone, so that it can go into a file.
@@ -97,6 +124,17 @@ mod tests {
         let failure = check(path, vec![]).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         assert!(failure.to_string().contains("columba.toml:2:1: unknown key \"limits.inflght\""), "{failure}");
+    }
+
+    #[test]
+    fn what_is_printed_is_a_configuration_that_is_right_and_may_say_where_it_comes_from() {
+        let (_dir, path) = file("columba.toml", "[limits]\ninflight = 50\n");
+        let (text, _) = print(Some(path.clone()), vec!["limits.max_qos=1".into()], true).unwrap();
+        assert!(text.contains(&format!("limits.inflight = 50  # {}:2:1", path.display())), "{text}");
+        assert!(text.contains("limits.max_qos = 1  # --set limits.max_qos=1"), "{text}");
+
+        let (_dir, path) = file("columba.toml", &text);
+        assert!(check(path, vec![]).unwrap().0.ends_with(": ok"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// The port of the default address.
-const PORT: u16 = 8083;
+pub(super) const PORT: u16 = 8083;
 
 /// What is configured of the HTTP port.
 #[derive(Clone, Debug, Eq, PartialEq)]

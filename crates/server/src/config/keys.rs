@@ -51,7 +51,12 @@ static KEYS: &[Key<Config>] = &[
         Ok(())
     }),
     key("ephemeral", |config, value| {
-        config.data = if value.flag()? { Data::Ephemeral } else { Config::default().data };
+        match (value.flag()?, &config.data) {
+            (true, _) => config.data = Data::Ephemeral,
+            (false, Data::Ephemeral) => config.data = Config::default().data,
+            // The directory may have been named before.
+            (false, Data::Directory(_)) => {}
+        }
         Ok(())
     }),
     key("response_information", |config, value| {
@@ -543,6 +548,12 @@ impl Keyed for SharedGroup {
     fn keys() -> &'static [Key<Self>] {
         GROUP_KEYS
     }
+}
+
+/// The keys that everybody may know of.
+#[cfg(test)]
+pub(super) fn shown<T: Keyed>() -> impl Iterator<Item = &'static str> {
+    T::keys().iter().filter(|key| key.shown == Shown::Yes).map(|key| key.name)
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! The configuration: defaults < file < `COLUMBA__SECTION__KEY` < `--set section.key=value` < the options with a name of their own.
 
 mod auth;
+mod facts;
 mod http;
 mod keys;
 mod listener;
 pub mod mosquitto;
 mod network;
+mod print;
 mod source;
 mod suggest;
 mod value;
@@ -20,12 +22,14 @@ use std::{
 pub use auth::{AtExpiry, Auth, Jwt, Method, UserName};
 use columba_broker::{limits, route::Strategies};
 pub use columba_store::Release;
+pub use facts::schema;
 pub use http::{Http, Wanted};
 pub(crate) use listener::Needed;
 pub use listener::{
     ClientCert, Host, HostPort, Identity, ListenAddress, ListenAddressError, Listener, ListenerError, Scheme, TlsFiles, Web,
 };
 pub use network::{Network, NetworkError};
+pub use print::{Origins, print};
 pub use source::{ConfigError, Place, Problem, Sources};
 use tracing_subscriber::filter::Targets;
 

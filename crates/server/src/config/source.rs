@@ -168,15 +168,14 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         if let Some(path) = &sources.file {
-            if path.extension().is_some_and(|extension| extension == "conf") {
+            if is_mosquittos(path) {
                 Import::read(path)?.apply(&mut config)?;
             } else {
                 config.read_files(path)?;
             }
         }
         for (name, value) in &sources.env {
-            if let Some(key) = name.strip_prefix(PREFIX) {
-                let key = key.to_ascii_lowercase().replace("__", ".");
+            if let Some(key) = key_of_variable(name) {
                 config.set(&key, value).map_err(|problem| ConfigError { place: Place::Variable(name.clone()), problem })?;
             }
         }
@@ -225,29 +224,11 @@ impl Config {
         set(self, key, &Value::from_text(text))
     }
 
-    /// A file, and over it those that end in `.toml` in `conf.d` beside it, in the order of their names. Their listeners come to those of the file.
+    /// A file, and those over it. Their listeners come to those of the file.
     fn read_files(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let unreadable = |path: &Path| {
-            let path = path.to_owned();
-            move |error| ConfigError { place: Place::File(path), problem: Problem::Unreadable(error) }
-        };
-        let beside = path.with_file_name(DIRECTORY);
-        let mut files = vec![path.to_owned()];
-        match fs::read_dir(&beside) {
-            Ok(entries) => {
-                for entry in entries {
-                    let path = entry.map_err(unreadable(&beside))?.path();
-                    files.extend(path.extension().is_some_and(|extension| extension == "toml").then_some(path));
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(unreadable(&beside)(error)),
-        }
-        files[1..].sort();
         let default = std::mem::take(&mut self.listeners);
         let mut listeners = Vec::new();
-        for path in files {
-            let text = fs::read_to_string(&path).map_err(unreadable(&path))?;
+        for (path, text) in read_files(path)? {
             self.read_file(&path, &text)?;
             listeners.append(&mut self.listeners);
         }
@@ -293,6 +274,44 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether a file of this name is one of mosquitto.
+pub(super) fn is_mosquittos(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "conf")
+}
+
+/// The key that a variable of the environment sets.
+pub(super) fn key_of_variable(name: &str) -> Option<String> {
+    name.strip_prefix(PREFIX).map(|key| key.to_ascii_lowercase().replace("__", "."))
+}
+
+/// A file, and those that end in `.toml` in `conf.d` beside it, in the order of their names.
+pub(super) fn read_files(path: &Path) -> Result<Vec<(PathBuf, String)>, ConfigError> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |error| ConfigError { place: Place::File(path), problem: Problem::Unreadable(error) }
+    };
+    let beside = path.with_file_name(DIRECTORY);
+    let mut files = vec![path.to_owned()];
+    match fs::read_dir(&beside) {
+        Ok(entries) => {
+            for entry in entries {
+                let path = entry.map_err(unreadable(&beside))?.path();
+                files.extend(path.extension().is_some_and(|extension| extension == "toml").then_some(path));
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unreadable(&beside)(error)),
+    }
+    files[1..].sort();
+    files
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).map_err(unreadable(&path))?;
+            Ok((path, text))
+        })
+        .collect()
 }
 
 fn read_listeners(value: &Spanned<DeValue<'_>>) -> Result<Vec<Listener>, (usize, Problem)> {
@@ -368,7 +387,7 @@ fn offset(key: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>
     if matches!(problem, Problem::WrongValue { .. }) { value.span().start } else { key.span().start }
 }
 
-fn place(path: &Path, text: &str, offset: usize) -> Place {
+pub(super) fn place(path: &Path, text: &str, offset: usize) -> Place {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     Place::Line {
