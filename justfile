@@ -59,6 +59,7 @@ bench-durable:
 # what good clients notice of each attack (p99 beside that without it, median of 5), what the attackers got, memory
 attack *which:
     cargo run --release -p columba-cli -- bench attack {{ which }}
+    COLUMBA_RENEWAL_CLIENTS=1000 cargo test --release -p columba-server --test transports certificates_are_renewed
 
 # ten-second sanity of the load generator and the broker
 bench-smoke:

@@ -118,8 +118,8 @@ pub(crate) struct Open {
     pub(crate) waits_for: Durable,
     /// Bytes of the answers that joined it, and of the messages whose acknowledgements are withheld for full readers, since it was last empty.
     pub(crate) held_bytes: usize,
-    /// What it published went into queues on disk.
-    pub(crate) fills_queues: bool,
+    /// What has become of what it published.
+    pub(crate) published: Published,
     /// A broker in a client's place: the highest bit of the level in CONNECT says so (3.x, as mosquitto's bridges do).
     pub(crate) is_bridge: bool,
     /// Aliases that the client has set.
@@ -159,6 +159,17 @@ impl Offer {
             shared_subscriptions: config.shared_subscriptions,
         }
     }
+}
+
+/// What has become of what a client published.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Published {
+    /// There was nothing.
+    Nothing,
+    /// It went where it goes.
+    Something,
+    /// Some of it went into queues on disk.
+    IntoQueues,
 }
 
 /// Request Problem Information (§3.1.2.11.7).
@@ -210,6 +221,13 @@ impl Connection {
 
     pub(crate) fn open(&mut self) -> Option<&mut Open> {
         match &mut self.phase {
+            Phase::Open(open) => Some(open),
+            Phase::AwaitConnect | Phase::Authenticating(_) | Phase::Closing => None,
+        }
+    }
+
+    pub(crate) fn as_open(&self) -> Option<&Open> {
+        match &self.phase {
             Phase::Open(open) => Some(open),
             Phase::AwaitConnect | Phase::Authenticating(_) | Phase::Closing => None,
         }

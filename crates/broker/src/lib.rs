@@ -32,4 +32,4 @@ mod timers;
 pub use limits::{Config, QueueFull, is_dead_letter_topic};
 pub use out_buffer::OutBuffer;
 pub use session::{ColdSnapshot, SessionSnapshot, queue::Stock};
-pub use shard::{ConnectionView, NotPublished, Room, SessionView, Shard, ShardSnapshot, Wanted};
+pub use shard::{ConnectionView, NotPublished, Pressure, Room, SessionView, Shard, ShardSnapshot, Wanted};

@@ -157,6 +157,12 @@ pub(crate) const GROUP_PASSED_MAX: usize = 256;
 /// After how long the look goes on, in milliseconds.
 pub(crate) const GRACE_PAUSE_MS: u64 = 1;
 
+/// Bytes that a connection must hold to be sent away for them when memory is spent: many small ones would be a lot of harm for little.
+pub(crate) const SHED_BYTES_MIN: usize = 64 * 1024;
+
+/// Bytes of a packet that is not whole, beyond which no more of it is read while memory is short.
+pub(crate) const PARTIAL_UNDER_PRESSURE_MAX: usize = 16 * 1024;
+
 /// How often withheld acknowledgements are looked at again while there are any, in milliseconds.
 pub(crate) const WITHHELD_CHECK_MS: u64 = 10;
 

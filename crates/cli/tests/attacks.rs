@@ -9,21 +9,17 @@ const COLUMBA: &str = env!("CARGO_BIN_EXE_columba");
 const MIB: u64 = 1024 * 1024;
 const MEASURED: Duration = Duration::from_secs(2);
 
-fn bout(attack: Attack, limits: &str) -> Bout {
-    let stage = Stage::set(COLUMBA, limits).expect("a broker");
-    match stage.bout(attack, attack.few_connections(), MEASURED) {
-        Ok(bout) => bout,
-        Err(error) => panic!("{attack}: {error}\n{}", stage.log()),
-    }
-}
-
 /// What must hold whatever the attack is; `budget` is for the whole process, in MiB.
 fn bears(attack: Attack, budget: u64) -> Bout {
-    bears_with(attack, "", budget)
+    bears_as(attack, attack.few_connections(), "", budget)
 }
 
-fn bears_with(attack: Attack, limits: &str, budget: u64) -> Bout {
-    let bout = bout(attack, limits);
+fn bears_as(attack: Attack, connections: usize, limits: &str, budget: u64) -> Bout {
+    let stage = Stage::set(COLUMBA, limits).expect("a broker");
+    let bout = match stage.bout(attack, connections, MEASURED) {
+        Ok(bout) => bout,
+        Err(error) => panic!("{attack}: {error}\n{}", stage.log()),
+    };
 
     assert!(bout.good.sent > 0 && bout.good.is_flawless(), "{attack}: {:?}", bout.good);
     assert!(bout.seen.opened > 0, "{attack}: nobody attacked");
@@ -60,6 +56,13 @@ fn garbage_on_every_transport() {
 #[test]
 fn lengths_that_promise_everything() {
     bears(Attack::HugeLengths, 96);
+}
+
+#[test]
+fn packets_of_which_the_end_never_comes() {
+    // Two hundred of them would take 400 MiB.
+    let bout = bears_as(Attack::Unfinished, 400, "memory = \"64MiB\"", 256);
+    assert!(bout.seen.closed > 200, "who holds most is sent away");
 }
 
 #[test]

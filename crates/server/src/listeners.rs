@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::{
     certificates::{self, Certificates},
     config::{ListenAddress, Listener, Sync},
-    core::{Door, Listening, Mail, Shared},
+    core::{Door, DoorBounds, Listening, Mail, Shared},
     durability::{Plan, Waits},
     entrance::Entrance,
     error::StartError,
@@ -128,7 +128,7 @@ impl Listeners {
                 let entrance = Entrance::new(listener).map_err(StartError::from)?;
                 let own = u16::try_from(number).map_err(|_| NotTaken::Numbers)?;
                 number += 1;
-                prepared.door = Some((Arc::new(Door::new(own, entrance, listener.max_connections)), is_written));
+                prepared.door = Some((Arc::new(Door::new(own, entrance, DoorBounds::of(listener))), is_written));
             }
             if fate == Fate::Comes {
                 let shards = u16::try_from(shared.mesh.len()).unwrap_or(u16::MAX);
@@ -171,7 +171,7 @@ impl Listeners {
             };
             match (was, door) {
                 (Some(mut open), None) => {
-                    open.door.allow(listener.max_connections);
+                    open.door.allow(DoorBounds::of(&listener));
                     open.listener = listener;
                     self.open.push(open);
                 }
@@ -294,9 +294,9 @@ fn is_at_same_place(now: &ListenAddress, next: &ListenAddress) -> bool {
     }
 }
 
-/// Whether who comes finds the same, but for how many may.
+/// Whether who comes finds the same, but for how many may, and how fast.
 fn is_same(now: &Listener, next: &Listener) -> bool {
-    *now == Listener { max_connections: now.max_connections, ..next.clone() }
+    *now == Listener { max_connections: now.max_connections, connect_rate: now.connect_rate, ..next.clone() }
 }
 
 fn set_scheme(places: &mut [ListeningAt], next: &Listener) {

@@ -10,7 +10,7 @@ use columba_broker::{limits, seam::Commons as _};
 
 use crate::{
     config::{Config, Durability, Log},
-    core::{Mail, Shared},
+    core::{Bounds, Mail, Shared},
     log,
 };
 
@@ -85,11 +85,14 @@ pub(crate) fn apply(
     }
     shared.commons.write_index(&mut |index| index.set_strategies(next.shared.clone()));
     now.listeners = next.listeners;
-    shared.doorkeeper.allow(next.max_connections);
     log::set_filter(&next.log.filter);
     now.limits = limits::Config { retained_bytes: now.limits.retained_bytes, ..next.limits };
     now.shared = next.shared;
     now.max_connections = next.max_connections;
+    now.connections_per_address = next.connections_per_address;
+    now.connect_rate_per_address = next.connect_rate_per_address;
+    now.memory_max = next.memory_max;
+    shared.doorkeeper.allow(&Bounds::of(now));
     now.log = Log { format: now.log.format, ..next.log };
     now.durability = Durability { on_failure: next.durability.on_failure, ..now.durability };
     waiting

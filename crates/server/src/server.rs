@@ -36,7 +36,7 @@ use crate::{
     clock::ProcessClock,
     commons::Common,
     config::{Access, Config, ConfigError, Data, Http, Listener, OnFailure, Wanted},
-    core::{Door, Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls},
+    core::{Bounds, Door, DoorBounds, Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls},
     durability::{self, Plan},
     entrance::Entrance,
     error::StartError,
@@ -44,7 +44,7 @@ use crate::{
     listeners::{Listeners, NotTaken, certificates_of},
     loader,
     login::{self, Methods, Tokens},
-    notify, process,
+    notify, pressure, process,
     reload::{self, Askers},
     signals,
     store::{Opened, Store},
@@ -67,6 +67,7 @@ pub struct Running {
     plane: Option<Plane>,
     watch: Watch,
     listeners: Listeners,
+    pressure: pressure::Watch,
     /// What is in force, and the part of it that shards have.
     config: Config,
     limits: Arc<limits::Config>,
@@ -150,7 +151,7 @@ impl Server {
             clock,
             commons: common,
             mesh: Mesh::new(wakers),
-            doorkeeper: Doorkeeper::new(config.max_connections),
+            doorkeeper: Doorkeeper::new(&Bounds::of(&config)),
             listeners: Mutex::new(config.listeners.iter().map(|listener| listener.address.to_string()).collect()),
             certificates: Mutex::new(
                 config.listeners.iter().zip(&doors).filter_map(|(listener, door)| certificates_of(listener, door)).collect(),
@@ -191,6 +192,7 @@ impl Server {
             watched.push(watch_acl(path, Arc::downgrade(&shared)));
         }
         let watch = Watch::start(watched).map_err(system("a thread"))?;
+        let pressure = pressure::Watch::start(&shared).map_err(system("a thread"))?;
         let brain_config =
             Arc::new(limits::Config { written_listeners: plan.written_listeners.clone(), login, acl, ..config.limits.clone() });
         let mut shells = Vec::new();
@@ -243,6 +245,7 @@ impl Server {
             plane: Some(plane),
             watch,
             listeners,
+            pressure,
             config,
             limits,
             methods,
@@ -378,6 +381,7 @@ impl Running {
             return;
         }
         self.watch.stop();
+        self.pressure.stop();
         if let Some(plane) = &self.plane {
             plane.drains();
         }
@@ -428,7 +432,7 @@ fn check_access(listeners: &[Listener], access: Access, methods: &Methods) -> Re
 fn doors(listeners: &[Listener]) -> Result<Vec<Arc<Door>>, StartError> {
     let door = |(index, listener): (usize, &Listener)| {
         let number = u16::try_from(index).map_err(|_| StartError::TooManyListeners)?;
-        Ok(Arc::new(Door::new(number, Entrance::new(listener)?, listener.max_connections)))
+        Ok(Arc::new(Door::new(number, Entrance::new(listener)?, DoorBounds::of(listener))))
     };
     listeners.iter().enumerate().map(door).collect()
 }

@@ -22,6 +22,7 @@ const MALFORMED: u8 = 0x81;
 const PROTOCOL_ERROR: u8 = 0x82;
 const UNSUPPORTED_VERSION: u8 = 0x84;
 const TOO_LARGE: u8 = 0x95;
+const QUOTA_EXCEEDED: u8 = 0x97;
 
 /// A broker, and two who talk to each other while others misbehave.
 struct Scene {
@@ -235,4 +236,39 @@ fn limits_are_those_of_the_configuration() {
     third.send(&publish(5, 0, "a", &[0; 200]));
 
     expect_disconnect(&mut third, TOO_LARGE);
+}
+
+#[test]
+fn one_address_has_no_more_connections_than_it_may_and_is_told() {
+    let broker = ephemeral(&["limits.connections_per_address=2"]);
+    let (mut first, _) = Raw::connected(address(&broker), &connect(5, "first", Keep::Nothing));
+    let (_second, _) = Raw::connected(address(&broker), &connect(5, "second", Keep::Nothing));
+
+    let mut third = Raw::open(address(&broker));
+    third.send(&connect(5, "third", Keep::Nothing));
+    assert_eq!(third.expect(0x20)[..2], [0, QUOTA_EXCEEDED]);
+    third.expect_end();
+
+    first.send(&[0xE0, 0]);
+    first.expect_end();
+    // The place is free a moment after the connection has ended.
+    loop {
+        let mut again = Raw::open(address(&broker));
+        again.send(&connect(5, "third", Keep::Nothing));
+        if again.expect(0x20)[1] == 0 {
+            break;
+        }
+    }
+}
+
+#[test]
+fn one_address_comes_no_faster_than_it_may() {
+    let broker = ephemeral(&["limits.connect_rate_per_address=3"]);
+    for _ in 0..3 {
+        drop(Raw::connected(address(&broker), &connect(5, "hasty", Keep::Nothing)));
+    }
+
+    let closed = (0..20).filter(|_| Raw::open(address(&broker)).ends_without_a_word(&connect(5, "hasty", Keep::Nothing))).count();
+
+    assert!(closed > 10, "{closed} of 20 were closed without a word");
 }

@@ -207,6 +207,62 @@ fn a_new_certificate_is_shown_to_new_clients_and_a_bad_one_changes_nothing() {
     assert_eq!(old.receive(2).as_deref(), Some(b"\xD0\x00".as_slice()), "nobody is dropped");
 }
 
+/// Clients that are there while certificates are renewed; `just attack` has a thousand.
+fn renewal_clients() -> usize {
+    std::env::var("COLUMBA_RENEWAL_CLIENTS").map_or(150, |count| count.parse().unwrap())
+}
+
+#[test]
+fn many_clients_go_on_while_certificates_are_renewed() {
+    let authority = Authority::new();
+    let files = authority.server_files("localhost");
+    let table = tls("mqtts", &files, "");
+    let mut broker = broker(&table);
+    let via = Via::tls(&authority, None);
+    let mut clients: Vec<Layered> = (0..renewal_clients()).map(|_| Layered::open(common::address(&broker), &via)).collect();
+    assert!(clients.iter_mut().all(is_served));
+    let all_answer = |clients: &mut [Layered]| {
+        for client in clients.iter_mut() {
+            client.send(PING);
+        }
+        clients.iter_mut().all(|client| client.receive(2).as_deref() == Some(b"\xD0\x00"))
+    };
+
+    for _ in 0..3 {
+        let before = files.der();
+        for client in &mut clients {
+            client.send(PING);
+        }
+        authority.renew(&files, "localhost");
+        assert_ne!(files.der(), before);
+        broker.reload(config(&table)).unwrap();
+        until_shown(&broker, &authority, &files.der());
+        assert!(clients.iter_mut().all(|client| client.receive(2).as_deref() == Some(b"\xD0\x00")), "somebody was dropped");
+        assert!(all_answer(&mut clients), "somebody was dropped");
+    }
+}
+
+#[test]
+fn a_certificate_of_unreasonable_size_is_not_looked_at() {
+    let authority = Authority::new();
+    let files = authority.server_files("localhost");
+    let ca = authority.ca_file();
+    let broker = broker(&tls("mqtts", &files, &format!("ca = {ca:?}\nclient_cert = \"require\"\n")));
+    let pump = authority.client("pump-7");
+    let endless = Signed { chain: pump.chain.repeat(2_000), ..pump.clone() };
+
+    assert!(!is_served(&mut Layered::open(common::address(&broker), &Via::tls(&authority, Some(&endless)))));
+    assert!(is_served(&mut Layered::open(common::address(&broker), &Via::tls(&authority, Some(&pump)))), "the others go on");
+}
+
+#[test]
+fn a_listener_that_is_slowed_down_takes_everybody_in_the_end() {
+    let broker = broker("url = \"mqtt://127.0.0.1:0\"\nconnect_rate = 40\n");
+    for _ in 0..60 {
+        assert!(is_served(&mut Layered::open(common::address(&broker), &Via::plain())));
+    }
+}
+
 #[test]
 fn who_is_revoked_while_the_broker_runs_comes_in_no_more() {
     let authority = Authority::new();

@@ -13,7 +13,7 @@ use columba_proto::{
 use super::{Shard, own_topics::is_own};
 use crate::{
     auth::{Known, Passwords},
-    connection::{Ending, LoggedIn, Offer, Open, Phase, ProblemInformation, Publications},
+    connection::{Ending, LoggedIn, Offer, Open, Phase, ProblemInformation, Publications, Published},
     durable::{Record, StoredWill},
     event::Event,
     hold::{Frame, Ring},
@@ -138,7 +138,7 @@ impl Shard {
             return Verdict::Here;
         }
         if self.is_room_scarce() && expiry_s > 0 && !has_records() {
-            let why = "the disk is full; new durable sessions are refused until there is room";
+            let why = "the disk or the memory is full; new durable sessions are refused until there is room";
             self.refuse(id, connect, &Refusal { reason: ReasonCode::QUOTA_EXCEEDED, why });
             return Verdict::Here;
         }
@@ -182,7 +182,7 @@ impl Shard {
             ring: Ring::default(),
             waits_for,
             held_bytes: 0,
-            fills_queues: false,
+            published: Published::Nothing,
             is_bridge: connect.bridge,
             aliases: (version.has_topic_aliases() && self.config.max_topic_alias > 0)
                 .then(|| Box::new(AliasesIn::new(self.config.max_topic_alias))),

@@ -4,12 +4,13 @@ use alloc::vec::Vec;
 
 use columba_proto::ReasonCode;
 
-use super::{Journal, Room, Shard, deliver::why};
+use super::{Journal, Pressure, Room, Shard, deliver::why};
 use crate::{
-    connection::{Connection, Phase},
+    connection::{Connection, Phase, Published},
     durable::Record,
     hold::{Frame, Held},
     id::{ChangeSeq, ConnectionId},
+    limits::PARTIAL_UNDER_PRESSURE_MAX,
     out_buffer::Pool,
     seam::Cx,
     timers::Timer,
@@ -143,13 +144,14 @@ impl Shard {
         let held_max = if self.journal == Journal::IsFull { 0 } else { self.config.held_frames_max };
         let Some(connection) = self.connections.get_mut(id) else { return };
         let unread = connection.out.len();
+        let is_long = connection.partial.len() > PARTIAL_UNDER_PRESSURE_MAX;
         let Phase::Open(open) = &mut connection.phase else { return };
         let held = open.ring.len();
         if held == 0 {
             open.held_bytes = 0;
         }
         // Without room on the disk nothing new is stored, and whoever tries is told so.
-        let held_back = self.holds_back && open.fills_queues && self.room == Room::Ample;
+        let held_back = self.holds_back && open.published == Published::IntoQueues && self.room == Room::Ample;
         let is_too_fast = open.pace.as_mut().is_some_and(|pace| match pace.even_at(cx.now) {
             Some(at) => {
                 if !core::mem::replace(&mut pace.is_timed, true) {
@@ -159,7 +161,8 @@ impl Shard {
             }
             None => false,
         });
-        let held_back = held_back || is_too_fast;
+        let is_pressed = self.pressure == Pressure::High && (open.published != Published::Nothing || is_long);
+        let held_back = held_back || is_too_fast || is_pressed;
         let too_much = held_back || unread > unread_max || held > held_max || open.held_bytes > self.config.held_bytes_max;
         let little = !held_back && unread <= unread_max / 2 && held <= held_max / 2 && open.held_bytes == 0;
         if too_much && !connection.is_paused {

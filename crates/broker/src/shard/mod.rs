@@ -15,6 +15,7 @@ mod frames;
 mod groups;
 mod handing_on;
 mod limit;
+mod memory;
 mod own_topics;
 mod paging;
 mod permit;
@@ -123,6 +124,7 @@ pub struct Shard {
     seed: u64,
     journal: Journal,
     room: Room,
+    pressure: Pressure,
     is_draining: bool,
 }
 
@@ -134,6 +136,16 @@ enum Journal {
     IsFull,
     /// Lost until a restart.
     HasFailed,
+}
+
+/// What the world says about the memory of the process.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Pressure {
+    /// There is enough.
+    #[default]
+    None,
+    /// Nothing more is read from those who publish.
+    High,
 }
 
 /// What the world says about the disk.
@@ -193,6 +205,7 @@ impl Shard {
             seed,
             journal: Journal::Works,
             room: Room::Ample,
+            pressure: Pressure::None,
             is_draining: false,
             acl: config.acl.clone(),
             rules: permit::Rules::of(config.acl.is_some()),

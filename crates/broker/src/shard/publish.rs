@@ -13,7 +13,7 @@ use super::{
     handing_on::{Promise, Publication, Release, Source, Unstorable},
 };
 use crate::{
-    connection::{Offer, Publications},
+    connection::{Offer, Publications, Published},
     durable::Record,
     event::DropReason,
     hold::Frame,
@@ -72,6 +72,9 @@ impl Shard {
     fn route_of(&mut self, cx: &Cx<'_>, id: ConnectionId, publish: &Publish<'_>) -> Option<(Arc<Route>, Offer)> {
         let open = self.connections.get_mut(id)?.open()?;
         let offer = open.offer;
+        if open.published == Published::Nothing {
+            open.published = Published::Something;
+        }
         if open.aliases.as_ref().is_some_and(|aliases| aliases.bytes() > ALIAS_BYTES_MAX) {
             self.fail(cx, id, ReasonCode::QUOTA_EXCEEDED, "topic aliases for more bytes than one client may have");
             return None;
@@ -282,7 +285,7 @@ impl Shard {
 
     fn note_filling(&mut self, id: ConnectionId) {
         if let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) {
-            open.fills_queues = true;
+            open.published = Published::IntoQueues;
         }
     }
 

@@ -179,7 +179,7 @@ fn unfinished(name: &str, number: usize) -> Vec<u8> {
     };
     let length = NEARLY_WHOLE;
     let digit = |shift: usize| u8::try_from(length >> shift & 0x7F).expect("seven bits");
-    words.extend([first[0], digit(0) | 0x80, digit(7) | 0x80, digit(14) | 0x80, digit(21)]);
+    words.extend([first[0], digit(0) | 0x80, digit(7) | 0x80, digit(14)]);
     words.extend(&first[1..]);
     words.resize(words.len() + length - 16, b'.');
     words
@@ -318,9 +318,10 @@ mod tests {
     fn what_is_unfinished_lacks_its_end_and_no_more() {
         let words = unfinished("x", 1);
 
-        let length = words[1..5].iter().rev().fold(0, |length, byte| length << 7 | usize::from(byte & 0x7F));
+        let length = words[1..4].iter().rev().fold(0, |length, byte| length << 7 | usize::from(byte & 0x7F));
         assert_eq!(length, NEARLY_WHOLE);
-        assert!(words.len() < length + 5 && words.len() + 32 > length);
+        assert!(words[3] != 0 && words[3] < 0x80, "as short as a length can be said");
+        assert!(words.len() < length + 4 && words.len() + 32 > length);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::{runtime, sync::watch};
 use self::outside::Outside;
 pub(crate) use self::{
     outside::{Cold, Live},
+    process::Memory,
     shards::{Question, Shards},
 };
 use crate::config::Config;

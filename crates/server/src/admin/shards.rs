@@ -152,6 +152,14 @@ impl Shards {
         self.shared.commons.read_index(&mut |index| subscriptions = index.len());
         let mut retained = (0, 0);
         self.shared.commons.read_retained(&mut |store| retained = (store.len(), store.bytes()));
-        Ok(Status { counters, census, connections, subscriptions, retained_messages: retained.0, retained_bytes: retained.1 })
+        Ok(Status {
+            counters,
+            census,
+            connections,
+            refused: self.shared.doorkeeper.refused(),
+            subscriptions,
+            retained_messages: retained.0,
+            retained_bytes: retained.1,
+        })
     }
 }

@@ -2,6 +2,8 @@
 
 use columba_broker::stats::{Census, Counters};
 
+use crate::core::Refused;
+
 /// All shards together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Status {
@@ -9,6 +11,8 @@ pub(crate) struct Status {
     pub(crate) census: Census,
     /// Open connections, with those that have not said CONNECT yet.
     pub(crate) connections: usize,
+    /// Connections that were not let in or sent away, by [`Refused::ALL`](crate::core::Refused::ALL).
+    pub(crate) refused: [u64; Refused::ALL.len()],
     /// Shared ones included.
     pub(crate) subscriptions: usize,
     /// The broker's own in `$SYS` included, as mosquitto counts.

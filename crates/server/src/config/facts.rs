@@ -77,6 +77,9 @@ pub(super) static FACTS: &[Fact] = &[
     fact("acl.file", Unset, Text),
     fact("acl.denied_publish", Is("\"acknowledge\""), Choice(&["acknowledge", "disconnect"])),
     fact("limits.max_connections", Is("\"none\""), NumberOrNone(1, U32)),
+    fact("limits.connections_per_address", Is("\"none\""), NumberOrNone(1, U32)),
+    fact("limits.connect_rate_per_address", Is("\"none\""), NumberOrNone(1, U32)),
+    fact("limits.memory", Is("\"none\""), SizeOrNone),
     fact("limits.max_packet_size", Is("\"2MiB\""), Size),
     fact("limits.receive_maximum", Is("1024"), Number(1, U16)),
     fact("limits.inflight", Is("100"), Number(1, U16)),
@@ -121,6 +124,7 @@ pub(super) static FACTS: &[Fact] = &[
 pub(super) static OF_LISTENERS: &[Fact] = &[
     fact("url", Is("\"mqtt://localhost:1883\""), Text),
     fact("max_connections", Is("\"none\""), NumberOrNone(1, U32)),
+    fact("connect_rate", Is("\"none\""), NumberOrNone(1, U32)),
     fact("auth", Unset, Texts),
     fact("sync", Unset, SYNCS),
     fact("cert", Unset, Text),

@@ -133,6 +133,22 @@ static KEYS: &[Key<Config>] = &[
         config.max_connections = value.or_none(|value| count(value, 1))?;
         Ok(())
     }),
+    key("limits.connections_per_address", |config, value| {
+        config.connections_per_address = value.or_none(|value| count(value, 1))?;
+        Ok(())
+    }),
+    key("limits.connect_rate_per_address", |config, value| {
+        config.connect_rate_per_address = value.or_none(|value| count(value, 1))?;
+        Ok(())
+    }),
+    key("limits.memory", |config, value| {
+        let memory = value.or_none(Value::size)?;
+        if memory.is_some_and(|bytes| bytes < MEMORY_MIN) {
+            return Err(Wrong("a size of 32 MiB or more".into()));
+        }
+        config.memory_max = memory;
+        Ok(())
+    }),
     key("limits.max_packet_size", |config, value| {
         config.limits.max_packet_size = size(value, 64, FRAME_MAX)?;
         Ok(())
@@ -330,6 +346,10 @@ static LISTENER_KEYS: &[Key<Listener>] = &[
         listener.auth = Some(auth::methods(value, &[Method::Password, Method::Jwt, Method::Anonymous])?);
         Ok(())
     }),
+    key("connect_rate", |listener, value| {
+        listener.connect_rate = value.or_none(|value| count(value, 1))?;
+        Ok(())
+    }),
     key("sync", |listener, value| {
         listener.sync = Some(value.one_of(SYNCS)?);
         Ok(())
@@ -464,6 +484,9 @@ fn quota(value: &Value) -> Result<Quota, Wrong> {
 
 /// What an empty data directory takes, and a little.
 const QUOTA_BYTES_MIN: u64 = 16 << 20;
+
+/// What a broker takes that has nothing to do, and a little.
+const MEMORY_MIN: u64 = 32 << 20;
 
 /// A text that packets can carry beside others.
 fn said(value: &Value) -> Result<Box<str>, Wrong> {

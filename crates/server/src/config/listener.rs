@@ -21,6 +21,8 @@ pub struct Listener {
     pub max_connections: Option<u32>,
     /// By what clients show who they are on it, in this order, where that is not what all listeners have.
     pub auth: Option<Vec<Method>>,
+    /// How many it takes in a second, where bounded; the others wait.
+    pub connect_rate: Option<u32>,
     /// What acknowledgements on its connections wait for, where that is not what `durability.sync` says.
     pub sync: Option<Sync>,
     /// The files of its TLS.
@@ -200,6 +202,7 @@ impl Listener {
             address,
             max_connections: None,
             auth: None,
+            connect_rate: None,
             sync: None,
             tls: TlsFiles::default(),
             web: Web::default(),

@@ -52,6 +52,12 @@ pub struct Config {
     pub acl_file: Option<PathBuf>,
     /// Connections of all listeners together, where bounded.
     pub max_connections: Option<u32>,
+    /// Connections of one address, where bounded.
+    pub connections_per_address: Option<u32>,
+    /// Connections of one address in a second, where bounded.
+    pub connect_rate_per_address: Option<u32>,
+    /// Bytes of memory of the whole process, where bounded.
+    pub memory_max: Option<u64>,
     /// What a shard's brain allows.
     pub limits: limits::Config,
     /// How shared subscriptions spread their messages.
@@ -218,6 +224,9 @@ impl Default for Config {
             auth: Auth::default(),
             acl_file: None,
             max_connections: None,
+            connections_per_address: None,
+            connect_rate_per_address: None,
+            memory_max: None,
             limits: limits::Config::default(),
             shared: Strategies::default(),
             durability: Durability {

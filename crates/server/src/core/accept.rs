@@ -2,10 +2,7 @@
 
 use std::{
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,128 +12,13 @@ use mio::{
     net::{TcpListener, UnixListener},
 };
 
-use super::stream::Stream;
-use crate::entrance::Entrance;
+use super::{doorkeeper::Door, stream::Stream};
 
 /// Connections taken at most in one turn from one socket; a storm of them must not starve those who are there.
 const ACCEPTED_MAX: usize = 64;
 
 /// How long no connection is accepted after the system refused one (it has no descriptor or no memory left).
 const BACK_OFF: Duration = Duration::from_millis(200);
-
-/// Connections beyond the bounds that are let in far enough to hear so in their CONNACK; who comes while these are there finds the door shut.
-const SURPLUS_MAX: u32 = 64;
-
-/// Counts connections against the bounds of the configuration.
-#[derive(Debug)]
-pub(crate) struct Doorkeeper {
-    all: Count,
-    surplus: Count,
-}
-
-/// A listener, for as long as somebody comes through it or is here who did.
-#[derive(Debug)]
-pub(crate) struct Door {
-    /// At the start its index in the configuration; one that is added later has a number that none had before.
-    pub(crate) number: u16,
-    pub(crate) entrance: Entrance,
-    count: Count,
-    /// It is no more: who is on the way from shard to shard is not let in, either.
-    is_closed: AtomicBool,
-}
-
-/// What a connection occupies for as long as it is there.
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    pub(super) door: Arc<Door>,
-    /// It is one too many, here only to be told.
-    pub(super) is_surplus: bool,
-}
-
-#[derive(Debug)]
-struct Count {
-    now: AtomicU32,
-    max: AtomicU32,
-}
-
-impl Count {
-    fn up_to(max: Option<u32>) -> Self {
-        Self { now: AtomicU32::new(0), max: AtomicU32::new(max.unwrap_or(u32::MAX)) }
-    }
-
-    fn enter(&self) -> bool {
-        let entered = self.now.fetch_add(1, Ordering::Relaxed) < self.max.load(Ordering::Relaxed);
-        if !entered {
-            self.leave();
-        }
-        entered
-    }
-
-    fn leave(&self) {
-        self.now.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn allow(&self, max: Option<u32>) {
-        self.max.store(max.unwrap_or(u32::MAX), Ordering::Relaxed);
-    }
-}
-
-impl Door {
-    pub(crate) fn new(number: u16, entrance: Entrance, max: Option<u32>) -> Self {
-        Self { number, entrance, count: Count::up_to(max), is_closed: AtomicBool::new(false) }
-    }
-
-    /// Another bound for those who come from now on; who is inside stays.
-    pub(crate) fn allow(&self, max: Option<u32>) {
-        self.count.allow(max);
-    }
-
-    /// Nobody comes through it any more.
-    pub(crate) fn close(&self) {
-        self.is_closed.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Relaxed)
-    }
-}
-
-impl Doorkeeper {
-    pub(crate) fn new(max: Option<u32>) -> Self {
-        Self { all: Count::up_to(max), surplus: Count::up_to(Some(SURPLUS_MAX)) }
-    }
-
-    /// Another bound for those who come from now on; who is inside stays.
-    pub(crate) fn allow(&self, max: Option<u32>) {
-        self.all.allow(max);
-    }
-
-    /// A place for one more, if only to be told that there is none.
-    pub(super) fn enter(&self, door: &Arc<Door>) -> Option<Place> {
-        let is_surplus = !self.fits(door);
-        (!is_surplus || self.surplus.enter()).then(|| Place { door: Arc::clone(door), is_surplus })
-    }
-
-    fn fits(&self, door: &Door) -> bool {
-        if !self.all.enter() {
-            return false;
-        }
-        let entered = door.count.enter();
-        if !entered {
-            self.all.leave();
-        }
-        entered
-    }
-
-    pub(super) fn leave(&self, place: &Place) {
-        if place.is_surplus {
-            self.surplus.leave();
-        } else {
-            place.door.count.leave();
-            self.all.leave();
-        }
-    }
-}
 
 /// A listening socket.
 #[derive(Debug)]
@@ -205,6 +87,11 @@ impl Acceptor {
         self.pause
     }
 
+    /// Waits with the next one: they come faster than they may.
+    pub(super) fn wait_until(&mut self, at: Instant) {
+        self.pause = Some(at);
+    }
+
     /// How many to accept in this turn.
     pub(super) fn share(&mut self, now: Instant) -> usize {
         if self.pause.is_some_and(|until| until <= now) {
@@ -235,31 +122,5 @@ impl Acceptor {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Listener;
-
-    #[test]
-    fn some_of_those_who_are_too_many_are_told_and_take_no_place_of_others() {
-        let doorkeeper = Doorkeeper::new(Some(2));
-        let door = |number, max| Arc::new(Door::new(number, Entrance::new(&Listener::local()).unwrap(), max));
-        let (narrow, wide) = (door(0, Some(1)), door(1, None));
-        let first = doorkeeper.enter(&narrow).unwrap();
-        assert!(!first.is_surplus);
-
-        let told: Vec<_> = (0..SURPLUS_MAX).map(|_| doorkeeper.enter(&narrow).unwrap()).collect();
-        assert!(told.iter().all(|place| place.is_surplus));
-        assert!(doorkeeper.enter(&narrow).is_none(), "the listener is full, and enough are being told");
-        assert_eq!(doorkeeper.enter(&wide).map(|place| place.is_surplus), Some(false), "another listener has room");
-        assert!(doorkeeper.enter(&wide).is_none(), "the whole is full");
-
-        doorkeeper.leave(&told[0]);
-        assert_eq!(doorkeeper.enter(&narrow).map(|place| place.is_surplus), Some(true));
-        doorkeeper.leave(&first);
-        assert_eq!(doorkeeper.enter(&narrow).map(|place| place.is_surplus), Some(false));
     }
 }

@@ -12,12 +12,13 @@ use columba_broker::{
 };
 
 use super::{
-    accept::{Door, Listening, Place},
+    accept::Listening,
+    doorkeeper::{Door, Place},
     mesh::Weighed,
     stream::Stream,
     wire::Wire,
 };
-use crate::admin::Question;
+use crate::{admin::Question, pressure};
 
 /// A letter to a shard.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub(crate) enum Mail {
     Acl(Arc<Acl>),
     /// The disk has room, or has none.
     Room(Room),
+    /// Memory is short, or is not any more.
+    Memory(pressure::Told),
     /// Another configuration.
     Config(Arc<limits::Config>),
     /// Another listening socket.
@@ -93,6 +96,7 @@ impl Weighed for Mail {
                 | Self::Parcel(Parcel::Knock { .. } | Parcel::Recall { .. } | Parcel::SendAway { .. })
                 | Self::Stored(_)
                 | Self::Room(_)
+                | Self::Memory(_)
                 | Self::Shutdown => 0,
             }
     }

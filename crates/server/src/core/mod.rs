@@ -2,6 +2,7 @@
 
 mod accept;
 mod commits;
+mod doorkeeper;
 mod linger;
 mod mail;
 mod mesh;
@@ -23,8 +24,9 @@ use std::{
 use mio::{Poll, Waker};
 
 pub(crate) use self::{
-    accept::{Door, Doorkeeper, Listening},
+    accept::Listening,
     commits::Ledger,
+    doorkeeper::{Bounds, Door, DoorBounds, Doorkeeper, Refused},
     mail::Mail,
     mesh::Mesh,
     progress::Progress,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use columba_broker::{
-    Shard,
+    Room, Shard,
     auth::Answer,
     id::{ChangeSeq, ConnectionId},
     seam::{Cx, Gone, Output},
@@ -18,8 +18,9 @@ use mio::{Events, Poll};
 
 use super::{
     Shared,
-    accept::{Acceptor, Door, Listening},
+    accept::{Acceptor, Listening},
     commits::{Commits, Ledger},
+    doorkeeper::{Door, Refused},
     linger::Lingering,
     mail::Mail,
     mesh::Weighed,
@@ -29,6 +30,7 @@ use super::{
 use crate::{
     events,
     loader::{Load, LoadRetained},
+    pressure::Told,
     server::Word,
     users::Ask,
 };
@@ -109,8 +111,11 @@ pub(crate) struct Shell {
     pub(super) is_congested: bool,
     journal: Health,
     memory: Memory,
-    /// The doorkeeper's refusal is in the log.
-    pub(super) told_full: bool,
+    /// What was said of the disk, and whether memory is spent: nothing is stored without both.
+    disk: Room,
+    is_memory_spent: bool,
+    /// The doorkeeper's refusal that is in the log.
+    pub(super) told_refused: Option<Refused>,
     stop: Option<Stop>,
     /// When to look for expired retained messages next; one shard does it for all.
     sweep_at: Option<Instant>,
@@ -180,7 +185,9 @@ impl Shell {
             is_congested: false,
             journal: Health::Well,
             memory: Memory::HasRoom,
-            told_full: false,
+            disk: Room::Ample,
+            is_memory_spent: false,
+            told_refused: None,
             stop: None,
             sweep_at: (index == 0).then(|| Instant::now() + SWEEP_INTERVAL),
         }
@@ -371,7 +378,11 @@ impl Shell {
                 Mail::Answered(connection, answer) => self.brain.answered(cx, connection, answer),
                 Mail::Acl(acl) => self.brain.set_acl(Some(acl)),
                 Mail::UsersChanged => self.brain.users_changed(cx),
-                Mail::Room(room) => self.brain.room_is(cx, room),
+                Mail::Room(room) => {
+                    self.disk = room;
+                    self.tell_room(cx);
+                }
+                Mail::Memory(told) => self.memory_is(cx, told),
                 Mail::Config(config) => self.brain.reconfigure(cx, config),
                 Mail::Listen(socket, door) => {
                     if let Err(error) = self.listen(socket, door) {
@@ -522,6 +533,24 @@ impl Shell {
         };
         self.journal = health;
         self.brain.journal_is_full(cx, health == Health::Full);
+        self.look_at_changed();
+    }
+
+    fn tell_room(&mut self, cx: &Cx<'_>) {
+        let room = if self.is_memory_spent { Room::Scarce } else { self.disk };
+        if self.brain.is_room_scarce() != (room == Room::Scarce) {
+            self.brain.room_is(cx, room);
+        }
+    }
+
+    fn memory_is(&mut self, cx: &Cx<'_>, told: Told) {
+        self.is_memory_spent = told.is_spent;
+        self.tell_room(cx);
+        self.brain.pressure_is(cx, told.pressure);
+        if told.shed > 0 {
+            let gone = self.brain.shed(cx, told.shed);
+            self.shared.doorkeeper.count(Refused::Shed, gone as u64);
+        }
         self.look_at_changed();
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use columba_broker::{id::ConnectionId, seam::Origin};
 use mio::Token;
 
-use super::{accept::Place, stream::Stream, wire::Wire};
+use super::{doorkeeper::Place, stream::Stream, wire::Wire};
 use crate::entrance::{Address, NoEntrance};
 
 /// What a poll token stands for, in its two highest bits.
@@ -113,7 +113,7 @@ impl Socket {
     pub(super) fn origin(&self) -> Result<Origin, NoEntrance> {
         let peer = self.address().map(|address| address.to_string()).unwrap_or_default();
         let mut origin = Origin::new(peer, self.place.door.number);
-        origin.is_surplus = self.place.is_surplus;
+        origin.is_surplus = self.place.is_surplus();
         if let Some(wire) = &self.wire {
             origin.identity = self.place.door.entrance.identity(wire.stack())?;
         }
@@ -185,14 +185,17 @@ mod tests {
 
     use mio::net::TcpStream;
 
-    use super::{super::accept::Door, *};
+    use super::{
+        super::doorkeeper::{Door, DoorBounds},
+        *,
+    };
     use crate::{config::Listener, entrance::Entrance};
 
     fn socket(listener: u16) -> Socket {
-        let door = Arc::new(Door::new(listener, Entrance::new(&Listener::local()).unwrap(), None));
+        let door = Arc::new(Door::new(listener, Entrance::new(&Listener::local()).unwrap(), DoorBounds::default()));
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-        Socket::new(Stream::Tcp(stream), None, Place { door, is_surplus: false })
+        Socket::new(Stream::Tcp(stream), None, Place::uncounted(door))
     }
 
     #[test]

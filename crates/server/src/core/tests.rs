@@ -20,7 +20,9 @@ use columba_broker::{
 use columba_store::{Journal, JournalOptions, Log, LogOptions, SimDisk, StoreId, sim::Fault};
 
 use super::{
-    Door, Doorkeeper, Ledger, Listening, Mail, Mesh, Progress, Shared, Shell, Worker, polls,
+    Bounds, Door, DoorBounds, Doorkeeper, Ledger, Listening, Mail, Mesh, Progress, Shared, Shell, Worker,
+    doorkeeper::Place,
+    polls,
     shell::{JOURNAL_BYTES_MAX, Turn},
     stream::Stream,
 };
@@ -51,7 +53,7 @@ fn house(shards: u16) -> House {
             Strategies::default(),
         ),
         mesh: Mesh::new(wakers),
-        doorkeeper: Doorkeeper::new(None),
+        doorkeeper: Doorkeeper::new(&Bounds::default()),
         listeners: std::sync::Mutex::default(),
         certificates: std::sync::Mutex::default(),
         loader: loader::channel().0,
@@ -66,7 +68,7 @@ fn house(shards: u16) -> House {
 }
 
 fn door() -> Arc<Door> {
-    Arc::new(Door::new(0, Entrance::new(&Listener::local()).unwrap(), None))
+    Arc::new(Door::new(0, Entrance::new(&Listener::local()).unwrap(), DoorBounds::default()))
 }
 
 fn journal(disk: &SimDisk, shared: &Arc<Shared>) -> Journal<SimDisk> {
@@ -222,7 +224,7 @@ fn one_whose_neighbour_is_drowning_in_mail_stops_reading_until_it_is_not() {
     let other = TcpStream::connect(address).unwrap();
     other.set_nonblocking(true).unwrap();
     let bytes = vec![0xC0; 9 << 20];
-    let place = shared.doorkeeper.enter(&door()).unwrap();
+    let place = Place::uncounted(door());
     let arrival = super::mail::Arrival { stream: Stream::Tcp(mio::net::TcpStream::from_std(other)), wire: None, place, bytes };
     shared.mesh.post_one(1, Mail::Connection(arrival));
     for _ in 0..20 {

@@ -14,6 +14,7 @@ use mio::Interest;
 
 use super::{
     accept::Accepted,
+    doorkeeper::Admission,
     mail::{Arrival, Mail},
     shell::{Shell, TURN_BUDGET},
     sockets::{Peer, Socket, Source},
@@ -25,15 +26,26 @@ impl Shell {
         for index in 0..self.acceptors.len() {
             for _ in 0..self.acceptors[index].share(now) {
                 let door = Arc::clone(&self.acceptors[index].door);
+                if let Some(at) = self.shared.doorkeeper.not_before(&door, now) {
+                    self.acceptors[index].wait_until(at);
+                    break;
+                }
                 let Accepted::One(stream) = self.acceptors[index].accept(now) else {
                     break;
                 };
                 // Who is gone again has none.
                 let Ok(peer) = stream.address() else { continue };
-                let place = self.shared.doorkeeper.enter(&door);
-                let is_full = place.as_ref().is_none_or(|place| place.is_surplus);
-                if !std::mem::replace(&mut self.told_full, is_full) && is_full {
-                    tracing::warn!(%peer, "max_connections are there: connections are refused from here on");
+                let admission = self.shared.doorkeeper.enter(&door, &peer, now);
+                let (place, refused) = match admission {
+                    Admission::In(place) => (Some(place), None),
+                    Admission::ToBeTold(place, refused) => (Some(place), Some(refused)),
+                    Admission::Closed(refused) => (None, Some(refused)),
+                };
+                if std::mem::replace(&mut self.told_refused, refused) != refused
+                    && let Some(refused) = refused
+                {
+                    let limit = refused.name();
+                    tracing::warn!(%peer, limit, "connections are refused from here on: a limit is reached");
                 }
                 let Some(place) = place else { continue };
                 stream.send_at_once();

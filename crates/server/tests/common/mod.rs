@@ -69,6 +69,12 @@ impl Raw {
         (raw, body[0] == 1)
     }
 
+    /// Whether the broker ends the connection without a word, also when it is spoken to.
+    pub fn ends_without_a_word(mut self, bytes: &[u8]) -> bool {
+        let mut answer = [0];
+        self.stream.write_all(bytes).is_err() || !matches!(self.stream.read(&mut answer), Ok(1))
+    }
+
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }

@@ -11,7 +11,7 @@ use columba_proto::{
 
 use super::bench::{Bench, Client, Setup, message, persistent, pid, v5, will};
 use crate::{
-    Config, Shard,
+    Config, Pressure, Shard,
     id::MessageId,
     message::Message,
     route::Claim,
@@ -213,4 +213,53 @@ fn aliases_for_very_long_topics_have_a_bound() {
     }
 
     assert_eq!(bench.told(client), ["disconnect 0x97"]);
+}
+
+/// A PUBLISH of 128 KiB, without its end.
+fn half_a_packet() -> Vec<u8> {
+    let mut bytes = vec![0x30, 0x80, 0x80, 0x08, 0, 1, b't'];
+    bytes.resize(100_000, b'x');
+    bytes
+}
+
+#[test]
+fn while_memory_is_short_publishers_wait_and_readers_do_not() {
+    let mut bench = Bench::new();
+    let (reader, _) = bench.connect("r", &Setup::default());
+    bench.subscribe(reader, "t", QoS::AtLeastOnce);
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 1, "x");
+    let (slow, _) = bench.connect("s", &Setup::default());
+    bench.say_bytes(slow, &half_a_packet());
+
+    bench.act(|shard, cx| shard.pressure_is(cx, Pressure::High));
+
+    assert!(!bench.shard.wants_reading(publisher.id));
+    assert!(!bench.shard.wants_reading(slow.id), "the rest of a long packet has no room");
+    assert!(bench.shard.wants_reading(reader.id), "its acknowledgements make room");
+    bench.act(|shard, cx| shard.pressure_is(cx, Pressure::None));
+    assert!(bench.shard.wants_reading(publisher.id) && bench.shard.wants_reading(slow.id));
+}
+
+#[test]
+fn where_no_memory_is_left_who_holds_most_goes_first_and_who_holds_little_stays() {
+    let mut bench = Bench::new();
+    let (small, _) = bench.connect("small", &v5(0));
+    bench.say_bytes(small, &half_a_packet()[..30_000]);
+    let (large, _) = bench.connect("large", &v5(0));
+    bench.say_bytes(large, &half_a_packet());
+    let (larger, _) = bench.connect("larger", &v5(0));
+    let mut bytes = half_a_packet();
+    bytes.resize(120_000, b'x');
+    bench.say_bytes(larger, &bytes);
+
+    let gone = bench.act(|shard, cx| shard.shed(cx, 1));
+    assert_eq!(gone, 1);
+    assert_eq!(bench.told(larger), ["disconnect 0x97"]);
+
+    let gone = bench.act(|shard, cx| shard.shed(cx, usize::MAX));
+    assert_eq!(gone, 1);
+    assert_eq!(bench.told(large), ["disconnect 0x97"]);
+    assert_eq!(bench.told(small), NOTHING);
+    assert_eq!(bench.act(|shard, cx| shard.shed(cx, usize::MAX)), 0, "nobody holds much");
 }

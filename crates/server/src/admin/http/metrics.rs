@@ -21,6 +21,7 @@ use serde::Deserialize;
 use super::problem::Problem;
 use crate::{
     admin::{outside::Outside, process::Memory, status::Status},
+    core::Refused,
     listeners::online_by_name,
     watch::WatchedFiles,
 };
@@ -203,6 +204,8 @@ impl Seen {
         families.counters("columba_connects", "Connections, by what became of their CONNECT", results)?;
         let logins = LoginOutcome::ALL.into_iter().zip(counters.logins).map(|(it, count)| ([("result", it.name())], count));
         families.counters("columba_auth", "Clients that were to say who they are, by what became of it", logins)?;
+        let limits = Refused::ALL.into_iter().zip(self.status.refused).map(|(limit, count)| ([("limit", limit.name())], count));
+        families.counters("columba_refused", "Connections refused or sent away for a limit", limits)?;
         families.counter("columba_disconnects", "Accepted connections that ended", counters.ended)?;
         families.counter(
             "columba_takeovers",
@@ -338,6 +341,7 @@ mod tests {
             "columba_publish_received_total{qos=\"2\"} 3",
             "columba_packets_total{direction=\"in\",type=\"publish\"} 0",
             "columba_dropped_total{reason=\"queue-full\"} 0",
+            "columba_refused_total{limit=\"address-rate\"} 0",
             "columba_inflight{direction=\"out\"} 0",
             "columba_qos2_stage{stage=\"awaiting_pubcomp\"} 0",
             "columba_auth_total{result=\"unjudged\"} 0",
