@@ -82,6 +82,24 @@ pub enum Event {
         /// How many, since it was told last.
         count: u64,
     },
+    /// Connections take one client identifier from each other again and again; told once as long as that goes on.
+    Fight {
+        /// Over which.
+        client_id: Box<str>,
+        /// From where the one comes that has lost it now.
+        old_peer: Box<str>,
+        /// From where the one comes that has it now.
+        new_peer: Box<str>,
+    },
+    /// A client identifier was let in so often that it is not for a while.
+    Banned {
+        /// Which.
+        client_id: Box<str>,
+        /// From where it came last.
+        peer: Box<str>,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+    },
     /// A session ended by its expiry interval.
     Expired {
         /// Whose.

@@ -92,6 +92,10 @@ pub struct Config {
     pub bytes_in: Option<Rate>,
     /// The same for PUBLISH packets.
     pub messages_in: Option<Rate>,
+    /// How often one client identifier may be let in within a minute, before it is banned for a while. `None`: as often as it likes.
+    pub flapping_connects: Option<Rate>,
+    /// For how long it is banned then, in milliseconds.
+    pub ban_ms: u64,
     /// Entries of a queue read from disk at a time.
     pub cold_window: u16,
     /// Subscriptions of one session.
@@ -163,6 +167,15 @@ pub(crate) const SHED_BYTES_MIN: usize = 64 * 1024;
 /// Bytes of a packet that is not whole, beyond which no more of it is read while memory is short.
 pub(crate) const PARTIAL_UNDER_PRESSURE_MAX: usize = 16 * 1024;
 
+/// Client identifiers that come often and are remembered, of one shard; those beyond are not counted.
+pub(crate) const COMINGS_MAX: usize = 4_096;
+
+/// In which time it is counted how often, in milliseconds.
+pub(crate) const COMINGS_WINDOW_MS: u64 = 60_000;
+
+/// Takeovers in that time that are a fight: a client that comes back from a lost connection takes itself over once or twice.
+pub(crate) const FIGHT_TAKEOVERS: u32 = 3;
+
 /// How often withheld acknowledgements are looked at again while there are any, in milliseconds.
 pub(crate) const WITHHELD_CHECK_MS: u64 = 10;
 
@@ -233,6 +246,8 @@ impl Default for Config {
             retained_bytes: 16 * 1024 * 1024,
             bytes_in: None,
             messages_in: None,
+            flapping_connects: None,
+            ban_ms: 300_000,
             cold_window: 64,
             subscriptions_max: 10_000,
             cached_topics_max: 65_536,

@@ -49,6 +49,10 @@ pub struct Counters {
     pub taken_over: u64,
     /// Whether clients were let in, by [`LoginOutcome::ALL`].
     pub logins: [u64; LoginOutcome::ALL.len()],
+    /// Fights of several connections for one client identifier.
+    pub fights: u64,
+    /// Client identifiers that were banned for a while.
+    pub bans: u64,
     /// Clients that are connected now: for each listener, in the order of [`Version::ALL`].
     pub online: Vec<[u64; 3]>,
 }
@@ -98,6 +102,8 @@ impl LoginOutcome {
             | Event::SubscriptionDenied { .. }
             | Event::Disconnected { .. }
             | Event::Dropped { .. }
+            | Event::Fight { .. }
+            | Event::Banned { .. }
             | Event::Expired { .. } => None,
         }
     }
@@ -194,6 +200,8 @@ impl Counters {
             expired,
             taken_over,
             logins,
+            fights,
+            bans,
             online,
         } = other;
         add_all(&mut self.packets_received, packets_received);
@@ -213,6 +221,8 @@ impl Counters {
         self.refused += refused;
         self.ended += ended;
         self.expired += expired;
+        self.fights += fights;
+        self.bans += bans;
         if self.online.len() < online.len() {
             self.online.resize(online.len(), [0; 3]);
         }

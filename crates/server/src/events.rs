@@ -54,6 +54,12 @@ pub(crate) fn tell(event: &Event, attempts: &Attempts) {
             };
             tracing::debug!(%client_id, reason, count = *count, "messages dropped");
         }
+        Event::Fight { client_id, old_peer, new_peer } => {
+            tracing::warn!(%client_id, %old_peer, %new_peer, "clients fight for one identifier: every client needs its own");
+        }
+        Event::Banned { client_id, peer, for_ms } => {
+            tracing::warn!(%client_id, %peer, for_ms = *for_ms, "client banned: it connects too often");
+        }
         Event::Expired { client_id } => tracing::info!(%client_id, "session expired"),
     }
 }

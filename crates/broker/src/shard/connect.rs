@@ -107,6 +107,11 @@ impl Shard {
         if owner != self.id {
             return Verdict::Elsewhere(owner);
         }
+        if self.is_banned(cx, &client_id) {
+            let why = "this client identifier connects too often, and has to stay away for a while";
+            self.refuse(id, connect, &Refusal { reason: ReasonCode::BANNED, why });
+            return Verdict::Here;
+        }
         let proof = match shown {
             Shown::Proof(proof) => Some(proof),
             Shown::Nothing(body) if connect.properties.authentication_method.is_some() => {
@@ -155,6 +160,7 @@ impl Shard {
             }
         }
 
+        self.note_coming(cx, id, &client_id);
         let mut until = self.forget_lone_will(&client_id);
         let (slot, resumed, taken_up) = self.take_up(cx, &client_id, connect.clean_start, expiry_s > 0);
         until = until.max(taken_up);

@@ -7,6 +7,7 @@
 mod acknowledge;
 mod administer;
 mod authenticate;
+mod comings;
 mod connect;
 mod dead_letters;
 mod deliver;
@@ -125,6 +126,7 @@ pub struct Shard {
     journal: Journal,
     room: Room,
     pressure: Pressure,
+    comings: comings::Comings,
     is_draining: bool,
 }
 
@@ -206,6 +208,7 @@ impl Shard {
             journal: Journal::Works,
             room: Room::Ample,
             pressure: Pressure::None,
+            comings: comings::Comings::default(),
             is_draining: false,
             acl: config.acl.clone(),
             rules: permit::Rules::of(config.acl.is_some()),
@@ -790,6 +793,8 @@ impl Shard {
                 self.counters.taken_over += u64::from(*reason == ReasonCode::SESSION_TAKEN_OVER);
             }
             Event::Expired { .. } => self.counters.expired += 1,
+            Event::Fight { .. } => self.counters.fights += 1,
+            Event::Banned { .. } => self.counters.bans += 1,
             // Counted where it happens: this tells many at once, and later.
             Event::Dropped { .. } | Event::Denied { .. } | Event::SubscriptionDenied { .. } => {}
         }

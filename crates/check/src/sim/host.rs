@@ -375,6 +375,8 @@ impl Host {
             | Event::LoginFailed { .. }
             | Event::Denied { .. }
             | Event::SubscriptionDenied { .. }
+            | Event::Fight { .. }
+            | Event::Banned { .. }
             | Event::Disconnected { .. }
             | Event::Dropped { .. } => return,
         };

@@ -246,6 +246,14 @@ static KEYS: &[Key<Config>] = &[
         config.limits.messages_in = value.or_none(|value| rate(value.number(1..=u64::from(u32::MAX))?))?;
         Ok(())
     }),
+    key("limits.flapping_connects", |config, value| {
+        config.limits.flapping_connects = value.or_none(|value| rate(value.number(1..=u64::from(u32::MAX))?))?;
+        Ok(())
+    }),
+    key("limits.ban", |config, value| {
+        config.limits.ban_ms = value.duration_ms()?;
+        Ok(())
+    }),
     key("limits.retained_cache", |config, value| {
         config.limits.retained_bytes = usize::try_from(value.size()?).unwrap_or(usize::MAX);
         Ok(())

@@ -13,6 +13,7 @@ use super::bench::{Bench, Client, Setup, message, persistent, pid, v5, will};
 use crate::{
     Config, Pressure, Shard,
     id::MessageId,
+    limits::Rate,
     message::Message,
     route::Claim,
     seam::{Delivery, Parcel, ParcelTarget, SubscriptionIds},
@@ -262,4 +263,42 @@ fn where_no_memory_is_left_who_holds_most_goes_first_and_who_holds_little_stays(
     assert_eq!(bench.told(large), ["disconnect 0x97"]);
     assert_eq!(bench.told(small), NOTHING);
     assert_eq!(bench.act(|shard, cx| shard.shed(cx, usize::MAX)), 0, "nobody holds much");
+}
+
+#[test]
+fn a_client_identifier_that_comes_too_often_stays_away_for_a_while() {
+    let mut bench = Bench::with(Config { flapping_connects: Rate::new(5), ban_ms: 120_000, ..Config::default() });
+    for _ in 0..6 {
+        let (client, _) = bench.connect("flaps", &v5(0));
+        bench.disconnect(client);
+        bench.pass(1_000);
+    }
+
+    let refused = bench.open("flaps", &v5(0));
+    assert_eq!(bench.told(refused), ["connack 0x8a"]);
+    bench.connect("calm", &v5(0));
+    bench.pass(120_000);
+    bench.connect("flaps", &v5(0));
+}
+
+#[test]
+fn who_comes_a_few_times_a_minute_is_never_banned() {
+    let mut bench = Bench::with(Config { flapping_connects: Rate::new(5), ..Config::default() });
+    for _ in 0..100 {
+        let (client, _) = bench.connect("restless", &v5(0));
+        bench.disconnect(client);
+        bench.pass(15_000);
+    }
+}
+
+#[test]
+fn a_fight_for_one_identifier_is_told_once_with_both_addresses() {
+    let mut bench = Bench::new();
+    bench.connect("same", &v5(0));
+    for _ in 0..200 {
+        bench.connect("same", &v5(0));
+        bench.pass(1_000);
+        bench.outputs();
+    }
+    assert_eq!(bench.events.iter().filter(|event| event.starts_with("Fight")).count(), 1);
 }

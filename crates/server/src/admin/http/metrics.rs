@@ -206,6 +206,12 @@ impl Seen {
         families.counters("columba_auth", "Clients that were to say who they are, by what became of it", logins)?;
         let limits = Refused::ALL.into_iter().zip(self.status.refused).map(|(limit, count)| ([("limit", limit.name())], count));
         families.counters("columba_refused", "Connections refused or sent away for a limit", limits)?;
+        families.counter(
+            "columba_takeover_fights",
+            "Several connections that fight for one client identifier",
+            counters.fights,
+        )?;
+        families.counter("columba_bans", "Client identifiers that came too often and were banned", counters.bans)?;
         families.counter("columba_disconnects", "Accepted connections that ended", counters.ended)?;
         families.counter(
             "columba_takeovers",
