@@ -16,7 +16,7 @@ use crate::{
     config::{ConfigError, Host, ListenAddress},
     damage::Damage,
     holder::Holder,
-    login::{KeyFileError, NoMethod},
+    login::{KeyFileError, NoMethod, ServiceError},
     users::UsersError,
 };
 
@@ -41,6 +41,9 @@ pub enum StartError {
     /// The keys of tokens cannot be taken.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
+    /// The service that is to be asked who clients are cannot be.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// A way to log in is named, and not there.
     #[error(transparent)]
     Method(#[from] NoMethod),
@@ -176,6 +179,7 @@ impl StartError {
             | Self::Recover(_)
             | Self::TooManyListeners
             | Self::Keys(_)
+            | Self::Service(_)
             | Self::Method(_)
             | Self::System { .. } => Vec::new(),
         }
@@ -214,6 +218,7 @@ impl StartError {
             | Self::Recover(_)
             | Self::TooManyListeners
             | Self::Keys(_)
+            | Self::Service(_)
             | Self::Method(_)
             | Self::System { .. } => Vec::new(),
         }

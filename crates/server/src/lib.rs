@@ -72,5 +72,5 @@ pub use damage::{Affected, Damage, LostCommits};
 pub use error::{RecoverError, StartError};
 pub use holder::Holder;
 pub use listen::ListeningAt;
-pub use login::{KeyError, KeyFileError, NoMethod};
+pub use login::{KeyError, KeyFileError, NoMethod, ServiceError};
 pub use server::{Failure, ReloadError, Running, Server};

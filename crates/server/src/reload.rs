@@ -103,7 +103,11 @@ fn wait_for_start(now: &Config, next: &Config) -> Vec<&'static str> {
     let durability = Durability { on_failure: now.durability.on_failure, ..next.durability };
     let differs = [
         ("data_dir", now.data != next.data),
-        ("auth", (now.access, &now.password_file, &now.auth) != (next.access, &next.password_file, &next.auth)),
+        (
+            "auth",
+            (now.access, &now.password_file, now.password_upgrade, &now.auth)
+                != (next.access, &next.password_file, next.password_upgrade, &next.auth),
+        ),
         // What stands in the file is watched; which file it is, is not.
         ("acl.file", now.acl_file != next.acl_file),
         ("limits.retained_cache", now.limits.retained_bytes != next.limits.retained_bytes),

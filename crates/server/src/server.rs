@@ -43,7 +43,7 @@ use crate::{
     listen::{self, ListeningAt},
     listeners::{Listeners, NotTaken, certificates_of},
     loader,
-    login::{self, Methods, Tokens},
+    login::{self, Asked, Methods, Tokens},
     notify, pressure, process,
     reload::{self, Askers},
     signals,
@@ -115,9 +115,11 @@ impl Server {
             tracing::info!(note, "note on the configuration");
         }
         let attempts = Arc::new(Attempts::default());
-        let users = config.password_file.as_deref().map(|path| known_users(path, &attempts)).transpose()?;
+        let users =
+            config.password_file.as_deref().map(|path| known_users(path, &attempts, config.password_upgrade)).transpose()?;
         let tokens = Tokens::open(&config.auth.jwt)?;
-        let methods = Arc::new(Methods::new(&config, users.clone(), tokens.clone())?);
+        let asked = Asked::new(&config.auth.http)?;
+        let methods = Arc::new(Methods::new(&config, users.clone(), tokens.clone(), asked)?);
         check_access(&config.listeners, config.access, &methods)?;
         let acl = config.acl_file.as_deref().map(acl::read).transpose()?.map(Arc::new);
         let doors = doors(&config.listeners)?;
@@ -507,8 +509,9 @@ pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-fn known_users(path: &Path, attempts: &Arc<Attempts>) -> Result<Arc<KnownUsers>, UsersError> {
-    Ok(Arc::new(KnownUsers::new(&UsersFile::read(path)?, Arc::clone(attempts))))
+fn known_users(path: &Path, attempts: &Arc<Attempts>, are_upgraded: bool) -> Result<Arc<KnownUsers>, UsersError> {
+    let users = KnownUsers::new(&UsersFile::read(path)?, Arc::clone(attempts));
+    Ok(Arc::new(if are_upgraded { users.upgrading(path.to_owned()) } else { users }))
 }
 
 /// How an answer gets to the shard that has asked, as long as there is one.

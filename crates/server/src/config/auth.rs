@@ -1,6 +1,6 @@
 //! By what clients show who they are, beside the users file.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use super::value::{Value, Wrong};
 
@@ -11,6 +11,8 @@ pub enum Method {
     Password,
     /// A JSON Web Token in the place of the password.
     Jwt,
+    /// A user name and a password that a service of the operator's is asked about.
+    Http,
     /// Not at all.
     Anonymous,
 }
@@ -22,6 +24,134 @@ pub struct Auth {
     pub order: Option<Vec<Method>>,
     /// Tokens.
     pub jwt: Jwt,
+    /// A service that is asked.
+    pub http: Service,
+}
+
+/// A service that is asked over HTTP who somebody is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Service {
+    /// Where; `None`: nobody is asked.
+    pub url: Option<HttpUrl>,
+    /// The authorities of its certificate, PEM; `None`: those that this machine trusts.
+    pub ca: Option<PathBuf>,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How many questions may be on their way at once, each on a connection of its own.
+    pub connections: usize,
+    /// How long a yes is kept.
+    pub cache: Duration,
+    /// How long anything else is.
+    pub cache_denied: Duration,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            url: None,
+            ca: None,
+            timeout: Duration::from_secs(3),
+            connections: 8,
+            cache: Duration::from_secs(10),
+            cache_denied: Duration::from_secs(2),
+        }
+    }
+}
+
+/// An address that is asked over HTTP.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HttpUrl {
+    /// Whether in TLS.
+    pub is_tls: bool,
+    /// A name or an address, an IPv6 one without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What is asked for there, from the first slash on.
+    pub path: String,
+}
+
+/// The text is no such address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("write http://HOST:PORT/PATH or https://HOST:PORT/PATH")]
+pub struct HttpUrlError;
+
+impl FromStr for HttpUrl {
+    type Err = HttpUrlError;
+
+    fn from_str(text: &str) -> Result<Self, HttpUrlError> {
+        let (scheme, rest) = text.split_once("://").ok_or(HttpUrlError)?;
+        let (is_tls, usual) = match scheme {
+            "http" => (false, 80),
+            "https" => (true, 443),
+            _ => return Err(HttpUrlError),
+        };
+        let (authority, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(inner) => {
+                let (host, port) = inner.split_once(']').ok_or(HttpUrlError)?;
+                let _: std::net::Ipv6Addr = host.parse().map_err(|_| HttpUrlError)?;
+                (host, port)
+            }
+            None => authority.find(':').map_or((authority, ""), |colon| authority.split_at(colon)),
+        };
+        let port = match port.strip_prefix(':') {
+            Some(port) => port.parse().map_err(|_| HttpUrlError)?,
+            None if port.is_empty() => usual,
+            None => return Err(HttpUrlError),
+        };
+        let is_host = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte));
+        if !is_host || !path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+            return Err(HttpUrlError);
+        }
+        Ok(Self { is_tls, host: host.into(), port, path: path.into() })
+    }
+}
+
+impl HttpUrl {
+    /// Host and port, as they stand in a request.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", if self.is_tls { "https" } else { "http" }, self.authority(), self.path)
+    }
+}
+
+/// Questions on their way at once, at most.
+const CONNECTIONS_MAX: u64 = 256;
+
+/// Longer than this no client waits; and what is kept for longer is not true any more.
+const TIMEOUT_MAX_MS: u64 = 60_000;
+const CACHE_MAX_MS: u64 = 3_600_000;
+
+impl Service {
+    pub(super) fn read_url(&mut self, value: &Value) -> Result<(), Wrong> {
+        self.url = Some(value.text()?.parse().map_err(|error: HttpUrlError| Wrong(format!("an address ({error})")))?);
+        Ok(())
+    }
+
+    pub(super) fn read_timeout(&mut self, value: &Value) -> Result<(), Wrong> {
+        self.timeout = between(value, 10, TIMEOUT_MAX_MS, "a duration from \"10ms\" to \"1m\"")?;
+        Ok(())
+    }
+
+    pub(super) fn read_connections(&mut self, value: &Value) -> Result<(), Wrong> {
+        self.connections = usize::try_from(value.number(1..=CONNECTIONS_MAX)?).unwrap_or(1);
+        Ok(())
+    }
+
+    pub(super) fn read_cache(value: &Value) -> Result<Duration, Wrong> {
+        between(value, 0, CACHE_MAX_MS, "a duration up to \"1h\", or 0")
+    }
+}
+
+fn between(value: &Value, least: u64, most: u64, expected: &str) -> Result<Duration, Wrong> {
+    let ms = value.duration_ms()?;
+    if (least..=most).contains(&ms) { Ok(Duration::from_millis(ms)) } else { Err(Wrong(expected.into())) }
 }
 
 /// What makes a JSON Web Token (RFC 7519) a good one.
@@ -109,7 +239,8 @@ impl Jwt {
 impl Auth {
     /// What a listener asks for that says nothing of its own: cheap ways first, where no order is given.
     pub(crate) fn methods(&self, has_users: bool) -> Vec<Method> {
-        let all = [(Method::Jwt, self.jwt.is_configured()), (Method::Password, has_users)];
+        let all =
+            [(Method::Jwt, self.jwt.is_configured()), (Method::Password, has_users), (Method::Http, self.http.url.is_some())];
         let there = || all.iter().filter(|(_, is_there)| *is_there).map(|(method, _)| *method).collect();
         self.order.clone().unwrap_or_else(there)
     }
@@ -121,6 +252,7 @@ impl Method {
         match self {
             Self::Password => "password",
             Self::Jwt => "jwt",
+            Self::Http => "http",
             Self::Anonymous => "anonymous",
         }
     }
@@ -152,4 +284,36 @@ pub(super) fn claim(value: &Value) -> Result<Box<str>, Wrong> {
 /// One text or several.
 pub(super) fn texts(value: &Value) -> Result<Vec<Box<str>>, Wrong> {
     value.list()?.iter().map(|item| item.text().map(Box::from)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_asked_is_a_url() {
+        for (text, expected) in [
+            ("http://localhost/auth", "http://localhost:80/auth"),
+            ("https://auth.example/v1/mqtt?from=columba", "https://auth.example:443/v1/mqtt?from=columba"),
+            ("http://127.0.0.1:8090", "http://127.0.0.1:8090/"),
+            ("https://[::1]:8443/a", "https://[::1]:8443/a"),
+        ] {
+            assert_eq!(text.parse::<HttpUrl>().map(|url| url.to_string()), Ok(expected.to_owned()));
+        }
+        for text in [
+            "",
+            "localhost",
+            "ftp://a/",
+            "http://",
+            "http:///a",
+            "http://a:b/",
+            "http://u:p@a/",
+            "http://a/#b",
+            "http://a/ b",
+            "http://[a]/",
+            "http://a\r\nb/",
+        ] {
+            assert_eq!(text.parse::<HttpUrl>(), Err(HttpUrlError), "{text:?}");
+        }
+    }
 }

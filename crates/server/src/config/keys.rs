@@ -8,8 +8,8 @@ use columba_proto::{QoS, wire::FRAME_LEN_MAX as FRAME_MAX};
 use tracing_subscriber::filter::Targets;
 
 use super::{
-    Access, AtExpiry, ClientCert, Config, Data, Identity, Listener, LogFormat, Method, Network, OnFailure, Quota, Release, Sync,
-    UserName, auth, suggest,
+    Access, AtExpiry, ClientCert, Config, Data, Identity, Listener, LogFormat, Method, Network, OnFailure, Quota, Release,
+    Service, Sync, UserName, auth, suggest,
     value::{Value, Wrong},
 };
 
@@ -75,8 +75,12 @@ static KEYS: &[Key<Config>] = &[
         config.password_file = Some(super::source::expand_home(value.text()?));
         Ok(())
     }),
+    key("auth.password.upgrade", |config, value| {
+        config.password_upgrade = value.flag()?;
+        Ok(())
+    }),
     key("auth.order", |config, value| {
-        config.auth.order = Some(auth::methods(value, &[Method::Password, Method::Jwt])?);
+        config.auth.order = Some(auth::methods(value, &[Method::Password, Method::Jwt, Method::Http])?);
         Ok(())
     }),
     key("auth.jwt.secret_file", |config, value| {
@@ -118,6 +122,21 @@ static KEYS: &[Key<Config>] = &[
     }),
     key("auth.jwt.disconnect_expired", |config, value| {
         config.auth.jwt.at_expiry = if value.flag()? { AtExpiry::Disconnect } else { AtExpiry::Stay };
+        Ok(())
+    }),
+    key("auth.http.url", |config, value| config.auth.http.read_url(value)),
+    key("auth.http.ca", |config, value| {
+        config.auth.http.ca = Some(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
+    key("auth.http.timeout", |config, value| config.auth.http.read_timeout(value)),
+    key("auth.http.connections", |config, value| config.auth.http.read_connections(value)),
+    key("auth.http.cache", |config, value| {
+        config.auth.http.cache = Service::read_cache(value)?;
+        Ok(())
+    }),
+    key("auth.http.cache_denied", |config, value| {
+        config.auth.http.cache_denied = Service::read_cache(value)?;
         Ok(())
     }),
     key("acl.file", |config, value| {
@@ -351,7 +370,7 @@ static LISTENER_KEYS: &[Key<Listener>] = &[
         Ok(())
     }),
     key("auth", |listener, value| {
-        listener.auth = Some(auth::methods(value, &[Method::Password, Method::Jwt, Method::Anonymous])?);
+        listener.auth = Some(auth::methods(value, &[Method::Password, Method::Jwt, Method::Http, Method::Anonymous])?);
         Ok(())
     }),
     key("connect_rate", |listener, value| {

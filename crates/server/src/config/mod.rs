@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-pub use auth::{AtExpiry, Auth, Jwt, Method, UserName};
+pub use auth::{AtExpiry, Auth, HttpUrl, HttpUrlError, Jwt, Method, Service, UserName};
 use columba_broker::{limits, route::Strategies};
 pub use columba_store::Release;
 pub use facts::schema;
@@ -46,6 +46,8 @@ pub struct Config {
     pub access: Access,
     /// Where it is written who may log in, by password or SCRAM; who is in there may connect from anywhere. With [`Access::Anyone`] the others may, too.
     pub password_file: Option<PathBuf>,
+    /// Whether hashes of mosquitto's in that file are replaced by better ones when their users log in.
+    pub password_upgrade: bool,
     /// By what else they show who they are, and in which order that is asked.
     pub auth: Auth,
     /// Where it is written what clients may do; without it, everything.
@@ -221,6 +223,7 @@ impl Default for Config {
             listeners: vec![Listener::local()],
             access: Access::ThisMachine,
             password_file: None,
+            password_upgrade: false,
             auth: Auth::default(),
             acl_file: None,
             max_connections: None,

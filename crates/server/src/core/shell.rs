@@ -484,7 +484,7 @@ impl Shell {
                 self.shared.loader.ask_retained(LoadRetained { shard: self.index, session, topics });
             }
             Output::Ask { connection, question } => {
-                let ask = Ask { shard: self.index, connection, question };
+                let ask = Ask { shard: self.index, connection, question, from: 0 };
                 if !self.shared.judges.get().is_some_and(|judges| judges.ask(ask)) {
                     self.brain.answered(cx, connection, Answer::Unjudged);
                 }

@@ -2,6 +2,8 @@
 //!
 //! A way that knows nothing of what it is shown passes it on to the next; one that knows it to be wrong ends it.
 
+mod asked;
+mod couriers;
 mod jwt;
 mod rules;
 
@@ -11,8 +13,15 @@ use columba_broker::auth::{Door, Known, Passwords, Question, Strangers};
 use columba_proto::Time;
 use thiserror::Error;
 
-pub use self::jwt::{KeyError, KeyFileError};
-pub(crate) use self::jwt::{Tokens, watched};
+pub(crate) use self::{
+    asked::Asked,
+    couriers::{Couriers, Desk},
+    jwt::{Tokens, watched},
+};
+pub use self::{
+    asked::ServiceError,
+    jwt::{KeyError, KeyFileError},
+};
 use crate::{
     clock::ProcessClock,
     config::{Access, Config, Listener, Method},
@@ -28,6 +37,17 @@ pub(crate) enum Verdict {
     Wrong(&'static str),
     /// Nothing that this way knows.
     Pass,
+    /// Who would know does not answer.
+    Unreachable,
+}
+
+/// What comes of a question at once.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// This.
+    Said(Verdict),
+    /// The way at this place has to be asked elsewhere.
+    Elsewhere(usize),
 }
 
 /// What nobody knew.
@@ -54,11 +74,12 @@ impl Moment {
 pub(crate) struct Methods {
     pub(crate) users: Option<Arc<KnownUsers>>,
     pub(crate) tokens: Option<Arc<Tokens>>,
+    pub(crate) asked: Option<Arc<Asked>>,
     /// Those of listeners that say nothing of their own.
     usual: Vec<Method>,
     access: Access,
     /// By the number of a listener, also of former ones.
-    listeners: RwLock<Vec<Vec<Method>>>,
+    listeners: RwLock<Vec<(String, Vec<Method>)>>,
 }
 
 /// A listener, or `auth.order`, names a way that is not there.
@@ -72,9 +93,14 @@ pub struct NoMethod {
 
 impl Methods {
     /// Looks that whatever `auth.order` names is there.
-    pub(crate) fn new(config: &Config, users: Option<Arc<KnownUsers>>, tokens: Option<Arc<Tokens>>) -> Result<Self, NoMethod> {
+    pub(crate) fn new(
+        config: &Config,
+        users: Option<Arc<KnownUsers>>,
+        tokens: Option<Arc<Tokens>>,
+        asked: Option<Arc<Asked>>,
+    ) -> Result<Self, NoMethod> {
         let usual = config.auth.methods(users.is_some());
-        let methods = Self { users, tokens, usual, access: config.access, listeners: RwLock::default() };
+        let methods = Self { users, tokens, asked, usual, access: config.access, listeners: RwLock::default() };
         methods.check(&methods.usual, || "auth.order".into())?;
         Ok(methods)
     }
@@ -93,6 +119,7 @@ impl Methods {
             let (is_there, needed) = match method {
                 Method::Password => (self.users.is_some(), "auth.password.file"),
                 Method::Jwt => (self.tokens.is_some(), "key under auth.jwt"),
+                Method::Http => (self.asked.is_some(), "auth.http.url"),
                 Method::Anonymous => (true, ""),
             };
             if !is_there {
@@ -104,7 +131,7 @@ impl Methods {
 
     /// Whether there is any way to show who one is.
     pub(crate) fn is_empty(&self) -> bool {
-        self.users.is_none() && self.tokens.is_none()
+        self.users.is_none() && self.tokens.is_none() && self.asked.is_none()
     }
 
     /// A listener with this number opens; the answer is what it asks for.
@@ -117,7 +144,7 @@ impl Methods {
         methods.retain(|method| *method != Method::Anonymous);
         let has = |method| methods.contains(&method);
         let passwords = match () {
-            () if has(Method::Jwt) => Passwords::All,
+            () if has(Method::Jwt) || has(Method::Http) => Passwords::All,
             () if has(Method::Password) => Passwords::Named,
             () => Passwords::Ignored,
         };
@@ -126,28 +153,42 @@ impl Methods {
         let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
         let place = usize::from(number);
         if listeners.len() <= place {
-            listeners.resize(place + 1, Vec::new());
+            listeners.resize_with(place + 1, Default::default);
         }
-        listeners[place] = methods;
+        listeners[place] = (listener.address.to_string(), methods);
         door
     }
 
-    /// What comes of a question.
-    pub(crate) fn judge(&self, question: &Question, now: Moment) -> Verdict {
+    /// How the listener with this number is called.
+    pub(crate) fn name(&self, number: u16) -> String {
         let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
-        let methods = listeners.get(usize::from(question.listener)).cloned().unwrap_or_default();
+        listeners.get(usize::from(number)).map(|(name, _)| name.clone()).unwrap_or_default()
+    }
+
+    /// Somebody has, with a password of the users file, and knows it.
+    pub(crate) fn logged_in(&self, question: &Question) {
+        if let Some(users) = &self.users {
+            users.upgrade(&question.user, &question.password);
+        }
+    }
+
+    /// What comes of a question, from the way at this place on.
+    pub(crate) fn judge(&self, question: &Question, from: usize, now: Moment) -> Outcome {
+        let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
+        let methods = listeners.get(usize::from(question.listener)).map(|(_, methods)| methods.clone()).unwrap_or_default();
         drop(listeners);
-        for method in methods {
+        for (place, method) in methods.into_iter().enumerate().skip(from) {
             let verdict = match method {
                 Method::Password => self.users.as_ref().map(|users| users.judge(&question.user, &question.password)),
                 Method::Jwt => self.tokens.as_ref().map(|tokens| tokens.judge(question, now)),
+                Method::Http => return Outcome::Elsewhere(place),
                 Method::Anonymous => None,
             };
             match verdict {
                 Some(Verdict::Pass) | None => {}
-                Some(verdict) => return verdict,
+                Some(verdict) => return Outcome::Said(verdict),
             }
         }
-        Verdict::Pass
+        Outcome::Said(Verdict::Pass)
     }
 }

@@ -1,4 +1,4 @@
-//! The threads that look at passwords, because a shard has no time for that: each look is meant to cost tens of milliseconds and megabytes.
+//! The threads that look at passwords and tokens, because a shard has no time for that: each look is meant to cost tens of milliseconds and megabytes.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,7 +16,7 @@ use columba_broker::{
 use super::{Attempts, attempts::Place};
 use crate::{
     clock::ProcessClock,
-    login::{Methods, Moment, UNKNOWN, Verdict},
+    login::{Couriers, Desk, Methods, Moment, Outcome, UNKNOWN, Verdict},
 };
 
 /// Questions that wait, of everybody and of one address: what a judge can answer within the time that a CONNECT has, about.
@@ -35,12 +35,15 @@ pub(crate) struct Ask {
     pub(crate) shard: usize,
     pub(crate) connection: ConnectionId,
     pub(crate) question: Question,
+    /// The ways to log in before this one have passed it on.
+    pub(crate) from: usize,
 }
 
 /// Where shards ask, and the threads behind it.
 pub(crate) struct Judges {
     bench: Arc<Bench>,
     threads: Vec<JoinHandle<()>>,
+    couriers: Option<Couriers>,
 }
 
 struct Bench {
@@ -49,11 +52,13 @@ struct Bench {
     attempts: Arc<Attempts>,
     waiting: Mutex<Waiting>,
     bell: Condvar,
+    /// Where questions go that a judge does not answer itself.
+    desk: Arc<Desk>,
 }
 
 /// Whose question has its turn: one of each address, round and round, so that who asks much waits behind himself.
 #[derive(Debug, Default)]
-struct Waiting {
+pub(crate) struct Waiting {
     of: HashMap<Place, VecDeque<Ask>>,
     round: VecDeque<Place>,
     count: usize,
@@ -76,14 +81,31 @@ impl Judges {
         attempts: Arc<Attempts>,
         tell: impl Fn(usize, ConnectionId, Answer) + Clone + Send + 'static,
     ) -> io::Result<Self> {
-        let bench = Arc::new(Bench { methods, clock, attempts, waiting: Mutex::default(), bell: Condvar::new() });
+        let (desk, asked) = (Arc::new(Desk::new()), methods.asked.clone());
+        let bench = Arc::new(Bench {
+            methods,
+            clock,
+            attempts,
+            waiting: Mutex::default(),
+            bell: Condvar::new(),
+            desk: Arc::clone(&desk),
+        });
+        let done = {
+            let (bench, tell) = (Arc::clone(&bench), tell.clone());
+            move |ask, verdict| bench.brought(ask, verdict, &tell)
+        };
+        let name = {
+            let bench = Arc::clone(&bench);
+            move |number| bench.methods.name(number)
+        };
+        let couriers = asked.map(|asked| Couriers::start(desk, asked, clock, name, done)).transpose()?;
         let count = thread::available_parallelism().map_or(1, |cores| cores.get() / 2).clamp(1, JUDGES_MAX);
         let one = |_| {
             let (bench, tell) = (Arc::clone(&bench), tell.clone());
             thread::Builder::new().name("judge".into()).spawn(move || bench.judge(&tell))
         };
         let threads: io::Result<_> = (0..count).map(one).collect();
-        Ok(Self { threads: threads?, bench })
+        Ok(Self { threads: threads?, bench, couriers })
     }
 
     /// Takes a question; false where there is no room for one more.
@@ -95,8 +117,10 @@ impl Judges {
 
     /// Ends the threads. What waits is not answered any more.
     pub(crate) fn stop(&mut self) {
-        self.bench.lock().is_over = true;
+        self.bench.lock().close();
         self.bench.bell.notify_all();
+        self.bench.desk.close();
+        drop(self.couriers.take());
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread that looks at passwords has ended by itself");
@@ -114,7 +138,7 @@ impl Drop for Judges {
 impl Bench {
     fn judge(&self, tell: &impl Fn(usize, ConnectionId, Answer)) {
         loop {
-            let Ask { shard, connection, question } = match self.next() {
+            let ask = match self.next() {
                 Next::Ask(ask) => ask,
                 Next::Nothing => {
                     self.tell_attempts();
@@ -123,16 +147,39 @@ impl Bench {
                 Next::End => return,
             };
             self.tell_attempts();
-            let answer = if self.attempts.may_try(&question.peer, &question.user) {
-                match self.methods.judge(&question, Moment::now(&self.clock)) {
-                    Verdict::Right(known) => Answer::Right(known),
-                    Verdict::Wrong(why) => Answer::Wrong(why),
-                    Verdict::Pass => Answer::Wrong(UNKNOWN),
+            let (shard, connection) = (ask.shard, ask.connection);
+            if !self.attempts.may_try(&ask.question.peer, &ask.question.user) {
+                tell(shard, connection, Answer::Unjudged);
+                continue;
+            }
+            match self.methods.judge(&ask.question, ask.from, Moment::now(&self.clock)) {
+                Outcome::Said(verdict) => {
+                    let is_user = matches!(&verdict, Verdict::Right(known) if known.version.is_some());
+                    tell(shard, connection, answer(verdict));
+                    if is_user {
+                        self.methods.logged_in(&ask.question);
+                    }
                 }
-            } else {
-                Answer::Unjudged
-            };
-            tell(shard, connection, answer);
+                Outcome::Elsewhere(from) => {
+                    if !self.desk.ask(Ask { from, ..ask }) {
+                        tell(shard, connection, Answer::Unjudged);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Somebody else has answered; what it knows nothing of goes on to the next way.
+    fn brought(&self, ask: Ask, verdict: Verdict, tell: &impl Fn(usize, ConnectionId, Answer)) {
+        let (shard, connection) = (ask.shard, ask.connection);
+        if !matches!(verdict, Verdict::Pass) {
+            tell(shard, connection, answer(verdict));
+            return;
+        }
+        let taken = self.lock().push(Ask { from: ask.from + 1, ..ask });
+        self.bell.notify_one();
+        if !taken {
+            tell(shard, connection, Answer::Unjudged);
         }
     }
 
@@ -167,8 +214,23 @@ impl Bench {
     }
 }
 
+/// What the shard is told.
+fn answer(verdict: Verdict) -> Answer {
+    match verdict {
+        Verdict::Right(known) => Answer::Right(known),
+        Verdict::Wrong(why) => Answer::Wrong(why),
+        Verdict::Pass => Answer::Wrong(UNKNOWN),
+        Verdict::Unreachable => Answer::Unreachable,
+    }
+}
+
 impl Waiting {
-    fn push(&mut self, ask: Ask) -> bool {
+    /// Takes no more.
+    pub(crate) fn close(&mut self) {
+        self.is_over = true;
+    }
+
+    pub(crate) fn push(&mut self, ask: Ask) -> bool {
         let place = Place::of(&ask.question.peer);
         let own = self.of.entry(place.clone()).or_default();
         if self.is_over || self.count >= WAITING_MAX || own.len() >= WAITING_OF_ONE_MAX {
@@ -185,7 +247,7 @@ impl Waiting {
         true
     }
 
-    fn pop(&mut self) -> Option<Ask> {
+    pub(crate) fn pop(&mut self) -> Option<Ask> {
         let place = self.round.pop_front()?;
         let own = self.of.get_mut(&place)?;
         let ask = own.pop_front()?;
@@ -223,7 +285,7 @@ mod tests {
             client_id: "c".into(),
             listener: 0,
         };
-        Ask { shard: 0, connection: ConnectionId { slot: number, generation: 0 }, question }
+        Ask { shard: 0, connection: ConnectionId { slot: number, generation: 0 }, question, from: 0 }
     }
 
     #[test]
@@ -262,7 +324,7 @@ mod tests {
         let users = Arc::new(KnownUsers::new(&file, Arc::clone(&attempts)));
         let (sender, answers) = mpsc::channel();
         let tell = move |_, connection: ConnectionId, answer| sender.send((connection.slot, answer)).unwrap();
-        let methods = Methods::new(&Config::default(), Some(users), None).unwrap();
+        let methods = Methods::new(&Config::default(), Some(users), None, None).unwrap();
         for listener in &Config::default().listeners {
             methods.open(0, listener);
         }

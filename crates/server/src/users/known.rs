@@ -1,15 +1,19 @@
 //! The users of a file, as shards and judges ask for them. The file may change; who asks sees all of the old one or all of the new one.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
-    sync::{Arc, PoisonError, RwLock},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use columba_broker::auth::{Known, UserVersion, Users};
 use columba_proto::scram::Keys;
 
-use super::{Attempts, Secret, UsersFile};
+use super::{Attempts, Kind, Secret, UsersFile};
 use crate::login::Verdict;
 
 /// Who may log in.
@@ -18,6 +22,11 @@ pub(crate) struct KnownUsers {
     now: RwLock<Arc<Snapshot>>,
     attempts: Arc<Attempts>,
     chance: RandomState,
+    /// The file, where hashes in it may be replaced by better ones.
+    upgraded: Option<PathBuf>,
+    /// Secrets that have replaced others of the same password, by their hash: their users are still those that they were.
+    kept: Mutex<HashMap<u64, UserVersion>>,
+    has_told: AtomicBool,
 }
 
 /// What a file said.
@@ -30,17 +39,47 @@ struct Snapshot {
 impl KnownUsers {
     pub(crate) fn new(file: &UsersFile, attempts: Arc<Attempts>) -> Self {
         let chance = RandomState::new();
-        Self { now: RwLock::new(Arc::new(Snapshot::of(file, &chance))), attempts, chance }
+        let now = RwLock::new(Arc::new(Snapshot::of(file, &chance, &HashMap::new())));
+        Self { now, attempts, chance, upgraded: None, kept: Mutex::default(), has_told: AtomicBool::new(false) }
+    }
+
+    /// The same where hashes of mosquitto's are replaced in the file at the next login.
+    pub(crate) fn upgrading(self, path: PathBuf) -> Self {
+        Self { upgraded: Some(path), ..self }
     }
 
     /// The file has changed.
     pub(crate) fn replace(&self, file: &UsersFile) {
-        let new = Arc::new(Snapshot::of(file, &self.chance));
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = Arc::new(Snapshot::of(file, &self.chance, &kept));
+        let still_there: HashSet<u64> = new.users.iter().map(|(secret, _)| self.chance.hash_one(secret.to_string())).collect();
+        kept.retain(|hash, _| still_there.contains(hash));
+        drop(kept);
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
     fn now(&self) -> Arc<Snapshot> {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A user has logged in with this password: where what is kept in its place is easy to guess from, something better takes its place in the file. As long again as a
+    /// login, so the client has its answer before.
+    pub(crate) fn upgrade(&self, user: &str, password: &[u8]) {
+        let (Some(path), Ok(password)) = (&self.upgraded, str::from_utf8(password)) else { return };
+        let Some((old, version)) = self.now().get(user).filter(|(secret, _)| secret.is_outdated()).cloned() else { return };
+        let salt = [self.chance.hash_one(user), RandomState::new().hash_one(user)].map(u64::to_ne_bytes).concat();
+        let Ok(salt) = <[u8; 16]>::try_from(salt) else { return };
+        let Ok(new) = Secret::derive(Kind::Argon2id, password, salt) else { return };
+        let hash = self.chance.hash_one(new.to_string());
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(hash, version);
+        match UsersFile::exchange(path, user, &old, new) {
+            Ok(true) => tracing::info!(user, "password kept by argon2id from now on"),
+            Err(error) if !self.has_told.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(%error, "a better hash of a password cannot be written; the old one stays");
+            }
+            // Another password, another judge was first, or it has been told.
+            Ok(false) | Err(_) => {}
+        }
     }
 
     /// Whether this is the user's password: tens of milliseconds of work, the same for somebody who is not there, who is given the costs of one who is.
@@ -62,12 +101,13 @@ impl KnownUsers {
 }
 
 impl Snapshot {
-    fn of(file: &UsersFile, chance: &RandomState) -> Self {
+    fn of(file: &UsersFile, chance: &RandomState, kept: &HashMap<u64, UserVersion>) -> Self {
         let mut users = Vec::new();
         let mut by_name = HashMap::new();
         for (name, secret) in file.users() {
             by_name.insert(name.to_owned(), users.len());
-            users.push((secret.clone(), UserVersion(chance.hash_one(secret.to_string()))));
+            let hash = chance.hash_one(secret.to_string());
+            users.push((secret.clone(), kept.get(&hash).copied().unwrap_or(UserVersion(hash))));
         }
         Self { users, by_name }
     }
@@ -110,6 +150,7 @@ mod tests {
             Verdict::Right(known) => panic!("{known:?}"),
             Verdict::Wrong(_) => "wrong".into(),
             Verdict::Pass => "pass".into(),
+            Verdict::Unreachable => panic!("it is a file"),
         }
     }
 
@@ -131,6 +172,36 @@ mod tests {
         assert_eq!(version("bob"), Some(bob), "who has not changed stays as it was");
         assert_eq!(found(&users, "eve", "a"), "wrong");
         assert!(found(&users, "new", "n").starts_with("right"));
+    }
+
+    #[test]
+    fn a_login_makes_a_better_hash_and_the_user_stays_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users");
+        let mut file = file(&[("eve", "a"), ("bob", "b")]);
+        file.set("old", Secret::derive(Kind::Pbkdf2Sha512, "o", [1; 16]).unwrap()).unwrap();
+        file.write(&path).unwrap();
+        let users = KnownUsers::new(&file, Arc::default()).upgrading(path.clone());
+        let kinds = || UsersFile::read(&path).unwrap().users().map(|(_, secret)| secret.kind_name()).collect::<Vec<_>>();
+        let versions = || ["eve", "bob", "old"].map(|user| users.version(user).unwrap());
+        let before = versions();
+
+        users.upgrade("eve", b"a");
+        users.upgrade("old", b"o");
+        assert_eq!(kinds(), ["argon2id", "sha512", "argon2id"]);
+        users.replace(&UsersFile::read(&path).unwrap());
+
+        assert_eq!(versions(), before, "nobody is sent away");
+        assert!(found(&users, "eve", "a").starts_with("right") && found(&users, "eve", "b") == "wrong");
+        let written = std::fs::read(&path).unwrap();
+        users.upgrade("eve", b"a");
+        users.upgrade("mallory", b"a");
+        assert_eq!(std::fs::read(&path).unwrap(), written, "once is enough");
+
+        let mut changed = UsersFile::read(&path).unwrap();
+        changed.set("eve", Secret::derive(Kind::Argon2id, "c", [2; 16]).unwrap()).unwrap();
+        users.replace(&changed);
+        assert_ne!(versions()[0], before[0], "another password is another version");
     }
 
     #[test]

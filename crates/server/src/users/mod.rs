@@ -10,7 +10,7 @@ mod secret;
 use std::{
     collections::HashSet,
     fmt::{self, Display},
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -23,7 +23,7 @@ use crate::server::random_bytes;
 pub use self::secret::{Argon2id, Kind, Secret, SecretError};
 pub(crate) use self::{
     attempts::{Attempts, Told},
-    judges::{Ask, Judges},
+    judges::{Ask, Judges, Waiting},
     known::KnownUsers,
 };
 
@@ -229,19 +229,20 @@ impl UsersFile {
     }
 
     fn try_write(&self, path: &Path) -> io::Result<()> {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        let written = (|| {
-            if let Ok(old) = fs::metadata(path) {
-                file.set_permissions(old.permissions())?;
-            }
-            file.write_all(self.to_string().as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&beside, path)
-        })();
-        written.inspect_err(|_| fs::remove_file(&beside).unwrap_or_default())
+        Beside::claim(path)?.take_its_place(self)
+    }
+
+    /// Gives a user another secret in place of this one, in the file as it is now; says whether it had this one still. While somebody else writes the file it is an
+    /// error, and nothing that somebody else has written is lost.
+    pub(crate) fn exchange(path: &Path, user: &str, old: &Secret, new: Secret) -> Result<bool, UsersError> {
+        let io = |what| move |error| UsersError::Io { what, path: path.into(), error };
+        let beside = Beside::claim(path).map_err(io("write"))?;
+        let mut file = Self::read(path)?;
+        let is_same = file.secret(user) == Some(old);
+        if is_same && file.set(user, new).is_ok() {
+            beside.take_its_place(&file).map_err(io("write"))?;
+        }
+        Ok(is_same)
     }
 }
 
@@ -251,6 +252,39 @@ pub fn new_secret(kind: Kind, password: &str) -> Result<Secret, SetError> {
         return Err(SetError::Empty);
     }
     Ok(Secret::derive(kind, password, random_bytes())?)
+}
+
+/// The file that is to stand in the place of another one: who has it may write. Dropped, it goes.
+struct Beside<'p> {
+    path: &'p Path,
+    at: PathBuf,
+    file: File,
+}
+
+impl<'p> Beside<'p> {
+    fn claim(path: &'p Path) -> io::Result<Self> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        let beside = PathBuf::from(beside);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        Ok(Self { path, at: beside, file })
+    }
+
+    fn take_its_place(mut self, users: &UsersFile) -> io::Result<()> {
+        if let Ok(old) = fs::metadata(self.path) {
+            self.file.set_permissions(old.permissions())?;
+        }
+        self.file.write_all(users.to_string().as_bytes())?;
+        self.file.sync_all()?;
+        fs::rename(&self.at, self.path)
+    }
+}
+
+impl Drop for Beside<'_> {
+    fn drop(&mut self) {
+        // Where it has taken its place there is none of that name.
+        fs::remove_file(&self.at).unwrap_or_default();
+    }
 }
 
 fn line(text: &str) -> Result<Line, LineError> {
@@ -330,6 +364,29 @@ mod tests {
         file.write(&path).unwrap();
 
         assert_eq!(mode(), 0o640);
+        assert_eq!(UsersFile::read(&path).unwrap(), file);
+    }
+
+    #[test]
+    fn a_secret_is_exchanged_only_where_it_is_still_the_same_and_nobody_else_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users");
+        let mut file = UsersFile::default();
+        file.set("eve", keys("a")).unwrap();
+        file.set("bob", keys("b")).unwrap();
+        file.write(&path).unwrap();
+
+        assert!(UsersFile::exchange(&path, "eve", &keys("a"), keys("c")).unwrap());
+        assert!(!UsersFile::exchange(&path, "eve", &keys("a"), keys("d")).unwrap(), "it has another one");
+        assert!(!UsersFile::exchange(&path, "mallory", &keys("a"), keys("d")).unwrap());
+        file.set("eve", keys("c")).unwrap();
+        assert_eq!(UsersFile::read(&path).unwrap(), file);
+
+        let claimed = Beside::claim(&path).unwrap();
+        assert!(UsersFile::exchange(&path, "eve", &keys("c"), keys("d")).is_err());
+        assert!(file.write(&path).is_err());
+        drop(claimed);
+        assert!(file.write(&path).is_ok());
         assert_eq!(UsersFile::read(&path).unwrap(), file);
     }
 

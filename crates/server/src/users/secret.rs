@@ -142,6 +142,14 @@ impl Secret {
         }
     }
 
+    /// Whether it is cheaper to guess from than what is written today. Keys for SCRAM are not: they are for more than passwords.
+    pub fn is_outdated(&self) -> bool {
+        match self {
+            Self::Sha512 { .. } | Self::Pbkdf2Sha512 { .. } => true,
+            Self::Scram(_) | Self::Argon2id(_) => false,
+        }
+    }
+
     /// The kind's name, as `columba user add --hash` takes it.
     pub fn kind_name(&self) -> &'static str {
         match self {

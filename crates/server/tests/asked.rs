@@ -1,0 +1,226 @@
+//! Logging in where a service over HTTP is asked: one that is slow delays its clients and nobody else, and who waits for it is bounded.
+
+#![expect(clippy::unwrap_used, reason = "where a step fails, so does the test")]
+#![expect(clippy::unnecessary_debug_formatting, reason = "TOML quotes paths as Rust does")]
+
+use std::{
+    io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use columba_check::talk::{Heard, Talk};
+use columba_proto::{
+    QoS, ReasonCode, Version,
+    packet::{Connect, ConnectProperties},
+};
+use columba_server::{
+    Config, Running, Server,
+    config::{Data, Http},
+    users::{Kind, Secret, UsersFile},
+};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A service that lets everybody in but "nobody", knows nothing of "eve", and takes its time for those called "slow...".
+struct Service {
+    address: SocketAddr,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Service {
+    fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let gate = Arc::new((Mutex::new(false), Condvar::new()));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let service = Self { address, gate: Arc::clone(&gate), asked: Arc::clone(&asked) };
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (gate, asked) = (Arc::clone(&gate), Arc::clone(&asked));
+                thread::spawn(move || serve(&stream.unwrap(), &gate, &asked));
+            }
+        });
+        service
+    }
+
+    /// Whoever waits has its answer now.
+    fn let_go(&self) {
+        *self.gate.0.lock().unwrap() = true;
+        self.gate.1.notify_all();
+    }
+}
+
+fn serve(stream: &TcpStream, gate: &(Mutex<bool>, Condvar), asked: &AtomicUsize) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    loop {
+        let mut len = 0;
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                return;
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            len = line.strip_prefix("content-length: ").map_or(len, |value| value.parse().unwrap());
+        }
+        let mut body = vec![0; len];
+        reader.read_exact(&mut body).unwrap();
+        asked.fetch_add(1, Ordering::SeqCst);
+        let question: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let user = question["username"].as_str().unwrap();
+        if user.starts_with("slow") {
+            let open = gate.0.lock().unwrap();
+            drop(gate.1.wait_while(open, |is_open| !*is_open).unwrap());
+        }
+        let result = match user {
+            "nobody" => "deny",
+            "eve" => "ignore",
+            _ => "allow",
+        };
+        let body = format!("{{\"result\": \"{result}\"}}");
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let mut stream = stream;
+        if stream.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn broker(service: SocketAddr, order: &str, dir: &tempfile::TempDir) -> Running {
+    let users = dir.path().join("users");
+    let mut file = UsersFile::default();
+    file.set("eve", Secret::derive(Kind::Sha512, "pencil", [1; 16]).unwrap()).unwrap();
+    file.write(&users).unwrap();
+    let text = format!(
+        "[[listener]]\nurl = \"127.0.0.1:0\"\n[auth]\norder = {order}\n[auth.password]\nfile = {users:?}\n\
+         [auth.http]\nurl = \"http://{service}/auth\"\nconnections = 2\ntimeout = \"1m\"\n[limits]\nconnect_wait = \"5m\"\n"
+    );
+    let config = Config { data: Data::Ephemeral, http: Http::off(), ..Config::parse("test.toml", &text).unwrap() };
+    Server::start(config).unwrap()
+}
+
+fn connect<'c>(client_id: &'c str, user: &'c str, password: &'c str) -> Connect<'c> {
+    Connect {
+        version: Version::V5,
+        bridge: false,
+        clean_start: true,
+        keep_alive: 0,
+        client_id,
+        will: None,
+        username: Some(user),
+        password: Some(password.as_bytes()),
+        properties: ConnectProperties::default(),
+    }
+}
+
+fn outcome(broker: &Running, user: &str, password: &str) -> ReasonCode {
+    let connected = Talk::call(broker.local_addrs()[0], &connect(user, user, password));
+    connected.map_or_else(|reason| reason, |_| ReasonCode::SUCCESS)
+}
+
+/// A client that does not wait for its answer.
+fn knock(broker: &Running, user: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(broker.local_addrs()[0]).unwrap();
+    let mut frame = Vec::new();
+    connect(user, user, "x").encode(&mut frame);
+    stream.write_all(&frame).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    stream
+}
+
+/// The reason code of CONNACK, if it has come.
+fn answered(mut stream: &TcpStream) -> Option<u8> {
+    let mut head = [0; 4];
+    match stream.read(&mut head) {
+        Ok(4) => Some(head[3]),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn what_the_service_does_not_know_goes_on_to_the_next_way_and_its_no_ends_it() {
+    let (dir, service) = (tempfile::tempdir().unwrap(), Service::open());
+    let broker = broker(service.address, "[\"http\", \"password\"]", &dir);
+
+    assert_eq!(outcome(&broker, "anybody", "x"), ReasonCode::SUCCESS);
+    assert_eq!(outcome(&broker, "eve", "pencil"), ReasonCode::SUCCESS, "by the users file");
+    assert_eq!(outcome(&broker, "eve", "chalk"), ReasonCode::BAD_USER_NAME_OR_PASSWORD);
+    assert_eq!(outcome(&broker, "nobody", "x"), ReasonCode::BAD_USER_NAME_OR_PASSWORD);
+    assert_eq!(service.asked.load(Ordering::SeqCst), 4);
+}
+
+#[test]
+fn a_slow_service_delays_its_clients_only_and_a_crowd_before_it_is_bounded() {
+    const CROWD: usize = 1_500;
+    // Two are on their way, and so many of one address wait.
+    const HEARD: usize = 2 + 256;
+    let (dir, service) = (tempfile::tempdir().unwrap(), Service::open());
+    let broker = broker(service.address, "[\"password\", \"http\"]", &dir);
+    let (mut early, _) = Talk::call(broker.local_addrs()[0], &connect("early", "early", "x")).unwrap();
+    early.subscribe("t", QoS::AtMostOnce);
+
+    let first = knock(&broker, "slow-first");
+    until("the first is asked about", || service.asked.load(Ordering::SeqCst) == 2);
+    assert_eq!(outcome(&broker, "quick", "x"), ReasonCode::SUCCESS, "another line is free");
+    let mut waiting = vec![first];
+    waiting.extend((1..CROWD).map(|number| knock(&broker, &format!("slow-{number}"))));
+    let mut refused = Vec::new();
+    until("the crowd is sent away but for some", || {
+        waiting.retain(|stream| {
+            answered(stream).is_none_or(|code| {
+                refused.push(code);
+                false
+            })
+        });
+        refused.len() >= CROWD - HEARD
+    });
+
+    assert!(refused.iter().all(|&code| code == 0x89), "{refused:x?}");
+    assert_eq!(outcome(&broker, "eve", "pencil"), ReasonCode::SUCCESS, "who needs no service does not wait");
+    early.publish(QoS::AtMostOnce, "t", b"on", 0);
+    assert_eq!(early.hear(), Heard::Message(None, b"on".to_vec()));
+    service.let_go();
+    let mut codes = Vec::new();
+    until("those who waited have their answers", || {
+        waiting.retain(|stream| {
+            answered(stream).is_none_or(|code| {
+                codes.push(code);
+                false
+            })
+        });
+        waiting.is_empty()
+    });
+    let (heard, late): (Vec<u8>, Vec<u8>) = codes.into_iter().partition(|&code| code == 0);
+    assert!((1..=HEARD).contains(&heard.len()) && late.iter().all(|&code| code == 0x89), "{} {late:x?}", heard.len());
+}
+
+#[test]
+fn where_the_service_is_gone_nobody_gets_in_by_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let broker = broker(address, "[\"http\", \"password\"]", &dir);
+
+    for _ in 0..10 {
+        // Not by the next way either: it might have said no.
+        assert_eq!(outcome(&broker, "eve", "pencil"), ReasonCode::SERVER_UNAVAILABLE);
+    }
+    broker.stop();
+}
