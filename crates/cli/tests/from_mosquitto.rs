@@ -22,6 +22,26 @@ const COLUMBA: &str = env!("CARGO_BIN_EXE_columba");
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Alice may hear everything but the cellar; Bob may speak, and has one room.
+const RULES: &str = "# who may do what
+user alice
+topic t
+topic read house/#
+topic read web/#
+topic readwrite mail/#
+topic read closed/#
+topic deny house/cellar/#
+
+user bob
+topic write house/#
+topic write web/#
+topic write mail/#
+topic read house/kept/0
+
+pattern readwrite own/%u/#
+pattern write from/%c
+";
+
 /// A house as many have it: a plain port, one with TLS, one for web pages, users, and messages that survive a restart.
 struct House {
     dir: TempDir,
@@ -42,6 +62,7 @@ impl House {
             let made = Command::new("mosquitto_passwd").args(mode).arg(&users).args([user, password]).status().unwrap();
             assert!(made.success());
         }
+        fs::write(dir.path().join("acl"), RULES).unwrap();
         let data = dir.path().join("data");
         fs::create_dir(&data).unwrap();
         fs::create_dir(dir.path().join("conf.d")).unwrap();
@@ -49,7 +70,7 @@ impl House {
         let (dir_, cert_, key_) = (dir.path().display(), cert.display(), key.display());
         let text = format!(
             "# what stands in many houses\npid_file {dir_}/mosquitto.pid\nuser root\nper_listener_settings false\nallow_anonymous false\n\
-             password_file {dir_}/passwd\npersistence true\npersistence_location {dir_}/data/\nautosave_interval 1800\n\
+             password_file {dir_}/passwd\nacl_file {dir_}/acl\npersistence true\npersistence_location {dir_}/data/\nautosave_interval 1800\n\
              log_dest stderr\nlog_type error\nlog_type warning\nconnection_messages false\nmax_queued_messages 5000\ninclude_dir {dir_}/conf.d\n"
         );
         fs::write(&conf, text).unwrap();
@@ -140,6 +161,22 @@ impl House {
         for qos in ["1", "2"] {
             seen.push(publish(true, &bob, &["-t", "mail/in", "-q", qos, "-m", &format!("letter {qos}")]));
         }
+        // What the rules deny is as good as never said, and the clients of 3.1.1 are not told.
+        for (who, topic) in [
+            (&bob, "closed/door"),
+            (&bob, "house/cellar/light"),
+            (&bob, "own/bob/key"),
+            (&bob, "own/alice/key"),
+            (&alice, "own/alice/key"),
+        ] {
+            seen.push(publish(false, who, &["-t", topic, "-r", "-q", "1", "-m", who[1]]));
+        }
+        seen.push(publish(false, &bob, &["-i", "gate", "-t", "from/gate", "-q", "1", "-m", "x"]));
+        for (who, filter) in
+            [(&alice, "closed/#"), (&alice, "house/#"), (&alice, "own/+/key"), (&bob, "own/+/key"), (&bob, "house/kept/+")]
+        {
+            seen.push(subscribe(false, who, &["-t", filter, "-W", "2", "-q", "1", "-F", "%t %q %r %p"]));
+        }
         seen.push(self.by_web());
         seen
     }
@@ -201,6 +238,9 @@ fn the_same_files_and_the_same_clients_see_the_same() {
 
     assert_eq!(ours, theirs);
     assert_eq!(theirs.iter().filter(|line| line.contains(": refused:")).count(), 5);
-    assert!(theirs.iter().any(|line| line.contains("mail/in 2 0 letter 2")), "the day was one: {theirs:#?}");
+    for expected in ["mail/in 2 0 letter 2", "own/alice/key 1 1 alice", "own/bob/key 1 1 bob", "house/kept/0 0 1 kept"] {
+        assert!(theirs.iter().any(|line| line.contains(expected)), "{expected}: the day was one: {theirs:#?}");
+    }
+    assert!(!theirs.iter().any(|line| line.contains("closed/door 1 1") || line.contains("cellar/light 1 1")), "{theirs:#?}");
     assert!(house.dir.path().join("data/columba").is_dir(), "beside mosquitto's own store");
 }
