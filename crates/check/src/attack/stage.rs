@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use columba_proto::{QoS, Version};
@@ -20,6 +21,8 @@ use crate::load::{
 const GOOD_PER_SECOND: f64 = 200.0;
 /// How many of them publish, and how many subscribe.
 const GOOD_CLIENTS: u32 = 2;
+/// How long they are alone; what they wait is measured from twice as long on.
+const HEAD_START: Duration = Duration::from_millis(500);
 
 /// A broker of `program` that listens on every transport.
 #[derive(Debug)]
@@ -77,10 +80,16 @@ impl Stage {
 
     /// What happens under attack.
     pub fn bout(&self, attack: Attack, connections: usize, measured: Duration) -> Result<Bout, LoadError> {
-        let attackers = Attackers::start(&self.program, attack, connections, &self.target)?;
-        let good = load::run(&self.good_clients(measured), None)?;
-        let seen = attackers.stop()?;
-        Ok(Bout { good, seen, peak: self.peak()? })
+        let plan = self.good_clients(measured);
+        thread::scope(|scope| {
+            let good = scope.spawn(|| load::run(&plan, None));
+            // They are inside before the attack begins: a broker without memory lets nobody in.
+            thread::sleep(HEAD_START);
+            let attackers = Attackers::start(&self.program, attack, connections, &self.target)?;
+            let good = good.join().map_err(|_| LoadError::Stalled { doing: "loading the broker" })??;
+            let seen = attackers.stop()?;
+            Ok(Bout { good, seen, peak: self.peak()? })
+        })
     }
 
     /// QoS 1, on schedule, whatever happens around them.
@@ -93,7 +102,7 @@ impl Stage {
             pace: Pace::PerSecond(GOOD_PER_SECOND),
             window: 100,
             stop: Stop::After(measured),
-            warm_up: Duration::from_millis(200),
+            warm_up: HEAD_START * 2,
             ..Plan::comparing(self.target.plain, QoS::AtLeastOnce, measured)
         }
     }
