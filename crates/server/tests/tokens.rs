@@ -210,5 +210,8 @@ fn what_does_not_go_together_is_refused_at_the_start() {
     let wrong = |text: &str| Config::parse("t", text).unwrap_err().to_string();
     assert_eq!(wrong("[auth]\norder = [\"jwt\", \"jwt\"]\n"), "t:2:9: \"auth.order\" wants \"jwt\" once");
     assert_eq!(wrong("[[listener]]\nurl = \"a\"\nauth = []\n"), "t:3:8: \"auth\" wants at least one way to come in");
-    assert_eq!(wrong("[auth]\norder = \"anonymous\"\n"), "t:2:9: \"auth.order\" wants a list of \"password\" or \"jwt\"");
+    assert_eq!(
+        wrong("[auth]\norder = \"anonymous\"\n"),
+        "t:2:9: \"auth.order\" wants a list of \"password\" or \"jwt\" or \"http\""
+    );
 }
