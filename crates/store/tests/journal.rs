@@ -244,11 +244,14 @@ fn a_shard_is_woken_for_its_own_commits_unless_it_is_awake() {
         assert_eq!(counts(), [expected, 0]);
     }
     a.mute();
-    let commit = a.append(b"y");
+    journal.wait_durable(a.append(b"y")).unwrap();
+    let commit = a.append(b"z");
     journal.wait_durable(commit).unwrap();
+    // The wake of the first would have come before the write of the second; that of the second may meet a shard that is heard again.
+    assert_eq!(counts(), [20, 0]);
     assert_eq!(a.unmute(), commit);
     journal.stop().unwrap();
-    assert_eq!(counts(), [20, 0]);
+    assert_eq!(counts()[1], 0);
 }
 
 #[test]
