@@ -153,6 +153,33 @@ fn when_the_broker_itself_fills_the_disk_a_drained_queue_makes_room() {
     later.settle(&broker, "away");
 }
 
+/// The reserve is gone as well: the cold store cannot write what makes it smaller, and its engine fails. Nobody but the broker can make room.
+#[test]
+fn without_a_byte_left_for_the_cold_store_a_drained_queue_makes_room() {
+    let test = "without_a_byte_left_for_the_cold_store_a_drained_queue_makes_room";
+    let Some(disk) = LoopDisk::or_skip(test, 192) else { return };
+    let mut broker = Broker::of(Peer::columba(COLUMBA, &[]).with_data_in(disk.path().join("data")));
+    leave_a_subscriber(&broker, "away");
+    let mut publisher = client(&broker, Version::V5, "publisher", SessionKind::Persistent);
+    let mut account = Account::of("publisher");
+    account.publish_until(&mut publisher, ReasonCode::QUOTA_EXCEEDED);
+    broker.kill();
+    disk.fill(0);
+    broker.restart();
+    // What the start has given back.
+    disk.fill(0);
+    account.settle(&broker, "away");
+
+    let mut later = Account::of("publisher");
+    let mut publisher = client(&broker, Version::V5, "publisher", SessionKind::Persistent);
+    later.publish_until(&mut publisher, ReasonCode::SUCCESS);
+    let acknowledged = account.acknowledged.len();
+    say(&format!("{test}: {acknowledged} acknowledged before it was full, {} refused after\n", later.refused.len()));
+    broker.kill();
+    broker.restart();
+    later.settle(&broker, "away");
+}
+
 /// Asks until it is refused. Each time anew: what came in before anyone noticed waits for room.
 fn wait_until_refused(broker: &Broker) {
     let begun = Instant::now();

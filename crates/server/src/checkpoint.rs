@@ -19,14 +19,16 @@ use columba_broker::{
     id::MessageId,
     seam::Commons as _,
 };
-use columba_store::{Cold, ColdRead, Commit, FjallCold, LogError, Position, Reader, RealDisk, Shrinker, Watch, log::LogHandle};
+use columba_store::{
+    Cold, ColdRead, Commit, FjallCold, LogError, Position, Reader, RealDisk, Shrinker, Watch, cold::Upkeep, log::LogHandle,
+};
 use thiserror::Error;
 
 use crate::{
     cold::{ColdKeys, batch},
     core::{Mail, Shared},
     replay::records,
-    tidy::Tidy,
+    tidy::{Tidy, give_up_spare},
 };
 
 /// Changes that are gathered before they are written: a bound on memory.
@@ -46,6 +48,15 @@ const HEAVY_WAIT: Duration = Duration::from_millis(2);
 const BUSY_WAIT: Duration = Duration::from_millis(50);
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 const FAILED_WAIT: Duration = Duration::from_secs(5);
+
+/// What the cold store's upkeep may need for a moment; a small store needs no more than it takes. With less it goes on without upkeep.
+const UPKEEP_BYTES: u64 = 512 << 20;
+
+/// How long it goes without, where the disk has its reserve again, but not that much.
+const FRUGAL_MAX: Duration = Duration::from_mins(1);
+
+/// How soon the follower looks again after a failure while the disk is full: publishers wait for what the next attempt gives back.
+const SCARCE_WAIT: Duration = Duration::from_millis(500);
 
 /// The running thread.
 #[derive(Debug)]
@@ -123,8 +134,19 @@ impl Follower {
         let shared = Arc::clone(&marks.shared);
         let tidy = Tidy::new(shrinker);
         let body = move || {
-            Following { log, cold, from, read: 0, since: None, is_failing: false, tidy, folded: Commit::NONE, marks }
-                .run(&orders);
+            Following {
+                log,
+                cold,
+                from,
+                read: 0,
+                since: None,
+                is_failing: false,
+                frugal_since: None,
+                tidy,
+                folded: Commit::NONE,
+                marks,
+            }
+            .run(&orders);
         };
         let thread = thread::Builder::new().name("checkpoint".into()).spawn(body)?;
         Ok(Self { shared, thread })
@@ -150,6 +172,8 @@ struct Following {
     since: Option<Instant>,
     /// The last attempt has failed, and the log says so.
     is_failing: bool,
+    /// Since when the cold store is without upkeep.
+    frugal_since: Option<Instant>,
     tidy: Tidy,
     /// The last commit that is folded.
     folded: Commit,
@@ -165,7 +189,8 @@ impl Following {
             }
             loop {
                 // Nothing new becomes durable; what is, the next start reads from the journal. Who asks for a snapshot now gets none.
-                if self.log.has_failed() || matches!(orders.recv_timeout(FAILED_WAIT), Err(RecvTimeoutError::Disconnected)) {
+                let wait = if self.marks.shared.space.is_scarce() { SCARCE_WAIT } else { FAILED_WAIT };
+                if self.log.has_failed() || matches!(orders.recv_timeout(wait), Err(RecvTimeoutError::Disconnected)) {
                     return;
                 }
                 match self.open_again() {
@@ -188,9 +213,55 @@ impl Following {
     }
 
     /// After a failed write the store takes no other, and only it knows whether that one took place. Everything behind its position is read again.
+    ///
+    /// On a full disk the engine's upkeep fails, and takes the engine with it: it goes on without, in the room of a spare segment, until what lives can be
+    /// written anew.
     fn open_again(&mut self) -> Result<(), columba_store::ColdError> {
-        self.cold.reopen()?;
+        let mut upkeep = Upkeep::Full;
+        if self.marks.shared.space.is_scarce() && self.is_tight()? {
+            give_up_spare(&self.log);
+            upkeep = Upkeep::None;
+        }
+        self.cold.reopen(upkeep)?;
+        self.opened(upkeep);
         self.from = self.cold.position().unwrap_or(self.from);
+        Ok(())
+    }
+
+    /// It is open with this upkeep now.
+    fn opened(&mut self, upkeep: Upkeep) {
+        match upkeep {
+            Upkeep::None => self.frugal_since = Some(self.frugal_since.unwrap_or_else(Instant::now)),
+            Upkeep::Full => {
+                self.frugal_since = None;
+                self.log.take_back_spare();
+            }
+        }
+        tracing::debug!(?upkeep, "opened the cold store again");
+    }
+
+    /// Whether the disk has too little for the cold store's upkeep.
+    fn is_tight(&self) -> Result<bool, columba_store::ColdError> {
+        Ok(self.cold.free_bytes()? < UPKEEP_BYTES.min(self.cold.disk_bytes()?))
+    }
+
+    /// Ends the upkeep before a full disk does, and begins it again when there is room.
+    fn suit_upkeep(&mut self) -> Result<(), columba_store::ColdError> {
+        let space = &self.marks.shared.space;
+        let upkeep = match self.cold.upkeep() {
+            Upkeep::Full if space.is_scarce() && self.is_tight()? => Upkeep::None,
+            Upkeep::None if !space.lacks_free() => {
+                let is_long = self.frugal_since.is_none_or(|since| since.elapsed() >= FRUGAL_MAX);
+                if !is_long && self.is_tight()? {
+                    return Ok(());
+                }
+                Upkeep::Full
+            }
+            Upkeep::Full | Upkeep::None => return Ok(()),
+        };
+        if self.cold.set_upkeep(upkeep)? {
+            self.opened(upkeep);
+        }
         Ok(())
     }
 
@@ -219,7 +290,7 @@ impl Following {
                 // Who has not waited needs no answer.
                 drop(asked.send(self.cold.snapshot()?));
             }
-            if self.tidy.is_quiet() {
+            if self.tidy.is_quiet(self.marks.shared.space.is_scarce()) {
                 asked = self.tidy_up(&reader, &mut fold, orders)?;
             }
             let wait = match () {
@@ -257,6 +328,8 @@ impl Following {
         fold.bytes() >= CHANGES_BYTES_MAX
             || self.read >= JOURNAL_BYTES_MAX
             || self.since.is_some_and(|since| since.elapsed() >= AGE_MAX)
+            // What was removed does not take room any longer than it must.
+            || (self.since.is_some() && self.folded >= self.log.durable() && self.marks.shared.space.is_scarce())
     }
 
     fn write(&mut self, reader: &Reader<RealDisk>, fold: &mut Fold) -> Result<(), CheckpointError> {
@@ -290,6 +363,7 @@ impl Following {
             self.write(reader, fold)?;
             self.tidy.shrink(&self.log)?;
         }
+        self.suit_upkeep()?;
         let mut asked = None;
         let mut is_stopping = || match orders.try_recv() {
             Ok(Order::Snapshot(answer)) => {
@@ -299,7 +373,12 @@ impl Following {
             Ok(Order::Hurry) => false,
             Err(error) => asked.is_some() || error == TryRecvError::Disconnected,
         };
-        self.tidy.cold(&mut self.cold, &self.log, &mut is_stopping)?;
+        let is_scarce = self.marks.shared.space.is_scarce();
+        self.tidy.cold(&mut self.cold, &self.log, is_scarce, &mut is_stopping)?;
+        if self.cold.upkeep() == Upkeep::Full {
+            // Also where it was written anew.
+            self.frugal_since = None;
+        }
         Ok(asked)
     }
 }

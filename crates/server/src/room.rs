@@ -1,4 +1,4 @@
-//! Looks how much room the disk has, and tells all shards when it becomes scarce or ample.
+//! Looks how much room the disk has, and tells all shards, and who gives back space, when it becomes scarce or ample.
 //!
 //! While it is scarce nothing new is stored, so that what is left suffices for acknowledgements and for what makes room: a queue that is emptied, a session
 //! that ends, a checkpoint that frees the journal.
@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
@@ -22,8 +23,12 @@ use crate::{
     core::{Mail, Shared},
 };
 
-/// How often the disk is looked at.
+/// How often the disk is looked at, and how often when little is free beyond the reserve: what comes in between two looks comes out of the reserve.
 const INTERVAL: Duration = Duration::from_millis(250);
+const INTERVAL_MIN: Duration = Duration::from_millis(5);
+
+/// What a fast disk may take in each millisecond.
+const BYTES_PER_MS: u64 = 1 << 20;
 
 /// The share of the file system that is kept free unless configured, and its bounds: acknowledgements need no more on a large one, and
 /// a checkpoint no less on a small one.
@@ -33,6 +38,25 @@ const RESERVE_MAX: u64 = 1 << 30;
 
 /// Room is ample again when so many parts of a bound are free, beyond the bound: a state that changes with each message helps nobody.
 const SLACK_PART: u64 = 8;
+
+/// What was seen last, for who gives back space.
+#[derive(Debug, Default)]
+pub(crate) struct Space {
+    is_scarce: AtomicBool,
+    lacks_free: AtomicBool,
+}
+
+impl Space {
+    /// Whether the shards refuse what would have to be stored.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.is_scarce.load(Relaxed)
+    }
+
+    /// The same for the disk alone, without regard to the journal's spares.
+    pub(crate) fn lacks_free(&self) -> bool {
+        self.lacks_free.load(Relaxed)
+    }
+}
 
 /// The running thread.
 #[derive(Debug)]
@@ -48,6 +72,8 @@ struct Watching {
     log: LogHandle<RealDisk>,
     shared: Arc<Shared>,
     room: Room,
+    /// The same without regard to the journal's spares.
+    disk: Room,
 }
 
 /// What was seen, in bytes.
@@ -66,7 +92,8 @@ impl Watch {
     /// Watches the data directory `dir`.
     pub(crate) fn start(dir: &Path, limits: DiskLimits, log: LogHandle<RealDisk>, shared: &Arc<Shared>) -> io::Result<Self> {
         let (running, orders) = mpsc::channel();
-        let watching = Watching { dir: dir.to_owned(), limits, log, shared: Arc::clone(shared), room: Room::Ample };
+        let watching =
+            Watching { dir: dir.to_owned(), limits, log, shared: Arc::clone(shared), room: Room::Ample, disk: Room::Ample };
         let thread = thread::Builder::new().name("room".into()).spawn(move || watching.run(&orders))?;
         Ok(Self { running, thread })
     }
@@ -82,12 +109,16 @@ impl Watch {
 impl Watching {
     fn run(mut self, orders: &Receiver<()>) {
         loop {
+            let mut interval = INTERVAL;
             match self.look() {
-                Ok(seen) => self.tell(seen),
+                Ok(seen) => {
+                    self.tell(seen);
+                    interval = self::interval(self.room, self.limits, seen);
+                }
                 // Writes will say the same more loudly.
                 Err(error) => tracing::debug!(%error, "cannot see how much room the disk has"),
             }
-            if orders.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Disconnected) {
+            if orders.recv_timeout(interval) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
         }
@@ -113,11 +144,14 @@ impl Watching {
     }
 
     fn tell(&mut self, seen: Seen) {
+        self.disk = judge(self.disk, self.limits, Seen { lacks_spares: false, ..seen });
+        self.shared.space.lacks_free.store(self.disk == Room::Scarce, Relaxed);
         let room = judge(self.room, self.limits, seen);
         if room == self.room {
             return;
         }
         self.room = room;
+        self.shared.space.is_scarce.store(room == Room::Scarce, Relaxed);
         let Seen { free, used, .. } = seen;
         match room {
             Room::Scarce => {
@@ -131,8 +165,21 @@ impl Watching {
     }
 }
 
+fn reserve(limits: DiskLimits, seen: Seen) -> u64 {
+    limits.reserve.unwrap_or_else(|| (seen.total / RESERVE_PART).clamp(RESERVE_MIN, RESERVE_MAX))
+}
+
+/// Until the next look: so short that a fast disk cannot have eaten the reserve.
+fn interval(room: Room, limits: DiskLimits, seen: Seen) -> Duration {
+    if room == Room::Scarce {
+        return INTERVAL;
+    }
+    let surplus = seen.free.saturating_sub(reserve(limits, seen));
+    Duration::from_millis(surplus / BYTES_PER_MS).clamp(INTERVAL_MIN, INTERVAL)
+}
+
 fn judge(before: Room, limits: DiskLimits, seen: Seen) -> Room {
-    let reserve = limits.reserve.unwrap_or_else(|| (seen.total / RESERVE_PART).clamp(RESERVE_MIN, RESERVE_MAX));
+    let reserve = reserve(limits, seen);
     let quota = match limits.quota {
         Quota::None => u64::MAX,
         Quota::Percent(percent) => seen.total / 100 * u64::from(percent),
@@ -162,6 +209,13 @@ mod tests {
         assert_eq!(judge(Room::Scarce, UNSET, seen(18)), Room::Ample);
         let none = DiskLimits { reserve: Some(0), ..UNSET };
         assert_eq!(judge(Room::Ample, none, seen(0)), Room::Ample);
+    }
+
+    #[test]
+    fn the_closer_the_reserve_the_sooner_it_is_looked_at() {
+        let wait = |room| move |free: u64| interval(room, UNSET, Seen { free: free * MIB, ..SEEN }).as_millis();
+        assert_eq!([1_000, 266, 116, 21, 17, 0].map(wait(Room::Ample)), [250, 250, 100, 5, 5, 5]);
+        assert_eq!(wait(Room::Scarce)(0), 250);
     }
 
     #[test]

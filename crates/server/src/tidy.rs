@@ -7,8 +7,9 @@ use std::{
 
 use columba_store::{ColdError, FjallCold, LogError, RealDisk, Shrinker, cold::Rebuilt, log::LogHandle};
 
-/// How long it must be quiet, and how much journal is quiet.
+/// How long it must be quiet, also while the disk is full and somebody waits for room, and how much journal is quiet.
 const QUIET_TIME: Duration = Duration::from_secs(5);
+const QUIET_TIME_SCARCE: Duration = Duration::from_millis(500);
 const QUIET_BYTES: usize = 256 << 10;
 
 /// What may live in a cold store that is written anew; a larger one is compacted beside the traffic.
@@ -20,6 +21,13 @@ const SMALL_BYTES: u64 = 2 << 20;
 /// How soon the cold store is looked at again after a rebuild, and after one that failed.
 const REBUILD_PAUSE: Duration = Duration::from_secs(30);
 const FAILED_PAUSE: Duration = Duration::from_mins(10);
+
+/// The same while the disk is full, if more was removed meanwhile, and if not.
+const SCARCE_PAUSE: Duration = Duration::from_secs(2);
+const SCARCE_PAUSE_IDLE: Duration = Duration::from_secs(15);
+
+/// What of a full disk a copy leaves free, for the files around its keys and values.
+const COPY_RESERVE: u64 = 1 << 20;
 
 /// Journal segments that may gather while the cold store is written anew: publishers come first.
 const SEGMENTS_BEHIND_MAX: usize = 3;
@@ -37,6 +45,8 @@ pub(crate) struct Tidy {
     live: u64,
     /// Keys removed since then.
     removed: u64,
+    /// When what lives last did not find room on a full disk, and how many those were then.
+    tried: Option<(Instant, u64)>,
     not_before: Instant,
     compacting: Option<JoinHandle<()>>,
 }
@@ -44,7 +54,7 @@ pub(crate) struct Tidy {
 impl Tidy {
     pub(crate) fn new(shrinker: Shrinker) -> Self {
         let now = Instant::now();
-        Self { shrinker, since: now, read: 0, live: 0, removed: 0, not_before: now, compacting: None }
+        Self { shrinker, since: now, read: 0, live: 0, removed: 0, tried: None, not_before: now, compacting: None }
     }
 
     /// So much journal was read.
@@ -57,9 +67,9 @@ impl Tidy {
         self.removed += keys as u64;
     }
 
-    /// Whether it has been quiet; says so once for each quiet time.
-    pub(crate) fn is_quiet(&mut self) -> bool {
-        if self.since.elapsed() < QUIET_TIME {
+    /// Whether it has been quiet; says so once for each quiet time, which is short while room `is_scarce`.
+    pub(crate) fn is_quiet(&mut self, is_scarce: bool) -> bool {
+        if self.since.elapsed() < if is_scarce { QUIET_TIME_SCARCE } else { QUIET_TIME } {
             return false;
         }
         let is_quiet = self.read <= QUIET_BYTES;
@@ -74,11 +84,12 @@ impl Tidy {
         Ok(())
     }
 
-    /// Gives back what the cold store does not need, if that is worth it. `is_stopping` ends it early.
+    /// Gives back what the cold store does not need, if that is worth it; while room `is_scarce`, all that it can. `is_stopping` ends it early.
     pub(crate) fn cold(
         &mut self,
         cold: &mut FjallCold,
         log: &LogHandle<RealDisk>,
+        is_scarce: bool,
         is_stopping: &mut dyn FnMut() -> bool,
     ) -> Result<(), ColdError> {
         if let Some(thread) = self.compacting.take_if(|thread| thread.is_finished()) {
@@ -86,7 +97,13 @@ impl Tidy {
             drop(thread.join());
             self.live = cold.disk_bytes()?;
         }
-        if self.compacting.is_some() || Instant::now() < self.not_before {
+        if self.compacting.is_some() {
+            return Ok(());
+        }
+        if is_scarce {
+            return self.scarce(cold, log, is_stopping);
+        }
+        if Instant::now() < self.not_before {
             return Ok(());
         }
         let disk = cold.disk_bytes()?;
@@ -94,19 +111,14 @@ impl Tidy {
         if !is_emptied && disk <= 2 * self.live + SMALL_BYTES {
             return Ok(());
         }
-        let mut goes_on = || {
-            thread::sleep(COPY_REST);
-            log.usage().segments <= SEGMENTS_BEHIND_MAX && !is_stopping()
-        };
         self.not_before = Instant::now() + REBUILD_PAUSE;
-        match cold.rebuild(REBUILD_MAX, &mut goes_on)? {
-            Rebuilt::Done { live } => {
-                tracing::info!(before = disk, after = cold.disk_bytes()?, "gave back space of the cold store");
-                (self.live, self.removed) = (live, 0);
-            }
+        let free = cold.free_bytes()?;
+        match rebuild(cold, log, REBUILD_MAX.min(free.saturating_sub(COPY_RESERVE)), is_stopping)? {
+            Rebuilt::Done { live } => self.rebuilt(cold, disk, live)?,
             Rebuilt::TooLarge => {
                 self.live = disk;
-                if is_emptied {
+                // At most half of it lives, and a compaction writes that anew.
+                if is_emptied && free > disk / 2 {
                     self.removed = 0;
                     self.compact(cold);
                 }
@@ -117,6 +129,42 @@ impl Tidy {
                 self.not_before = Instant::now() + FAILED_PAUSE;
             }
         }
+        Ok(())
+    }
+
+    /// On a full disk: what lives has to fit into what is free. What was removed since the last attempt may have made it fit.
+    fn scarce(
+        &mut self,
+        cold: &mut FjallCold,
+        log: &LogHandle<RealDisk>,
+        is_stopping: &mut dyn FnMut() -> bool,
+    ) -> Result<(), ColdError> {
+        let disk = cold.disk_bytes()?;
+        let was_tried =
+            |(at, removed): (Instant, u64)| at.elapsed() < if removed == self.removed { SCARCE_PAUSE_IDLE } else { SCARCE_PAUSE };
+        if disk <= SMALL_BYTES || self.tried.is_some_and(was_tried) {
+            return Ok(());
+        }
+        self.tried = Some((Instant::now(), self.removed));
+        let live_max = cold.free_bytes()?.saturating_sub(COPY_RESERVE).min(REBUILD_MAX);
+        match rebuild(cold, log, live_max, is_stopping)? {
+            Rebuilt::Done { live } => {
+                self.rebuilt(cold, disk, live)?;
+                log.take_back_spare();
+            }
+            Rebuilt::TooLarge => {}
+            Rebuilt::GivenUp => self.tried = None,
+            Rebuilt::CopyFailed(error) => {
+                tracing::debug!(%error, "cannot write the cold store anew on a full disk; trying on");
+                give_up_spare(log);
+            }
+        }
+        Ok(())
+    }
+
+    fn rebuilt(&mut self, cold: &FjallCold, before: u64, live: u64) -> Result<(), ColdError> {
+        tracing::info!(before, after = cold.disk_bytes()?, "gave back space of the cold store");
+        (self.live, self.removed, self.tried) = (live, 0, Some((Instant::now(), 0)));
         Ok(())
     }
 
@@ -133,4 +181,23 @@ impl Tidy {
             Err(error) => tracing::warn!(%error, "no thread to compact the cold store with"),
         }
     }
+}
+
+/// The cold store needs its room.
+pub(crate) fn give_up_spare(log: &LogHandle<RealDisk>) {
+    if let Err(error) = log.give_up_spare() {
+        tracing::debug!(%error, "cannot give up a spare segment of the journal");
+    }
+}
+
+fn rebuild(
+    cold: &mut FjallCold,
+    log: &LogHandle<RealDisk>,
+    live_max: u64,
+    is_stopping: &mut dyn FnMut() -> bool,
+) -> Result<Rebuilt, ColdError> {
+    cold.rebuild(live_max, &mut || {
+        thread::sleep(COPY_REST);
+        log.usage().segments <= SEGMENTS_BEHIND_MAX && !is_stopping()
+    })
 }

@@ -212,6 +212,12 @@ fn journal_disk(path: &Path) -> Result<RealDisk, LogError> {
     RealDisk::open(&path).map_err(|source| LogError::Io { action: "open", file: path.display().to_string(), source })
 }
 
+/// Bytes that the file system of `path` has free for everyone.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let space = rustix::fs::statvfs(path)?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
 /// Bytes of the blocks of a file, or of a directory and everything in it. What goes meanwhile is not counted.
 pub fn disk_usage(path: &Path) -> io::Result<u64> {
     let meta = match fs::symlink_metadata(path) {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use columba_store::cold::{ColdError, KEY_LEN_MAX, MemFault};
+use columba_store::cold::{ColdError, KEY_LEN_MAX, MemFault, Upkeep};
 use columba_store::sim::Rng;
 use columba_store::{Batch, Cold, ColdRead, FjallCold, MemCold, Position, Space};
 
@@ -264,10 +264,10 @@ fn readers_go_on_after_the_store_was_opened_again() {
     cold.write(batch, Position::START).unwrap();
     let snapshot = cold.snapshot().unwrap();
 
-    assert!(cold.reopen().is_err(), "a snapshot keeps the old engine alive");
+    assert!(cold.reopen(Upkeep::Full).is_err(), "a snapshot keeps the old engine alive");
     assert!(matches!(reader.get(Space(1), b"key"), Err(ColdError::Closed { .. })));
     drop(snapshot);
-    cold.reopen().unwrap();
+    cold.reopen(Upkeep::Full).unwrap();
 
     assert_eq!(reader.get(Space(1), b"key").unwrap(), Some(b"value".to_vec()));
     assert_eq!(cold.position(), Some(Position::START));

@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
-use columba_store::cold::{ColdError, KEY_LEN_MAX, Rebuilt};
+use columba_store::cold::{ColdError, KEY_LEN_MAX, Rebuilt, Upkeep};
 use columba_store::{Batch, Cold, ColdRead, FjallCold, Position, Space};
 
 const AT: Position = Position { segment: 7, offset: 4096 };
@@ -149,4 +153,60 @@ fn a_large_store_is_compacted_where_it_stands() {
     assert!(cold.keys_about() < u64::from(KEYS), "{}", cold.keys_about());
     cold.write(Batch::new(), AT).unwrap();
     assert!(!matches!(cold.get(Space(9), b""), Err(ColdError::Closed { .. })));
+}
+
+#[test]
+fn without_upkeep_nothing_but_its_journal_grows_and_it_can_be_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cold");
+    let mut cold = emptied(&path);
+    let reader = cold.reader();
+    let held = reader.snapshot().unwrap();
+    assert!(!cold.set_upkeep(Upkeep::None).unwrap(), "a reader holds on to the engine");
+    drop(held);
+    assert!(cold.set_upkeep(Upkeep::None).unwrap());
+    let before = content(&cold);
+    let files = files(&path);
+
+    // More than a memtable takes otherwise.
+    for round in 0..20_u32 {
+        let mut batch = Batch::new();
+        batch.put(Space(9), round.to_be_bytes(), vec![1; 1 << 20]);
+        cold.write(batch, AT).unwrap();
+    }
+    for round in 0..20_u32 {
+        let mut batch = Batch::new();
+        batch.remove(Space(9), round.to_be_bytes());
+        cold.write(batch, AT).unwrap();
+    }
+    assert_eq!(self::files(&path), files);
+    assert_eq!(content(&*reader), before);
+    assert_eq!(cold.upkeep(), Upkeep::None);
+
+    assert!(matches!(cold.rebuild(1 << 20, &mut || true).unwrap(), Rebuilt::Done { .. }));
+    assert_eq!((cold.upkeep(), content(&*reader)), (Upkeep::Full, before));
+}
+
+#[test]
+fn without_upkeep_memory_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cold = emptied(&dir.path().join("cold"));
+    cold.set_upkeep(Upkeep::None).unwrap();
+    let mut write = || {
+        let mut batch = Batch::new();
+        batch.put(Space(9), *b"again", vec![1; 4 << 20]);
+        cold.write(batch, AT)
+    };
+    let refused = (0..20).find_map(|_| write().err());
+    assert!(matches!(refused, Some(ColdError::NoUpkeep { .. })), "{refused:?}");
+    cold.reopen(Upkeep::Full).unwrap();
+    let mut batch = Batch::new();
+    batch.remove(Space(9), *b"again");
+    cold.write(batch, AT).unwrap();
+}
+
+/// The names of all files of a store.
+fn files(path: &Path) -> BTreeSet<PathBuf> {
+    let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { BTreeSet::from([path]) }).collect()
 }

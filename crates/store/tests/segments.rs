@@ -117,6 +117,31 @@ fn without_room_nothing_is_lost_and_a_checkpoint_makes_room() {
 }
 
 #[test]
+fn a_spare_is_given_up_once_and_taken_back() {
+    let disk = SimDisk::new(9);
+    let mut log = open(&disk, None);
+    for _ in 0..6 {
+        fill(&mut log);
+    }
+    let handle = log.handle();
+    handle.prepare().unwrap();
+    let spares = lengths(&disk, ".spare");
+
+    assert_eq!(handle.give_up_spare().unwrap(), *spares.iter().max().unwrap());
+
+    assert!(handle.lacks_room(), "who stores has to wait");
+    handle.prepare().unwrap();
+    assert_eq!(lengths(&disk, ".spare").len(), 1, "the room is not taken again");
+    assert_eq!(handle.give_up_spare().unwrap(), 0, "acknowledgements need the last one");
+    log.recycle(log.end()).unwrap();
+    assert_eq!(lengths(&disk, ".spare").len(), 1, "nor by what a checkpoint frees");
+    handle.take_back_spare();
+    handle.prepare().unwrap();
+    assert!(!handle.lacks_room());
+    assert_eq!(lengths(&disk, ".spare").len(), 2);
+}
+
+#[test]
 fn a_reader_that_is_overtaken_by_recycling_hears_of_it() {
     let disk = SimDisk::new(5);
     let mut log = open(&disk, None);

@@ -40,6 +40,7 @@ use crate::{
     commons::Common,
     loader::Loader,
     reload::Askers,
+    room::Space,
     server::Word,
     users::{Attempts, Judges},
 };
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) certificates: Mutex<Vec<(String, Weak<Certificates>)>>,
     pub(crate) loader: Loader,
     pub(crate) progress: Progress,
+    pub(crate) space: Space,
     pub(crate) checkpoints: Checkpoints,
     /// Who looks at passwords; set at the start where there are any.
     pub(crate) judges: OnceLock<Judges>,

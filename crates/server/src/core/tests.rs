@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     checkpoint, clock::ProcessClock, commons::Common, config::Listener, durability::Waits, entrance::Entrance, loader,
-    reload::Askers, server::Word,
+    reload::Askers, room::Space, server::Word,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -58,6 +58,7 @@ fn house(shards: u16) -> House {
         certificates: std::sync::Mutex::default(),
         loader: loader::channel().0,
         progress: Progress::new(usize::from(shards)),
+        space: Space::default(),
         checkpoints: checkpoint::channel().0,
         judges: std::sync::OnceLock::new(),
         attempts: Arc::default(),

@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+pub use self::engine::Upkeep;
 use self::engine::{Engine, View};
 pub use self::rebuild::Rebuilt;
 pub use self::rescue::Rescued;
@@ -42,32 +43,55 @@ impl FjallCold {
     /// Opens the store in `path`, whose parent must exist. Where there is none yet, the first write makes it.
     pub fn open(path: &Path) -> Result<Self, ColdError> {
         rebuild::settle(path)?;
-        let (slot, position) = open(path)?;
+        let (slot, position) = open(path, Upkeep::Full)?;
         Ok(Self { shared: Arc::new(Shared { path: path.to_owned(), slot: RwLock::new(slot) }), position })
     }
 
-    /// Closes the engine and opens it again: after a failed write it takes no other. Readers go on with the new one.
+    /// Closes the engine and opens it again: after a failed write it takes no other; on a full disk without upkeep, which would fail again. Readers go on with the new one.
     ///
     /// While a snapshot is alive this fails, and until it is tried again with success everything does.
-    pub fn reopen(&mut self) -> Result<(), ColdError> {
+    pub fn reopen(&mut self, upkeep: Upkeep) -> Result<(), ColdError> {
         let mut slot = self.shared.slot.write().unwrap_or_else(PoisonError::into_inner);
         *slot = Slot::Closed;
         let position;
-        (*slot, position) = open(&self.shared.path)?;
+        (*slot, position) = open(&self.shared.path, upkeep)?;
         self.position = position;
         Ok(())
+    }
+
+    /// Closes a healthy engine and opens it again with another upkeep. Returns whether it did: while a reader holds on to it, nothing changes.
+    ///
+    /// After an error the store is closed: [`reopen`](Self::reopen) it.
+    pub fn set_upkeep(&mut self, upkeep: Upkeep) -> Result<bool, ColdError> {
+        let mut slot = self.shared.slot.write().unwrap_or_else(PoisonError::into_inner);
+        if let Slot::Open(engine) = std::mem::replace(&mut *slot, Slot::Closed)
+            && !rebuild::is_alone(&engine)
+        {
+            *slot = Slot::Open(engine);
+            return Ok(false);
+        }
+        (*slot, self.position) = open(&self.shared.path, upkeep)?;
+        Ok(true)
+    }
+
+    /// Whether it writes and compacts tables by itself.
+    pub fn upkeep(&self) -> Upkeep {
+        match self.shared.slot() {
+            Slot::Open(engine) => engine.upkeep(),
+            Slot::Absent | Slot::Closed => Upkeep::Full,
+        }
     }
 }
 
 /// What is in `path`, and how far it has taken the journal in.
-fn open(path: &Path) -> Result<(Slot, Option<Position>), ColdError> {
+fn open(path: &Path, upkeep: Upkeep) -> Result<(Slot, Option<Position>), ColdError> {
     if !exists(path)? {
         return Ok((Slot::Absent, None));
     }
     // Before the engine, which cuts off what it cannot read.
     journal::check(path)?;
     versions::check(path)?;
-    let engine = Engine::open(path)?;
+    let engine = Engine::open(path, upkeep)?;
     let position = engine.position(path)?;
     Ok((Slot::Open(Arc::new(engine)), position))
 }
@@ -78,10 +102,10 @@ fn create(path: &Path) -> Result<Arc<Engine>, ColdError> {
     if exists(&unfinished)? {
         fs::remove_dir_all(&unfinished).map_err(io("remove", &unfinished))?;
     }
-    drop(Engine::open(&unfinished)?);
+    drop(Engine::open(&unfinished, Upkeep::Full)?);
     fs::rename(&unfinished, path).map_err(io("rename", &unfinished))?;
     path.parent().map_or(Ok(()), sync_dir).map_err(io("sync the parent of", path))?;
-    Engine::open(path).map(Arc::new)
+    Engine::open(path, Upkeep::Full).map(Arc::new)
 }
 
 impl Shared {

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 
 use thiserror::Error;
 
-pub use self::fjall::{FjallCold, Rebuilt, Rescued};
+pub use self::fjall::{FjallCold, Rebuilt, Rescued, Upkeep};
 pub use mem::{MemCold, MemFault};
 pub use salvage::{Give, Unreadable, salvage};
 
@@ -143,7 +143,12 @@ impl ColdError {
                     | ::fjall::Error::KeyspaceDeleted
             ),
             Self::Damaged { .. } | Self::Journal { .. } | Self::Position { .. } => true,
-            Self::CopyDiffers { .. } | Self::Io { .. } | Self::Closed { .. } | Self::KeyTooLong { .. } | Self::Injected => false,
+            Self::CopyDiffers { .. }
+            | Self::Io { .. }
+            | Self::Closed { .. }
+            | Self::NoUpkeep { .. }
+            | Self::KeyTooLong { .. }
+            | Self::Injected => false,
         }
     }
 }
@@ -213,6 +218,13 @@ pub enum ColdError {
         file: String,
         /// Where in it.
         offset: u64,
+    },
+
+    /// Opened without upkeep, and it has gathered what it may.
+    #[error("cold store {path} takes no more until the disk has room for its upkeep")]
+    NoUpkeep {
+        /// The directory.
+        path: String,
     },
 
     /// The engine could not make sense of its files.

@@ -80,6 +80,17 @@ impl<D: Disk> LogHandle<D> {
         self.0.recycle(below)
     }
 
+    /// Gives one spare back to the disk, so that the cold store has room for what makes it smaller. From now on one spare less is kept, and
+    /// [`LogHandle::lacks_room`] says so, until [`LogHandle::take_back_spare`]. The last spare stays: acknowledgements need it. Returns the bytes given back.
+    pub fn give_up_spare(&self) -> Result<u64, LogError> {
+        self.0.give_up_spare()
+    }
+
+    /// Keeps as many spares as before; [`LogHandle::prepare`] makes what is missing.
+    pub fn take_back_spare(&self) {
+        self.0.given_up.store(false, Relaxed);
+    }
+
     /// Makes spare segments until there are enough. Call it off the commit path: it writes whole segments of zeros.
     pub fn prepare(&self) -> Result<(), LogError> {
         self.0.prepare()
@@ -87,7 +98,7 @@ impl<D: Disk> LogHandle<D> {
 
     /// Whether [`LogHandle::prepare`] has something to do.
     pub fn wants_spares(&self) -> bool {
-        self.0.lock().spares.len() < self.0.options.spares
+        self.0.lock().spares.len() < self.0.spares_kept()
     }
 
     /// Whether segments or spares are longer than those of a new journal.
@@ -113,9 +124,9 @@ impl<D: Disk> LogHandle<D> {
         self.0.poisoned.load(Relaxed)
     }
 
-    /// Whether there was no room for the last spare that [`LogHandle::prepare`] wanted to make, however short.
+    /// Whether there was no room for the last spare that [`LogHandle::prepare`] wanted to make, however short, or one was given up.
     pub fn lacks_room(&self) -> bool {
-        self.0.lacks_room.load(Relaxed)
+        self.0.lacks_room.load(Relaxed) || self.0.given_up.load(Relaxed)
     }
 
     /// What the journal takes on the disk.
@@ -138,6 +149,8 @@ pub(crate) struct Segments<D: Disk> {
     /// Set by the writer when it fails.
     pub(crate) poisoned: AtomicBool,
     lacks_room: AtomicBool,
+    /// One spare less is kept.
+    given_up: AtomicBool,
     /// Held while spares are made, so that two callers do not make twice as many.
     preparing: Mutex<()>,
 }
@@ -151,6 +164,7 @@ impl<D: Disk> Segments<D> {
             state: Mutex::new(state),
             poisoned: AtomicBool::new(false),
             lacks_room: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             preparing: Mutex::new(()),
         }
     }
@@ -223,12 +237,32 @@ impl<D: Disk> Segments<D> {
         }
     }
 
+    /// How many spares there should be.
+    fn spares_kept(&self) -> usize {
+        self.options.spares.saturating_sub(usize::from(self.given_up.load(Relaxed)))
+    }
+
+    fn give_up_spare(&self) -> Result<u64, LogError> {
+        let _no_spare_is_being_made = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.given_up.store(true, Relaxed);
+        let longest = {
+            let mut state = self.lock();
+            // Short ones are made where there is little room.
+            state.wanted = self.options.segment_bytes_min;
+            let longest = (0..state.spares.len()).max_by_key(|&at| state.spares[at].size);
+            longest.filter(|_| state.spares.len() > 1).map(|at| state.spares.swap_remove(at))
+        };
+        let Some(Spare { name, size, .. }) = longest else { return Ok(0) };
+        self.disk.remove(&name).map_err(LogError::io("remove", self.disk.display(&name)))?;
+        Ok(size)
+    }
+
     fn prepare(&self) -> Result<(), LogError> {
         let _one_at_a_time = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let size = {
                 let state = self.lock();
-                if state.spares.len() >= self.options.spares {
+                if state.spares.len() >= self.spares_kept() {
                     self.lacks_room.store(false, Relaxed);
                     return Ok(());
                 }
@@ -307,7 +341,7 @@ impl<D: Disk> Segments<D> {
         loop {
             let surplus = {
                 let mut state = self.lock();
-                if state.spares.len() <= self.options.spares {
+                if state.spares.len() <= self.spares_kept() {
                     return Ok(());
                 }
                 let shortest = (0..state.spares.len()).min_by_key(|&at| state.spares[at].size);

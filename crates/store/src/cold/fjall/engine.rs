@@ -30,6 +30,11 @@ const TABLE_BYTES: u64 = 16 << 20;
 const CACHE_BYTES: u64 = 8 << 20;
 /// Threads that flush and compact. Of two or more, one passes each compaction on to the others, again and again until one of them is free.
 const WORKERS: usize = 1;
+/// What a store without upkeep gathers in memory.
+const GATHERED_MAX: u64 = 64 << 20;
+/// Where fjall lets a writer wait for its worker: runs of the first level, sealed memtables.
+const RUNS_HALT: usize = 30;
+const SEALED_HALT: usize = 4;
 /// The smallest that fjall accepts for its own journals.
 const JOURNALING_BYTES: u64 = 64 << 20;
 /// The keyspace for all spaces. Each keyspace costs some twenty syncs to make and a memtable to keep; a prefix costs
@@ -53,9 +58,19 @@ pub(super) struct Engine {
     database: Database,
     keyspace: Keyspace,
     long: Mutex<BTreeMap<Space, Keyspace>>,
+    upkeep: Upkeep,
     /// While a batch is applied, the state before it. fjall shows a batch that is half applied when a flush or a compaction ends in the meantime: that takes a
     /// later sequence number, and makes everything up to it visible.
     before: Mutex<Option<Snapshot>>,
+}
+
+/// Whether the store writes and compacts tables by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Upkeep {
+    /// As always.
+    Full,
+    /// It only takes what is written into its journal and its memory. An upkeep that finds no room ends the engine's worker, and the engine with it.
+    None,
 }
 
 fn options() -> KeyspaceCreateOptions {
@@ -70,13 +85,14 @@ fn options() -> KeyspaceCreateOptions {
 }
 
 impl Engine {
-    pub(super) fn open(path: &Path) -> Result<Self, ColdError> {
-        guarded(path, || Self::open_files(path))
+    pub(super) fn open(path: &Path, upkeep: Upkeep) -> Result<Self, ColdError> {
+        guarded(path, || Self::open_files(path, upkeep))
     }
 
-    fn open_files(path: &Path) -> Result<Self, ColdError> {
+    fn open_files(path: &Path, upkeep: Upkeep) -> Result<Self, ColdError> {
         let database = (Database::builder(path).cache_size(CACHE_BYTES))
-            .worker_threads(WORKERS)
+            // The checked one takes no 0.
+            .worker_threads_unchecked(if upkeep == Upkeep::Full { WORKERS } else { 0 })
             .max_journaling_size(JOURNALING_BYTES)
             // Each batch says itself how durable it is.
             .manual_journal_persist(true)
@@ -90,7 +106,7 @@ impl Engine {
                 long.insert(space, database.keyspace(&name, options).map_err(refused(path))?);
             }
         }
-        Ok(Self { database, keyspace, long: Mutex::new(long), before: Mutex::default() })
+        Ok(Self { database, keyspace, long: Mutex::new(long), upkeep, before: Mutex::default() })
     }
 
     pub(super) fn position(&self, path: &Path) -> Result<Option<Position>, ColdError> {
@@ -104,6 +120,9 @@ impl Engine {
 
     /// One atomic batch, durable on return.
     pub(super) fn write(&self, path: &Path, changes: Vec<Change>, position: Position) -> Result<(), ColdError> {
+        if self.upkeep == Upkeep::None && self.is_full() {
+            return Err(ColdError::NoUpkeep { path: path.display().to_string() });
+        }
         let mut writes = self.database.batch().durability(Some(PersistMode::SyncAll));
         let removals = changes.iter().filter(|change| change.value.is_none()).count();
         let full = if removals * 2 > changes.len() { MEMTABLE_REMOVALS_BYTES } else { MEMTABLE_BYTES };
@@ -123,7 +142,22 @@ impl Engine {
         let committed = writes.commit();
         *self.before() = None;
         committed.map_err(refused(path))?;
-        self.seal_memtables(path, full)
+        if self.upkeep == Upkeep::None { Ok(()) } else { self.seal_memtables(path, full) }
+    }
+
+    pub(super) fn upkeep(&self) -> Upkeep {
+        self.upkeep
+    }
+
+    /// Whether a write would wait for a worker, or take more memory than it should.
+    fn is_full(&self) -> bool {
+        let long = self.long().clone();
+        let mut trees = [&self.keyspace].into_iter().chain(long.values()).map(|keyspace| &keyspace.tree);
+        trees.any(|tree| {
+            tree.active_memtable().size() >= GATHERED_MAX
+                || tree.l0_run_count() >= RUNS_HALT
+                || tree.sealed_memtable_count() >= SEALED_HALT
+        })
     }
 
     fn before(&self) -> MutexGuard<'_, Option<Snapshot>> {
@@ -405,7 +439,7 @@ mod tests {
     #[test]
     fn a_write_leaves_no_full_memtable_behind() {
         let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::open(dir.path()).unwrap();
+        let engine = Engine::open(dir.path(), Upkeep::Full).unwrap();
         for key in 0..8_u8 {
             let change = Change { space: Space(1), key: vec![key], value: Some(vec![7; 5 << 20]) };
             engine.write(dir.path(), vec![change], Position::START).unwrap();

@@ -9,13 +9,13 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::engine::Engine;
+use super::engine::{Engine, Upkeep};
 use super::{FjallCold, Slot, exists, io, open};
 use crate::cold::ColdError;
-use crate::dir::disk_usage;
+use crate::dir::{disk_usage, free_bytes};
 use crate::file::sync_dir;
 
-/// How long the swap waits for readers that are in the middle of something.
+/// How long is waited for readers that are in the middle of something.
 const READERS_MAX_MS: u64 = 200;
 
 /// What became of a rebuild.
@@ -38,6 +38,11 @@ impl FjallCold {
     /// Bytes that the store takes on the disk, as blocks.
     pub fn disk_bytes(&self) -> Result<u64, ColdError> {
         disk_usage(&self.shared.path).map_err(io("measure", &self.shared.path))
+    }
+
+    /// Bytes that its file system has free.
+    pub fn free_bytes(&self) -> Result<u64, ColdError> {
+        free_bytes(&self.shared.path).map_err(io("see how much is free beside", &self.shared.path))
     }
 
     /// About how many keys there are, removed ones that still take space included.
@@ -73,14 +78,7 @@ impl FjallCold {
         let path = self.shared.path.clone();
         let mut slot = self.shared.slot.write().unwrap_or_else(PoisonError::into_inner);
         *slot = Slot::Closed;
-        // Nobody new comes: the slot is locked.
-        for _ in 0..READERS_MAX_MS {
-            if Arc::strong_count(&engine) == 1 {
-                break;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        if Arc::strong_count(&engine) > 1 {
+        if !is_alone(&engine) {
             *slot = Slot::Open(engine);
             return Ok(false);
         }
@@ -91,7 +89,7 @@ impl FjallCold {
         fs::rename(unfinished, &path).map_err(io("rename", unfinished))?;
         sync_parent(&path)?;
         let position;
-        (*slot, position) = open(&path)?;
+        (*slot, position) = open(&path, Upkeep::Full)?;
         drop(slot);
         debug_assert_eq!(position, self.position, "compared before the swap");
         self.position = position;
@@ -107,6 +105,17 @@ impl FjallCold {
     }
 }
 
+/// Waits a little for readers to end. Nobody new comes as long as the caller has the slot locked.
+pub(super) fn is_alone(engine: &Arc<Engine>) -> bool {
+    for _ in 0..READERS_MAX_MS {
+        if Arc::strong_count(engine) == 1 {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Arc::strong_count(engine) == 1
+}
+
 fn copy(
     engine: &Arc<Engine>,
     path: &Path,
@@ -114,7 +123,7 @@ fn copy(
     live_max: u64,
     goes_on: &mut dyn FnMut() -> bool,
 ) -> Result<Rebuilt, ColdError> {
-    let fresh = Engine::open(unfinished)?;
+    let fresh = Engine::open(unfinished, Upkeep::Full)?;
     let Some(position) = engine.position(path)? else {
         return Ok(Rebuilt::GivenUp);
     };

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::engine::{Engine, Meaning, View, meaning_of};
+use super::engine::{Engine, Meaning, Upkeep, View, meaning_of};
 use super::journal::{self, Walk};
 use super::{FjallCold, io, versions};
 use crate::cold::{Batch, Cold as _, ColdError, Space, Unreadable, salvage};
@@ -43,7 +43,7 @@ impl FjallCold {
         }
         let mut target = Self::open(fresh)?;
         match versions::check(damaged)
-            .and_then(|()| Engine::open(damaged))
+            .and_then(|()| Engine::open(damaged, Upkeep::Full))
             .and_then(|engine| engine.position(damaged).map(|position| (engine, position)))
         {
             Ok((engine, position)) => {
