@@ -43,7 +43,7 @@ use crate::{
     listen::{self, ListeningAt},
     listeners::{Listeners, NotTaken, certificates_of},
     loader,
-    login::{self, Asked, Methods, Tokens},
+    login::{self, Asked, Fetched, Methods, Tokens},
     notify, pressure, process,
     reload::{self, Askers},
     room::Space,
@@ -118,7 +118,8 @@ impl Server {
         let attempts = Arc::new(Attempts::default());
         let users =
             config.password_file.as_deref().map(|path| known_users(path, &attempts, config.password_upgrade)).transpose()?;
-        let tokens = Tokens::open(&config.auth.jwt)?;
+        let fetched = Fetched::new(&config.auth.jwt)?;
+        let tokens = Tokens::open(&config.auth.jwt, fetched.clone())?;
         let asked = Asked::new(&config.auth.http)?;
         let methods = Arc::new(Methods::new(&config, users.clone(), tokens.clone(), asked)?);
         check_access(&config.listeners, config.access, &methods)?;
@@ -134,7 +135,7 @@ impl Server {
         let http = open_http(&config.http)?;
         let http_addresses = http.iter().filter_map(|socket| socket.local_addr().ok()).collect();
         let system = |what| move |error: io::Error| StartError::System { what, error };
-        let plane = Plane::start(&config, http).map_err(system("a thread"))?;
+        let plane = Plane::start(&config, http, fetched.clone()).map_err(system("a thread"))?;
         let clock = ProcessClock::start();
         let began = Instant::now();
         let Opened { placement_key, lanes, state, store } = match &config.data {
@@ -230,6 +231,7 @@ impl Server {
             journal: store.as_ref().map(Store::watch),
             cold: store.as_ref().map(|store| Cold(store.cold())),
             files: watch.files(),
+            key_set: fetched,
         });
         let banner = Banner {
             data: config.data.clone(),
@@ -348,6 +350,9 @@ impl Running {
         let waiting = reload::apply(&self.shared, &mut self.config, &mut self.limits, self.listeners.written(), next);
         let watched = change.carry_out(&self.shared);
         self.watch.look_now();
+        if let Some(fetched) = self.methods.fetched() {
+            fetched.fetch_now();
+        }
         if let Err(error) = self.watch.add(watched) {
             tracing::error!(%error, "the certificates of new listeners are not read again when they change");
         }

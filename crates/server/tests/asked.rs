@@ -3,13 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "where a step fails, so does the test")]
 #![expect(clippy::unnecessary_debug_formatting, reason = "TOML quotes paths as Rust does")]
 
+#[path = "common/pki.rs"]
+mod pki;
+#[path = "common/service.rs"]
+mod service;
+
 use std::{
-    io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc, Condvar, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    io::{ErrorKind, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Condvar, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -24,85 +26,54 @@ use columba_server::{
     config::{Data, Http},
     users::{Kind, Secret, UsersFile},
 };
+use pki::Authority;
+use service::{Request, Service, http};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Opens when those who wait may have their answers.
+type Gate = Arc<(Mutex<bool>, Condvar)>;
+
 /// A service that lets everybody in but "nobody", knows nothing of "eve", and takes its time for those called "slow...".
-struct Service {
-    address: SocketAddr,
-    gate: Arc<(Mutex<bool>, Condvar)>,
-    asked: Arc<AtomicUsize>,
+fn open() -> (Service, Gate) {
+    let gate = Gate::default();
+    let kept = Arc::clone(&gate);
+    (Service::open(move |request| Some(answer(request, &kept))), gate)
 }
 
-impl Service {
-    fn open() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let gate = Arc::new((Mutex::new(false), Condvar::new()));
-        let asked = Arc::new(AtomicUsize::new(0));
-        let service = Self { address, gate: Arc::clone(&gate), asked: Arc::clone(&asked) };
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (gate, asked) = (Arc::clone(&gate), Arc::clone(&asked));
-                thread::spawn(move || serve(&stream.unwrap(), &gate, &asked));
-            }
-        });
-        service
+fn answer(request: &Request, gate: &Gate) -> Vec<u8> {
+    let question: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    let user = question["username"].as_str().unwrap();
+    if user.starts_with("slow") {
+        let open = gate.0.lock().unwrap();
+        drop(gate.1.wait_while(open, |is_open| !*is_open).unwrap());
     }
-
-    /// Whoever waits has its answer now.
-    fn let_go(&self) {
-        *self.gate.0.lock().unwrap() = true;
-        self.gate.1.notify_all();
-    }
+    let result = match user {
+        "nobody" => "deny",
+        "eve" => "ignore",
+        _ => "allow",
+    };
+    http("200 OK", &format!("{{\"result\": \"{result}\"}}"))
 }
 
-fn serve(stream: &TcpStream, gate: &(Mutex<bool>, Condvar), asked: &AtomicUsize) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    loop {
-        let mut len = 0;
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                return;
-            }
-            let line = line.trim_end().to_ascii_lowercase();
-            if line.is_empty() {
-                break;
-            }
-            len = line.strip_prefix("content-length: ").map_or(len, |value| value.parse().unwrap());
-        }
-        let mut body = vec![0; len];
-        reader.read_exact(&mut body).unwrap();
-        asked.fetch_add(1, Ordering::SeqCst);
-        let question: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        let user = question["username"].as_str().unwrap();
-        if user.starts_with("slow") {
-            let open = gate.0.lock().unwrap();
-            drop(gate.1.wait_while(open, |is_open| !*is_open).unwrap());
-        }
-        let result = match user {
-            "nobody" => "deny",
-            "eve" => "ignore",
-            _ => "allow",
-        };
-        let body = format!("{{\"result\": \"{result}\"}}");
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        let mut stream = stream;
-        if stream.write_all(answer.as_bytes()).is_err() {
-            return;
-        }
-    }
+/// Whoever waits has its answer now.
+fn let_go(gate: &Gate) {
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
 }
 
-fn broker(service: SocketAddr, order: &str, dir: &tempfile::TempDir) -> Running {
+fn broker(url: &str, order: &str, dir: &tempfile::TempDir) -> Running {
+    broker_with(&format!("url = {url:?}"), order, dir)
+}
+
+fn broker_with(service: &str, order: &str, dir: &tempfile::TempDir) -> Running {
     let users = dir.path().join("users");
     let mut file = UsersFile::default();
     file.set("eve", Secret::derive(Kind::Sha512, "pencil", [1; 16]).unwrap()).unwrap();
     file.write(&users).unwrap();
     let text = format!(
         "[[listener]]\nurl = \"127.0.0.1:0\"\n[auth]\norder = {order}\n[auth.password]\nfile = {users:?}\n\
-         [auth.http]\nurl = \"http://{service}/auth\"\nconnections = 2\ntimeout = \"1m\"\n[limits]\nconnect_wait = \"5m\"\n"
+         [auth.http]\n{service}\nconnections = 2\ntimeout = \"1m\"\n[limits]\nconnect_wait = \"5m\"\n"
     );
     let config = Config { data: Data::Ephemeral, http: Http::off(), ..Config::parse("test.toml", &text).unwrap() };
     Server::start(config).unwrap()
@@ -157,14 +128,14 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 #[test]
 fn what_the_service_does_not_know_goes_on_to_the_next_way_and_its_no_ends_it() {
-    let (dir, service) = (tempfile::tempdir().unwrap(), Service::open());
-    let broker = broker(service.address, "[\"http\", \"password\"]", &dir);
+    let (dir, service) = (tempfile::tempdir().unwrap(), open().0);
+    let broker = broker(&service.url("/auth"), "[\"http\", \"password\"]", &dir);
 
     assert_eq!(outcome(&broker, "anybody", "x"), ReasonCode::SUCCESS);
     assert_eq!(outcome(&broker, "eve", "pencil"), ReasonCode::SUCCESS, "by the users file");
     assert_eq!(outcome(&broker, "eve", "chalk"), ReasonCode::BAD_USER_NAME_OR_PASSWORD);
     assert_eq!(outcome(&broker, "nobody", "x"), ReasonCode::BAD_USER_NAME_OR_PASSWORD);
-    assert_eq!(service.asked.load(Ordering::SeqCst), 4);
+    assert_eq!(service.count().0, 4);
 }
 
 #[test]
@@ -172,13 +143,14 @@ fn a_slow_service_delays_its_clients_only_and_a_crowd_before_it_is_bounded() {
     const CROWD: usize = 1_500;
     // Two are on their way, and so many of one address wait.
     const HEARD: usize = 2 + 256;
-    let (dir, service) = (tempfile::tempdir().unwrap(), Service::open());
-    let broker = broker(service.address, "[\"password\", \"http\"]", &dir);
+    let dir = tempfile::tempdir().unwrap();
+    let (service, gate) = open();
+    let broker = broker(&service.url("/auth"), "[\"password\", \"http\"]", &dir);
     let (mut early, _) = Talk::call(broker.local_addrs()[0], &connect("early", "early", "x")).unwrap();
     early.subscribe("t", QoS::AtMostOnce);
 
     let first = knock(&broker, "slow-first");
-    until("the first is asked about", || service.asked.load(Ordering::SeqCst) == 2);
+    until("the first is asked about", || service.count().0 == 2);
     assert_eq!(outcome(&broker, "quick", "x"), ReasonCode::SUCCESS, "another line is free");
     let mut waiting = vec![first];
     waiting.extend((1..CROWD).map(|number| knock(&broker, &format!("slow-{number}"))));
@@ -197,7 +169,7 @@ fn a_slow_service_delays_its_clients_only_and_a_crowd_before_it_is_bounded() {
     assert_eq!(outcome(&broker, "eve", "pencil"), ReasonCode::SUCCESS, "who needs no service does not wait");
     early.publish(QoS::AtMostOnce, "t", b"on", 0);
     assert_eq!(early.hear(), Heard::Message(None, b"on".to_vec()));
-    service.let_go();
+    let_go(&gate);
     let mut codes = Vec::new();
     until("those who waited have their answers", || {
         waiting.retain(|stream| {
@@ -216,11 +188,29 @@ fn a_slow_service_delays_its_clients_only_and_a_crowd_before_it_is_bounded() {
 fn where_the_service_is_gone_nobody_gets_in_by_it() {
     let dir = tempfile::tempdir().unwrap();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let broker = broker(address, "[\"http\", \"password\"]", &dir);
+    let broker = broker(&format!("http://{address}/auth"), "[\"http\", \"password\"]", &dir);
 
     for _ in 0..10 {
         // Not by the next way either: it might have said no.
         assert_eq!(outcome(&broker, "eve", "pencil"), ReasonCode::SERVER_UNAVAILABLE);
     }
     broker.stop();
+}
+
+#[test]
+fn over_tls_a_service_is_asked_only_where_its_authority_is_the_one_that_is_named() {
+    let (dir, ours, others) = (tempfile::tempdir().unwrap(), Authority::new(), Authority::new());
+    let signed = ours.client("localhost");
+    let service = Service::open_tls(&signed.chain, &signed.key, |request| Some(answer(request, &Gate::default())));
+    let ask = |name: &str, authority: &Authority, user: &str| {
+        let service = format!("url = {:?}\nca = {:?}", service.url_by(name, "/auth"), authority.ca_file());
+        outcome(&broker_with(&service, "\"http\"", &dir), user, "x")
+    };
+
+    assert_eq!(ask("localhost", &ours, "anybody"), ReasonCode::SUCCESS);
+    assert_eq!(ask("localhost", &ours, "nobody"), ReasonCode::BAD_USER_NAME_OR_PASSWORD);
+    assert_eq!(service.count().0, 2);
+    assert_eq!(ask("localhost", &others, "anybody"), ReasonCode::SERVER_UNAVAILABLE, "somebody else's certificate");
+    assert_eq!(ask("127.0.0.1", &ours, "anybody"), ReasonCode::SERVER_UNAVAILABLE, "for another name");
+    assert_eq!(service.count().0, 2, "no password went there");
 }

@@ -53,7 +53,7 @@ fn packaging(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging").join(name)
 }
 
-/// What a broker shows that has everything: a disk, TLS, and a file to look at.
+/// What a broker shows that has everything: a disk, TLS, a file to look at, and keys to fetch.
 fn shown() -> Shown {
     let directory = tempfile::tempdir().unwrap();
     let acl = directory.path().join("acl.toml");
@@ -61,7 +61,7 @@ fn shown() -> Shown {
     let authority = Authority::new();
     let files = authority.server_files("localhost");
     let text = format!(
-        "[http]\nurl = \"127.0.0.1:0\"\n[acl]\nfile = {acl:?}\n[[listener]]\nurl = \"mqtts://127.0.0.1:0\"\ncert = {:?}\nkey = {:?}\n",
+        "[http]\nurl = \"127.0.0.1:0\"\n[acl]\nfile = {acl:?}\n[auth.jwt]\njwks_url = \"http://127.0.0.1:1/keys\"\n[[listener]]\nurl = \"mqtts://127.0.0.1:0\"\ncert = {:?}\nkey = {:?}\n",
         files.cert(),
         files.key()
     );
@@ -179,7 +179,7 @@ fn the_board_and_the_alerts_ask_for_what_is_shown() {
         |key: &str| alerts.lines().filter_map(|line| line.trim().strip_prefix(key)).map(str::to_owned).collect::<Vec<_>>();
     let (names, expressions) = (lines("- alert: "), lines("expr: "));
     assert_eq!(names.len(), expressions.len());
-    assert_eq!(judge_all(names.iter().map(String::as_str).zip(expressions.iter().map(String::as_str)), &shown), 9);
+    assert_eq!(judge_all(names.iter().map(String::as_str).zip(expressions.iter().map(String::as_str)), &shown), 10);
     for key in ["labels: {severity: ", "summary: ", "description: "] {
         assert_eq!(lines(key).len(), names.len(), "{key}");
     }

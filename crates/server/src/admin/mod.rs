@@ -18,7 +18,7 @@ pub(crate) use self::{
     process::Memory,
     shards::{Question, Shards},
 };
-use crate::config::Config;
+use crate::{config::Config, login::Fetched};
 
 /// The running thread; dropped, it ends.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(crate) struct Plane {
 
 impl Plane {
     /// Begins before there are shards: who asks for health meanwhile has an answer.
-    pub(crate) fn start(config: &Config, sockets: Vec<TcpListener>) -> io::Result<Self> {
+    pub(crate) fn start(config: &Config, sockets: Vec<TcpListener>, key_set: Option<Arc<Fetched>>) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let outside = Arc::new(Outside::new(config));
         let (ending, mut ends) = watch::channel(false);
@@ -41,6 +41,7 @@ impl Plane {
                 _ = ends.changed() => {}
                 () = publish_sys(&seen, interval) => {}
                 () = watchdog::feed(&seen) => {}
+                () = keep(key_set) => {}
                 () = http::api::tick(&seen) => {}
                 () = http::serve(sockets, Arc::clone(&seen)) => {}
             }
@@ -67,6 +68,13 @@ impl Plane {
 async fn publish_sys(outside: &Outside, interval: Option<Duration>) {
     match interval {
         Some(interval) => sys::publish(outside, interval).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn keep(key_set: Option<Arc<Fetched>>) {
+    match key_set {
+        Some(key_set) => key_set.keep().await,
         None => std::future::pending().await,
     }
 }

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     config::{Access, Config, Data, Http},
+    login::Fetched,
     tokens,
     watch::WatchedFiles,
 };
@@ -70,6 +71,8 @@ pub(crate) struct Live {
     pub(crate) cold: Option<Cold>,
     /// The files that are looked at.
     pub(crate) files: WatchedFiles,
+    /// The keys of tokens that are fetched.
+    pub(crate) key_set: Option<Arc<Fetched>>,
 }
 
 impl Outside {

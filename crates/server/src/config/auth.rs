@@ -128,9 +128,13 @@ const CONNECTIONS_MAX: u64 = 256;
 const TIMEOUT_MAX_MS: u64 = 60_000;
 const CACHE_MAX_MS: u64 = 3_600_000;
 
+/// How often a set of keys is fetched: a day is long for a key that was taken back.
+const REFRESH_MIN_MS: u64 = 1_000;
+const REFRESH_MAX_MS: u64 = 86_400_000;
+
 impl Service {
     pub(super) fn read_url(&mut self, value: &Value) -> Result<(), Wrong> {
-        self.url = Some(value.text()?.parse().map_err(|error: HttpUrlError| Wrong(format!("an address ({error})")))?);
+        self.url = Some(address(value)?);
         Ok(())
     }
 
@@ -149,6 +153,10 @@ impl Service {
     }
 }
 
+fn address(value: &Value) -> Result<HttpUrl, Wrong> {
+    value.text()?.parse().map_err(|error: HttpUrlError| Wrong(format!("an address ({error})")))
+}
+
 fn between(value: &Value, least: u64, most: u64, expected: &str) -> Result<Duration, Wrong> {
     let ms = value.duration_ms()?;
     if (least..=most).contains(&ms) { Ok(Duration::from_millis(ms)) } else { Err(Wrong(expected.into())) }
@@ -163,6 +171,12 @@ pub struct Jwt {
     pub key_file: Option<PathBuf>,
     /// A set of keys (RFC 7517).
     pub jwks: Option<PathBuf>,
+    /// Where another one is fetched.
+    pub jwks_url: Option<HttpUrl>,
+    /// The authorities of that one's certificate, PEM; `None`: those that this machine trusts.
+    pub jwks_ca: Option<PathBuf>,
+    /// How often it is fetched again.
+    pub jwks_refresh: Duration,
     /// Who may have issued it (`iss`); empty: anybody who has a key.
     pub issuers: Vec<Box<str>>,
     /// For whom it must be (`aud`), one of these; empty: for anybody.
@@ -208,6 +222,9 @@ impl Default for Jwt {
             secret_file: None,
             key_file: None,
             jwks: None,
+            jwks_url: None,
+            jwks_ca: None,
+            jwks_refresh: Duration::from_mins(5),
             issuers: Vec::new(),
             audiences: Vec::new(),
             leeway: Duration::from_secs(30),
@@ -223,7 +240,26 @@ impl Default for Jwt {
 impl Jwt {
     /// Whether there is anything to hold a token against.
     pub fn is_configured(&self) -> bool {
-        self.secret_file.is_some() || self.key_file.is_some() || self.jwks.is_some()
+        self.secret_file.is_some() || self.key_file.is_some() || self.jwks.is_some() || self.jwks_url.is_some()
+    }
+
+    pub(super) fn read_jwks(&mut self, value: &Value) -> Result<(), Wrong> {
+        let text = value.text()?;
+        if text.contains("://") {
+            return Err(Wrong("a file; an address is written behind auth.jwt.jwks_url".into()));
+        }
+        self.jwks = Some(super::source::expand_home(text));
+        Ok(())
+    }
+
+    pub(super) fn read_jwks_url(&mut self, value: &Value) -> Result<(), Wrong> {
+        self.jwks_url = Some(address(value)?);
+        Ok(())
+    }
+
+    pub(super) fn read_jwks_refresh(&mut self, value: &Value) -> Result<(), Wrong> {
+        self.jwks_refresh = between(value, REFRESH_MIN_MS, REFRESH_MAX_MS, "a duration from \"1s\" to \"1d\"")?;
+        Ok(())
     }
 
     pub(super) fn read_leeway(&mut self, value: &Value) -> Result<(), Wrong> {

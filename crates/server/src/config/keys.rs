@@ -91,10 +91,13 @@ static KEYS: &[Key<Config>] = &[
         config.auth.jwt.key_file = Some(super::source::expand_home(value.text()?));
         Ok(())
     }),
-    key("auth.jwt.jwks", |config, value| {
-        config.auth.jwt.jwks = Some(super::source::expand_home(value.text()?));
+    key("auth.jwt.jwks", |config, value| config.auth.jwt.read_jwks(value)),
+    key("auth.jwt.jwks_url", |config, value| config.auth.jwt.read_jwks_url(value)),
+    key("auth.jwt.jwks_ca", |config, value| {
+        config.auth.jwt.jwks_ca = Some(super::source::expand_home(value.text()?));
         Ok(())
     }),
+    key("auth.jwt.jwks_refresh", |config, value| config.auth.jwt.read_jwks_refresh(value)),
     key("auth.jwt.issuer", |config, value| {
         config.auth.jwt.issuers = auth::texts(value)?;
         Ok(())

@@ -12,7 +12,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Asked, Moment, Verdict, asked::Line};
+use super::{Asked, Moment, Verdict, wire::Line};
 use crate::{
     clock::ProcessClock,
     users::{Ask, Waiting},

@@ -6,6 +6,10 @@ mod asked;
 mod couriers;
 mod jwt;
 mod rules;
+#[cfg(test)]
+#[path = "../../tests/common/service.rs"]
+mod service;
+mod wire;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -13,14 +17,15 @@ use columba_broker::auth::{Door, Known, Passwords, Question, Strangers};
 use columba_proto::Time;
 use thiserror::Error;
 
+use self::jwt::Judged;
 pub(crate) use self::{
     asked::Asked,
     couriers::{Couriers, Desk},
-    jwt::{Tokens, watched},
+    jwt::{Fetched, KeySetSeen, Parked, Tokens, watched},
 };
 pub use self::{
-    asked::ServiceError,
     jwt::{KeyError, KeyFileError},
+    wire::ServiceError,
 };
 use crate::{
     clock::ProcessClock,
@@ -48,6 +53,8 @@ pub(crate) enum Outcome {
     Said(Verdict),
     /// The way at this place has to be asked elsewhere.
     Elsewhere(usize),
+    /// The way at this place can say more when the keys of tokens are fetched.
+    AfterFetch(usize),
 }
 
 /// What nobody knew.
@@ -129,6 +136,11 @@ impl Methods {
         Ok(())
     }
 
+    /// The keys of tokens behind a URL, where there are any.
+    pub(crate) fn fetched(&self) -> Option<&Arc<Fetched>> {
+        self.tokens.as_ref().and_then(|tokens| tokens.fetched())
+    }
+
     /// Whether there is any way to show who one is.
     pub(crate) fn is_empty(&self) -> bool {
         self.users.is_none() && self.tokens.is_none() && self.asked.is_none()
@@ -180,7 +192,11 @@ impl Methods {
         for (place, method) in methods.into_iter().enumerate().skip(from) {
             let verdict = match method {
                 Method::Password => self.users.as_ref().map(|users| users.judge(&question.user, &question.password)),
-                Method::Jwt => self.tokens.as_ref().map(|tokens| tokens.judge(question, now)),
+                Method::Jwt => match self.tokens.as_ref().map(|tokens| tokens.judge(question, now)) {
+                    Some(Judged::AwaitsKeys) => return Outcome::AfterFetch(place),
+                    Some(Judged::Said(verdict)) => Some(verdict),
+                    None => None,
+                },
                 Method::Http => return Outcome::Elsewhere(place),
                 Method::Anonymous => None,
             };

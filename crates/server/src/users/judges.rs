@@ -16,7 +16,7 @@ use columba_broker::{
 use super::{Attempts, attempts::Place};
 use crate::{
     clock::ProcessClock,
-    login::{Couriers, Desk, Methods, Moment, Outcome, UNKNOWN, Verdict},
+    login::{Couriers, Desk, Methods, Moment, Outcome, Parked, UNKNOWN, Verdict},
 };
 
 /// Questions that wait, of everybody and of one address: what a judge can answer within the time that a CONNECT has, about.
@@ -79,7 +79,7 @@ impl Judges {
         methods: Arc<Methods>,
         clock: ProcessClock,
         attempts: Arc<Attempts>,
-        tell: impl Fn(usize, ConnectionId, Answer) + Clone + Send + 'static,
+        tell: impl Fn(usize, ConnectionId, Answer) + Clone + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let (desk, asked) = (Arc::new(Desk::new()), methods.asked.clone());
         let bench = Arc::new(Bench {
@@ -98,6 +98,16 @@ impl Judges {
             let bench = Arc::clone(&bench);
             move |number| bench.methods.name(number)
         };
+        if let Some(fetched) = bench.methods.fetched() {
+            // Not for longer than there are judges.
+            let bench = Arc::downgrade(&bench);
+            let tell = tell.clone();
+            fetched.send_back_by(move |ask| {
+                if let Some(bench) = bench.upgrade() {
+                    bench.ask_again(ask, &tell);
+                }
+            });
+        }
         let couriers = asked.map(|asked| Couriers::start(desk, asked, clock, name, done)).transpose()?;
         let count = thread::available_parallelism().map_or(1, |cores| cores.get() / 2).clamp(1, JUDGES_MAX);
         let one = |_| {
@@ -165,18 +175,34 @@ impl Bench {
                         tell(shard, connection, Answer::Unjudged);
                     }
                 }
+                Outcome::AfterFetch(from) => self.park(Ask { from, ..ask }, tell),
             }
         }
     }
 
     /// Somebody else has answered; what it knows nothing of goes on to the next way.
     fn brought(&self, ask: Ask, verdict: Verdict, tell: &impl Fn(usize, ConnectionId, Answer)) {
-        let (shard, connection) = (ask.shard, ask.connection);
         if !matches!(verdict, Verdict::Pass) {
-            tell(shard, connection, answer(verdict));
+            tell(ask.shard, ask.connection, answer(verdict));
             return;
         }
-        let taken = self.lock().push(Ask { from: ask.from + 1, ..ask });
+        self.ask_again(Ask { from: ask.from + 1, ..ask }, tell);
+    }
+
+    /// Keys are being fetched by which it may be judged.
+    fn park(&self, ask: Ask, tell: &impl Fn(usize, ConnectionId, Answer)) {
+        let (shard, connection) = (ask.shard, ask.connection);
+        match self.methods.fetched().map(|fetched| fetched.park(ask)) {
+            Some(Parked::Waits) => {}
+            Some(Parked::Over(ask)) => self.ask_again(ask, tell),
+            Some(Parked::Full) | None => tell(shard, connection, Answer::Unjudged),
+        }
+    }
+
+    /// More can be said of it now.
+    fn ask_again(&self, ask: Ask, tell: &impl Fn(usize, ConnectionId, Answer)) {
+        let (shard, connection) = (ask.shard, ask.connection);
+        let taken = self.lock().push(ask);
         self.bell.notify_one();
         if !taken {
             tell(shard, connection, Answer::Unjudged);

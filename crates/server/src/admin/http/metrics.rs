@@ -23,6 +23,7 @@ use crate::{
     admin::{outside::Outside, process::Memory, status::Status},
     core::Refused,
     listeners::online_by_name,
+    login::KeySetSeen,
     watch::WatchedFiles,
 };
 
@@ -87,6 +88,7 @@ async fn ours(outside: &Outside) -> Result<String, Problem> {
         listeners: live.shards.listeners(),
         certificates: live.shards.certificates_expire_s(),
         files: refused(&live.files),
+        key_set: live.key_set.as_ref().map(|set| (set.url().to_string(), set.seen())),
         has_refused_reload: live.shards.has_refused_reload(),
         syncs: live.journal.as_ref().map(columba_store::Watch::sync_times),
         memory: Memory::read(),
@@ -116,6 +118,8 @@ struct Seen {
     /// When they end, by listener, in seconds since 1970.
     certificates: BTreeMap<String, u64>,
     files: Vec<(&'static str, String, bool)>,
+    /// Where the keys of tokens are fetched, and what has come of it.
+    key_set: Option<(String, KeySetSeen)>,
     has_refused_reload: bool,
     syncs: Option<Histogram>,
     memory: Option<Memory>,
@@ -277,6 +281,13 @@ impl Seen {
         families.gauges("columba_certificate_expires_timestamp_seconds", "When the certificate in use ends", ends)?;
         let files = self.files.iter().map(|(what, path, refused)| ([("what", *what), ("path", &**path)], u64::from(*refused)));
         families.gauges("columba_file_refused", "1: what stands in the file was not taken; 0: it is in force", files)?;
+        if let Some((url, seen)) = &self.key_set {
+            let fetched = [([("url", &**url)], seen.fetched_s)];
+            let help = "When the keys of tokens in force were fetched last; 0: never";
+            families.gauges("columba_key_set_fetched_timestamp_seconds", help, fetched)?;
+            let results = [([("result", "good")], seen.good), ([("result", "failed")], seen.failed)];
+            families.counters("columba_key_set_fetches", "Fetches of the keys of tokens, by what came of them", results)?;
+        }
         let help = "1: the configuration was read again and not taken; 0: it is in force";
         families.gauge("columba_config_refused", help, u64::from(self.has_refused_reload))
     }
@@ -326,6 +337,7 @@ mod tests {
             listeners: vec!["mqtt://127.0.0.1:1883".into()],
             certificates: [("mqtt://127.0.0.1:1883".into(), 1_900_000_000)].into(),
             files: vec![("users file", "/etc/columba/users".into(), true)],
+            key_set: Some(("https://login.example:443/jwks".into(), KeySetSeen::default())),
             has_refused_reload: false,
             syncs: Some(Histogram { buckets: vec![(0.001, 2), (f64::INFINITY, 1)], count: 3, sum: 0.5 }),
             memory: None,
@@ -353,6 +365,8 @@ mod tests {
             "columba_auth_total{result=\"unjudged\"} 0",
             "columba_certificate_expires_timestamp_seconds{listener=\"mqtt://127.0.0.1:1883\"} 1900000000",
             "columba_file_refused{what=\"users file\",path=\"/etc/columba/users\"} 1",
+            "columba_key_set_fetched_timestamp_seconds{url=\"https://login.example:443/jwks\"} 0",
+            "columba_key_set_fetches_total{result=\"failed\"} 0",
             "columba_config_refused 0",
             "columba_retained_messages 7",
             "columba_fsync_seconds_bucket{le=\"0.001\"} 2",

@@ -4,28 +4,24 @@
 
 mod breaker;
 mod cache;
-mod line;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    fs, io,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use columba_broker::auth::{Known, Question};
-use columba_net::tls;
-use rustls::RootCertStore;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use thiserror::Error;
 
-pub(super) use self::line::Line;
-use self::{breaker::Breaker, cache::Cache, line::Wires};
-use super::{Moment, Verdict, rules};
-use crate::config::{HttpUrl, Service};
+use self::{breaker::Breaker, cache::Cache};
+use super::{
+    Moment, Verdict, rules,
+    wire::{Asking, Line, NoAnswer, ServiceError, Wires},
+};
+use crate::config::Service;
 
 /// Bytes of an answer: rules for some hundreds of topics.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -42,25 +38,6 @@ pub(crate) struct Asked {
 struct Lately {
     cache: Cache,
     breaker: Breaker,
-}
-
-/// Why the service cannot be asked at all.
-#[derive(Debug, Error)]
-pub enum ServiceError {
-    /// The authorities' certificates cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// The system's words.
-        error: io::Error,
-    },
-    /// They do not do.
-    #[error("auth.http: {0}")]
-    Tls(#[from] tls::ConfigError),
-    /// This machine has none, and none is named.
-    #[error("auth.http: this machine has no certificates of authorities; name some with auth.http.ca")]
-    NoRoots,
 }
 
 /// What the service answers with 200.
@@ -82,20 +59,14 @@ enum Said {
     Ignore,
 }
 
-/// The service has not said anything that can be understood.
-#[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("{0}")]
-pub(super) struct NoAnswer(pub(super) String);
-
 impl Asked {
     /// `None`: nobody is asked.
     pub(crate) fn new(wanted: &Service) -> Result<Option<Arc<Self>>, ServiceError> {
         let Some(url) = &wanted.url else { return Ok(None) };
-        let tls = url.is_tls.then(|| client_config(wanted.ca.as_ref())).transpose()?;
-        if !url.is_tls && !url.is_local() {
+        let wires = Wires::new(url, wanted.ca.as_deref(), "auth.http.ca")?;
+        if wires.is_open_to_others() {
             tracing::warn!(url = %url, "passwords go to auth.http.url in plain words, over the network");
         }
-        let wires = Wires::new(url.clone(), tls);
         let lately = Mutex::new(Lately { cache: Cache::new(), breaker: Breaker::default() });
         Ok(Some(Arc::new(Self { wanted: wanted.clone(), wires, lately })))
     }
@@ -118,7 +89,7 @@ impl Asked {
             return Verdict::Unreachable;
         }
         let body = body(question, listener, password);
-        let asked = tokio::time::timeout(self.wanted.timeout, line.post(&self.wires, body, ANSWER_BYTES_MAX));
+        let asked = tokio::time::timeout(self.wanted.timeout, line.ask(&self.wires, Asking::Post(&body), ANSWER_BYTES_MAX));
         let answer = match asked.await {
             Ok(answer) => answer,
             Err(_) => Err(NoAnswer("no answer in time".into())),
@@ -195,27 +166,4 @@ fn verdict(status: u16, body: &[u8], user: &str, now: Moment) -> Result<Verdict,
     let Ok(left) = left else { return Ok(Verdict::Wrong("what the service says has expired")) };
     let until = left.map(|left| now.time.plus_ms(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)));
     Ok(Verdict::Right(Known { user: user.into(), version: None, rules: rules.map(Arc::new), until }))
-}
-
-/// Which servers are good: those of the authorities in the file, or those that this machine trusts.
-fn client_config(ca: Option<&PathBuf>) -> Result<Arc<rustls::ClientConfig>, ServiceError> {
-    let roots = if let Some(path) = ca {
-        let text = fs::read(path).map_err(|error| ServiceError::Io { path: path.clone(), error })?;
-        tls::Trust::roots(&text)?
-    } else {
-        let mut roots = RootCertStore::empty();
-        let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if added == 0 {
-            return Err(ServiceError::NoRoots);
-        }
-        roots
-    };
-    Ok(tls::client_config(&tls::Client { roots: Some(roots), identity: None, protocols: &["http/1.1"] })?)
-}
-
-/// Plain HTTP to another machine is said so.
-impl HttpUrl {
-    pub(crate) fn is_local(&self) -> bool {
-        self.host == "localhost" || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    }
 }

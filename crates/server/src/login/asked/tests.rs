@@ -1,91 +1,28 @@
 //! A real service on a port of this machine, that answers, is slow, talks nonsense, or goes.
 
-use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-};
+use std::{fs, net::TcpListener, thread};
 
 use columba_proto::Time;
 
 use super::*;
+use crate::login::service::{self, Request, http};
 
 const NOW: Moment = Moment { unix_s: 1_794_000_000.0, time: Time(5_000_000) };
 
-/// The service: what it was asked, and on how many connections.
-struct Desk {
-    url: HttpUrl,
-    questions: Arc<Mutex<Vec<Value>>>,
-    connections: Arc<AtomicUsize>,
+/// The service, which is asked as it should be.
+fn open(answer: impl Fn(&Value) -> Option<Vec<u8>> + Send + Sync + 'static) -> service::Service {
+    service::Service::open(move |request| answer(&asked_of(request)))
 }
 
-impl Desk {
-    /// Answers every question by `answer`, until that says `None` and the connection ends without a word.
-    fn open(answer: impl Fn(&Value) -> Option<Vec<u8>> + Clone + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/auth?by=columba", listener.local_addr().unwrap()).parse().unwrap();
-        let (questions, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
-        let desk = Self { url, questions: Arc::clone(&questions), connections: Arc::clone(&connections) };
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                connections.fetch_add(1, Ordering::SeqCst);
-                let (answer, questions) = (answer.clone(), Arc::clone(&questions));
-                thread::spawn(move || serve(&stream.unwrap(), &answer, &questions));
-            }
-        });
-        desk
-    }
-
-    fn asked(&self, more: Service) -> Arc<Asked> {
-        Asked::new(&Service { url: Some(self.url.clone()), ..more }).unwrap().unwrap()
-    }
-
-    fn count(&self) -> (usize, usize) {
-        (self.questions.lock().unwrap().len(), self.connections.load(Ordering::SeqCst))
-    }
+fn asked_of(request: &Request) -> Value {
+    assert_eq!(request.line, "post /auth?by=columba http/1.1");
+    assert!(request.head.contains(&"content-type: application/json".to_owned()), "{:?}", request.head);
+    serde_json::from_slice(&request.body).unwrap()
 }
 
-/// Reads requests as they come, and looks at their heads.
-fn serve(stream: &TcpStream, answer: &impl Fn(&Value) -> Option<Vec<u8>>, questions: &Mutex<Vec<Value>>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    loop {
-        let (mut head, mut len) = (Vec::new(), 0);
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                return;
-            }
-            let line = line.trim_end().to_ascii_lowercase();
-            if line.is_empty() {
-                break;
-            }
-            if let Some(value) = line.strip_prefix("content-length: ") {
-                len = value.parse().unwrap();
-            }
-            head.push(line);
-        }
-        assert_eq!(head[0], "post /auth?by=columba http/1.1");
-        assert!(head.contains(&"content-type: application/json".to_owned()), "{head:?}");
-        let mut body = vec![0; len];
-        reader.read_exact(&mut body).unwrap();
-        let question: Value = serde_json::from_slice(&body).unwrap();
-        questions.lock().unwrap().push(question.clone());
-        let said = answer(&question);
-        let Some(said) = said else { return };
-        // Who asked may not want to know any more.
-        let mut stream = stream;
-        if stream.write_all(&said).is_err() {
-            return;
-        }
-    }
-}
-
-fn http(status: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+fn asks(desk: &service::Service, more: Service) -> Arc<Asked> {
+    let url = desk.url("/auth?by=columba").parse().unwrap();
+    Asked::new(&Service { url: Some(url), ..more }).unwrap().unwrap()
 }
 
 fn question(user: &str, password: &str) -> Question {
@@ -126,11 +63,11 @@ fn patient() -> Service {
 
 #[test]
 fn the_service_is_told_who_asks_and_its_answers_are_kept_for_a_while() {
-    let desk = Desk::open(|question| {
+    let desk = open(|question| {
         let result = if question["password"] == "pencil" { "allow" } else { "deny" };
         Some(http("200 OK", &json!({"result": result}).to_string()))
     });
-    let asked = desk.asked(Service { cache: Duration::from_mins(10), cache_denied: Duration::from_mins(10), ..patient() });
+    let asked = asks(&desk, Service { cache: Duration::from_mins(10), cache_denied: Duration::from_mins(10), ..patient() });
     let (right, wrong) = (question("eve", "pencil"), question("eve", "chalk"));
 
     let answers = ask(&asked, &[right.clone(), wrong.clone(), right, wrong]);
@@ -138,7 +75,7 @@ fn the_service_is_told_who_asks_and_its_answers_are_kept_for_a_while() {
     assert_eq!(answers, ["right: eve", "denied by the service", "right: eve", "denied by the service"]);
     assert_eq!(desk.count(), (2, 1), "each was asked once, on one connection");
     assert_eq!(
-        desk.questions.lock().unwrap()[0],
+        asked_of(&desk.requests()[0]),
         json!({
             "username": "eve", "password": "pencil", "clientid": "c", "peername": "[::ffff:10.0.0.1]:7", "peerhost": "10.0.0.1",
             "listener": "localhost:1883"
@@ -199,13 +136,13 @@ fn one_that_is_slow_or_talks_nonsense_lets_nobody_in_and_is_left_alone_after_som
         ),
     ] {
         let is_slow = what == "slow";
-        let desk = Desk::open(move |_| {
+        let desk = open(move |_| {
             if is_slow {
                 thread::sleep(Duration::from_mins(10));
             }
             answer.clone()
         });
-        let asked = desk.asked(Service { timeout, ..Service::default() });
+        let asked = asks(&desk, Service { timeout, ..Service::default() });
         let questions: Vec<Question> = (0..20).map(|number| question("eve", &number.to_string())).collect();
 
         assert_eq!(ask(&asked, &questions), vec!["unreachable"; 20], "{what}");
@@ -218,7 +155,7 @@ fn one_that_is_slow_or_talks_nonsense_lets_nobody_in_and_is_left_alone_after_som
 
 #[test]
 fn one_that_closes_its_connections_is_called_again_and_one_that_is_gone_is_not_there() {
-    let closing = Desk::open(|question| {
+    let closing = open(|question| {
         let is_last = question["username"] == "last";
         (!is_last).then(|| {
             let mut answer = http("204 No Content", "");
@@ -226,15 +163,15 @@ fn one_that_closes_its_connections_is_called_again_and_one_that_is_gone_is_not_t
             answer
         })
     });
-    let asked = closing.asked(patient());
+    let asked = asks(&closing, patient());
     assert_eq!(
         ask(&asked, &[question("a", "1"), question("last", "2"), question("b", "3")]),
         ["right: a", "unreachable", "right: b"]
     );
 
     // It asks for the connection to be closed, which is no failure.
-    let polite = Desk::open(|_| Some(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n".to_vec()));
-    let asked = polite.asked(patient());
+    let polite = open(|_| Some(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n".to_vec()));
+    let asked = asks(&polite, patient());
     let questions: Vec<Question> = (0..10).map(|number| question("a", &number.to_string())).collect();
     assert_eq!(ask(&asked, &questions), vec!["right: a"; 10]);
     assert_eq!(polite.count(), (10, 10));
@@ -248,8 +185,8 @@ fn one_that_closes_its_connections_is_called_again_and_one_that_is_gone_is_not_t
 
 #[test]
 fn a_password_that_is_no_text_is_not_sent() {
-    let desk = Desk::open(|_| Some(http("204 No Content", "")));
-    let asked = desk.asked(patient());
+    let desk = open(|_| Some(http("204 No Content", "")));
+    let asked = asks(&desk, patient());
     let odd = Question { password: [0xFF, 0xFE].into(), ..question("eve", "") };
 
     assert_eq!(ask(&asked, &[odd]), ["a password that is no text, which JSON cannot say"]);
@@ -259,34 +196,14 @@ fn a_password_that_is_no_text_is_not_sent() {
 #[test]
 fn over_tls_the_service_is_the_one_whose_certificate_is_good() {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()).into();
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
-        .unwrap();
-    let config = Arc::new(config);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            let mut stream = stream.unwrap();
-            let mut tls = rustls::Stream::new(&mut connection, &mut stream);
-            let mut bytes = [0; 4096];
-            // Who does not trust the certificate says nothing.
-            if tls.read(&mut bytes).is_ok_and(|count| count > 0) {
-                tls.write_all(&http("204 No Content", "")).unwrap();
-            }
-        }
+    let desk = service::Service::open_tls(&certified.cert.pem(), &certified.signing_key.serialize_pem(), |_| {
+        Some(http("204 No Content", ""))
     });
     let dir = tempfile::tempdir().unwrap();
     let asked = |name: &str, ca: &str| {
         let path = dir.path().join("ca.pem");
         fs::write(&path, ca).unwrap();
-        let url = format!("https://{name}:{port}/auth").parse().unwrap();
+        let url = desk.url_by(name, "/auth").parse().unwrap();
         let asked = Asked::new(&Service { url: Some(url), ca: Some(path), ..patient() }).unwrap().unwrap();
         ask(&asked, &[question("eve", "pencil")])
     };

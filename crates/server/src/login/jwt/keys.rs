@@ -202,12 +202,26 @@ impl Keys {
 
     /// Keys of a set that are for verifying signatures; others in it are passed over, for sets of others hold what they like (RFC 7517 §5).
     pub(super) fn add_set(&mut self, bytes: &[u8]) -> Result<(), KeyError> {
+        self.add_entries(bytes, |_| true)
+    }
+
+    /// The same of a set that whoever likes can read: secrets in it are none.
+    pub(super) fn add_public_set(&mut self, bytes: &[u8]) -> Result<(), KeyError> {
+        self.add_entries(bytes, |entry| !matches!(entry.key, Key::Secret(_)))
+    }
+
+    fn add_entries(&mut self, bytes: &[u8], is_wanted: impl Fn(&Entry) -> bool) -> Result<(), KeyError> {
         let set: Set = serde_json::from_slice(bytes).map_err(|_| KeyError::Set)?;
         let before = self.0.len();
-        for entry in set.keys.into_iter().filter_map(|value| Entry::of(serde_json::from_value(value).ok()?)) {
+        let entries = set.keys.into_iter().filter_map(|value| Entry::of(serde_json::from_value(value).ok()?));
+        for entry in entries.filter(is_wanted) {
             self.push(entry)?;
         }
         if self.0.len() == before { Err(KeyError::None) } else { Ok(()) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     fn push(&mut self, entry: Entry) -> Result<(), KeyError> {

@@ -3,6 +3,7 @@
 //! Nothing in a token says how it is to be verified but `alg` and `kid`, and these only choose among the keys that there are: keys and addresses that come with it
 //! (`jwk`, `jku`, `x5c`, `x5u`) are not looked at.
 
+mod fetched;
 mod keys;
 #[cfg(test)]
 mod tests;
@@ -10,7 +11,7 @@ mod tests;
 use std::{
     path::Path,
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -18,6 +19,7 @@ use columba_broker::auth::{Known, Question};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+pub(crate) use self::fetched::{Fetched, Parked, Seen as KeySetSeen};
 use self::keys::{Algorithm, Keys};
 pub use self::keys::{KeyError, KeyFileError};
 use super::{Moment, Verdict, rules};
@@ -36,7 +38,19 @@ const NAME_BYTES_MAX: usize = 1_024;
 #[derive(Debug)]
 pub(crate) struct Tokens {
     wanted: Jwt,
+    /// Those of files.
     keys: RwLock<Arc<Keys>>,
+    /// Those behind a URL.
+    fetched: Option<Arc<Fetched>>,
+}
+
+/// What comes of a token.
+#[derive(Clone, Debug)]
+pub(crate) enum Judged {
+    /// This.
+    Said(Verdict),
+    /// Its key may be among those that are being fetched.
+    AwaitsKeys,
 }
 
 /// What is read of a header (RFC 7515 §4.1).
@@ -60,14 +74,32 @@ struct Parts<'t> {
 /// Why a token is none that opens a door; for the log, for its owner learns nothing.
 type Why = &'static str;
 
+/// What keeps a token out.
+enum Refused {
+    For(Why),
+    /// By none of the keys, but there may be others that are not here yet.
+    ByNoKey,
+}
+
+impl From<Why> for Refused {
+    fn from(why: Why) -> Self {
+        Self::For(why)
+    }
+}
+
 impl Tokens {
     /// Reads all keys. `None`: tokens are not configured.
-    pub(crate) fn open(wanted: &Jwt) -> Result<Option<Arc<Self>>, KeyFileError> {
+    pub(crate) fn open(wanted: &Jwt, fetched: Option<Arc<Fetched>>) -> Result<Option<Arc<Self>>, KeyFileError> {
         if !wanted.is_configured() {
             return Ok(None);
         }
         let keys = RwLock::new(Arc::new(read(wanted)?));
-        Ok(Some(Arc::new(Self { wanted: wanted.clone(), keys })))
+        Ok(Some(Arc::new(Self { wanted: wanted.clone(), keys, fetched })))
+    }
+
+    /// The keys behind a URL, where there are any.
+    pub(crate) fn fetched(&self) -> Option<&Arc<Fetched>> {
+        self.fetched.as_ref()
     }
 
     /// Reads all keys again; where something is wrong with them, the old ones stay.
@@ -78,30 +110,60 @@ impl Tokens {
     }
 
     /// Whether the password is a token that opens the door, and for whom.
-    pub(crate) fn judge(&self, question: &Question, now: Moment) -> Verdict {
-        let Some(text) = looks_like_a_token(&question.password) else { return Verdict::Pass };
+    pub(crate) fn judge(&self, question: &Question, now: Moment) -> Judged {
+        let Some(text) = looks_like_a_token(&question.password) else { return Judged::Said(Verdict::Pass) };
         if text.len() > TOKEN_BYTES_MAX {
-            return Verdict::Wrong("a token of more than 16 KiB");
+            return Judged::Said(Verdict::Wrong("a token of more than 16 KiB"));
         }
-        let Some(parts) = Parts::of(text) else { return Verdict::Pass };
-        self.known(&parts, question, now).map_or_else(Verdict::Wrong, Verdict::Right)
+        let Some(parts) = Parts::of(text) else { return Judged::Said(Verdict::Pass) };
+        match (self.known(&parts, question, now), &self.fetched) {
+            (Ok(known), _) => Judged::Said(Verdict::Right(known)),
+            (Err(Refused::For(why)), _) => Judged::Said(Verdict::Wrong(why)),
+            (Err(Refused::ByNoKey), Some(fetched)) if fetched.is_worth_waiting(Instant::now()) => Judged::AwaitsKeys,
+            // Nobody can say that it is wrong.
+            (Err(Refused::ByNoKey), Some(fetched)) if fetched.keys().is_none() => Judged::Said(Verdict::Unreachable),
+            (Err(Refused::ByNoKey), _) => Judged::Said(Verdict::Wrong("the token names a key that is not there")),
+        }
     }
 
-    fn known(&self, parts: &Parts<'_>, question: &Question, now: Moment) -> Result<Known, Why> {
-        let keys = Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner));
-        let claims = parts.claims(&keys)?;
+    /// Whether it is signed by a key of ours.
+    fn verify(&self, algorithm: Algorithm, parts: &Parts<'_>, signature: &[u8]) -> Result<(), Refused> {
+        let verify = |keys: &Keys| keys.verify(algorithm, parts.header.kid.as_deref(), parts.signed.as_bytes(), signature);
+        let of_files = Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner));
+        let by_files = verify(&of_files);
+        if by_files == Some(true) {
+            return Ok(());
+        }
+        let behind_url = self.fetched.as_ref().map(|fetched| fetched.keys());
+        let by_url = match &behind_url {
+            None => None,
+            // Whatever those of files say: these may say something else.
+            Some(None) => return Err(Refused::ByNoKey),
+            Some(Some(keys)) => verify(keys),
+        };
+        match (by_files, by_url) {
+            (_, Some(true)) => Ok(()),
+            (None, None) => Err(Refused::ByNoKey),
+            (Some(_), _) | (_, Some(false)) => Err(Refused::For("the token's signature is by none of the keys")),
+        }
+    }
+
+    fn known(&self, parts: &Parts<'_>, question: &Question, now: Moment) -> Result<Known, Refused> {
+        let (algorithm, signature) = parts.signature()?;
+        self.verify(algorithm, parts, &signature)?;
+        let claims = parts.claims()?;
         let until = self.in_its_time(&claims, now)?;
         self.for_us(&claims)?;
 
         let user = claims.get(&*self.wanted.username_claim).and_then(Value::as_str).filter(|user| is_name(user));
         let user = user.ok_or("the token names no user")?;
         if self.wanted.user_name == UserName::Same && *question.user != *user {
-            return Err("the token is for another user name");
+            return Err("the token is for another user name".into());
         }
         if let Some(claim) = &self.wanted.client_id_claim
             && claims.get(&**claim).and_then(Value::as_str) != Some(&*question.client_id)
         {
-            return Err("the token is for another client identifier");
+            return Err("the token is for another client identifier".into());
         }
         let rules = claims.get(&*self.wanted.acl_claim).map(rules::read).transpose();
         let rules = rules.map_err(|_| "the token has rules that are not understood")?.map(Arc::new);
@@ -173,18 +235,18 @@ impl<'t> Parts<'t> {
         Some(Self { header, signed, payload, signature })
     }
 
-    /// What it claims, once it is known who says so.
-    fn claims(&self, keys: &Keys) -> Result<Map<String, Value>, Why> {
+    /// By what it is signed, and how.
+    fn signature(&self) -> Result<(Algorithm, Vec<u8>), Why> {
         if self.header.crit.is_some() {
             return Err("the token has extensions that are not understood");
         }
         let algorithm = Algorithm::of(&self.header.alg).ok_or("the token is signed by no algorithm that is known here")?;
         let signature = URL_SAFE_NO_PAD.decode(self.signature).map_err(|_| "the token's signature is none")?;
-        match keys.verify(algorithm, self.header.kid.as_deref(), self.signed.as_bytes(), &signature) {
-            Some(true) => {}
-            Some(false) => return Err("the token's signature is by none of the keys"),
-            None => return Err("the token names a key that is not there"),
-        }
+        Ok((algorithm, signature))
+    }
+
+    /// What it claims: to be looked at only once it is known who says so.
+    fn claims(&self) -> Result<Map<String, Value>, Why> {
         let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| "the token's claims are none")?;
         serde_json::from_slice(&payload).map_err(|_| "the token's claims are none")
     }

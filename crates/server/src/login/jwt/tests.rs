@@ -42,7 +42,7 @@ fn hs256(claims: &Value) -> String {
 
 /// Tokens by these keys.
 fn tokens_with(keys: Keys, wanted: Jwt) -> Tokens {
-    Tokens { wanted, keys: RwLock::new(Arc::new(keys)) }
+    Tokens { wanted, keys: RwLock::new(Arc::new(keys)), fetched: None }
 }
 
 fn with_secret(wanted: Jwt) -> Tokens {
@@ -67,8 +67,15 @@ fn question(password: &str) -> Question {
     }
 }
 
-fn verdict(tokens: &Tokens, password: &str) -> String {
+fn judged(tokens: &Tokens, password: &str) -> Verdict {
     match tokens.judge(&question(password), NOW) {
+        Judged::Said(verdict) => verdict,
+        Judged::AwaitsKeys => panic!("there are no others"),
+    }
+}
+
+fn verdict(tokens: &Tokens, password: &str) -> String {
+    match judged(tokens, password) {
         Verdict::Right(known) => format!("right: {}", known.user),
         Verdict::Wrong(why) => why.into(),
         Verdict::Pass => "pass".into(),
@@ -286,7 +293,7 @@ fn a_token_is_good_in_its_time() {
         claims["sub"] = json!("gate");
         let token = hs256(&claims);
         assert_eq!(verdict(&ends, &token), expected, "{claims}");
-        let until = |tokens: &Tokens| match tokens.judge(&question(&token), NOW) {
+        let until = |tokens: &Tokens| match judged(tokens, &token) {
             Verdict::Right(known) => known.until,
             Verdict::Wrong(_) | Verdict::Pass | Verdict::Unreachable => None,
         };
@@ -294,7 +301,7 @@ fn a_token_is_good_in_its_time() {
         assert_eq!(until(&stays), None, "{claims}");
     }
     // Further away than anybody counts.
-    assert!(matches!(ends.judge(&question(&hs256(&json!({"sub": "a", "exp": 1e300}))), NOW), Verdict::Right(_)));
+    assert!(matches!(judged(&ends, &hs256(&json!({"sub": "a", "exp": 1e300}))), Verdict::Right(_)));
 }
 
 #[test]
@@ -344,7 +351,7 @@ fn a_token_says_who_it_is_and_what_that_may_do() {
     ] {
         assert_eq!(verdict(tokens, &hs256(&claims)), expected, "{claims}");
     }
-    let Verdict::Right(known) = plain.judge(&question(&hs256(&json!({"sub": "gate", "acl": {"pub": ["a"]}}))), NOW) else {
+    let Verdict::Right(known) = judged(&plain, &hs256(&json!({"sub": "gate", "acl": {"pub": ["a"]}}))) else {
         panic!("it is good")
     };
     assert!(known.rules.is_some() && known.version.is_none());
@@ -411,7 +418,7 @@ fn a_bad_file_of_keys_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("secret");
     std::fs::write(&path, SECRET).unwrap();
-    let tokens = Tokens::open(&Jwt { secret_file: Some(path.clone()), ..Jwt::default() }).unwrap().unwrap();
+    let tokens = Tokens::open(&Jwt { secret_file: Some(path.clone()), ..Jwt::default() }, None).unwrap().unwrap();
     let good = hs256(&json!({"sub": "gate"}));
     assert_eq!(verdict(&tokens, &good), "right: gate");
 
