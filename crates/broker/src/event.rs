@@ -128,11 +128,13 @@ pub enum DropReason {
     NotAuthorized,
     /// The client has a subscription that it matches, and may not receive it.
     NotForReader,
+    /// Its payload is longer than is taken here, so it was not published.
+    PayloadTooLarge,
 }
 
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SlowConsumer,
         Self::Expired,
         Self::TooLarge,
@@ -142,6 +144,7 @@ impl DropReason {
         Self::QueueFull,
         Self::NotAuthorized,
         Self::NotForReader,
+        Self::PayloadTooLarge,
     ];
 
     /// A stable word for it.
@@ -156,6 +159,7 @@ impl DropReason {
             Self::QueueFull => "queue-full",
             Self::NotAuthorized => "not-authorized",
             Self::NotForReader => "not-for-reader",
+            Self::PayloadTooLarge => "payload-too-large",
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Config {
     pub inflight: u16,
     /// Largest packet taken from a client, in bytes; 268,435,455 at most.
     pub max_packet_size: u32,
+    /// Bytes of the longest payload that is taken: a longer one is not published, and its publisher told 0x97 where it can be; in a will, its CONNECT is refused.
+    pub max_payload: usize,
     /// Highest QoS taken from publishers [MQTT-3.2.2-9].
     pub max_qos: QoS,
     /// Whether retained messages are offered [MQTT-3.2.2-13].
@@ -216,6 +218,7 @@ impl Default for Config {
             receive_maximum: 1024,
             inflight: 100,
             max_packet_size: 2 * 1024 * 1024,
+            max_payload: usize::MAX,
             max_qos: QoS::ExactlyOnce,
             retain: true,
             wildcard_subscriptions: true,

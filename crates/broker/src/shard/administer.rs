@@ -71,7 +71,7 @@ pub struct Wanted {
 pub enum NotPublished {
     /// The topic is one of the broker's own.
     OwnTopic,
-    /// The configuration does not allow it: its QoS, RETAIN, or the levels of its topic.
+    /// The configuration does not allow it: its QoS, RETAIN, the levels of its topic, or the length of its payload.
     NotOffered,
     /// It would have to be stored, and cannot be: the disk, or a reader's queue, is full, or the journal has failed.
     Unstorable,
@@ -157,7 +157,8 @@ impl Shard {
             return Err(NotPublished::OwnTopic);
         }
         let levels = topic.levels().count();
-        if qos > self.config.max_qos || (retain && !self.config.retain) || levels > usize::from(self.config.topic_levels) {
+        let is_long = levels > usize::from(self.config.topic_levels) || payload.len() > self.config.max_payload;
+        if qos > self.config.max_qos || (retain && !self.config.retain) || is_long {
             return Err(NotPublished::NotOffered);
         }
         let route = self.cache.route(cx, topic.as_str());

@@ -266,6 +266,9 @@ impl Shard {
             if will.retain && !self.config.retain {
                 return refuse(ReasonCode::RETAIN_NOT_SUPPORTED, "a retained will, but retain is not offered [MQTT-3.2.2-13]");
             }
+            if will.payload.len() > self.config.max_payload {
+                return refuse(ReasonCode::PACKET_TOO_LARGE, "the will's payload is longer than limits.max_payload");
+            }
             if is_own(will.topic.as_str()) {
                 return refuse(ReasonCode::NOT_AUTHORIZED, "the will topic is one of the broker's own (4.7.2)");
             }

@@ -23,6 +23,8 @@ pub(super) enum Forbidden {
     Own,
     /// A rule denies it, or none allows it.
     ByRule(Denied),
+    /// The payload is longer than is taken here.
+    Large,
 }
 
 /// Whether there are rules that something may have to be looked up in.
@@ -72,11 +74,14 @@ impl Shard {
         access
     }
 
-    /// Why this client may not publish there, if so.
+    /// Why this client may not publish this there, if so.
     #[inline]
-    pub(super) fn forbidden(&mut self, id: ConnectionId, topic: &str) -> Option<Forbidden> {
+    pub(super) fn forbidden(&mut self, id: ConnectionId, topic: &str, payload: &[u8]) -> Option<Forbidden> {
         if is_own(topic) {
             return Some(Forbidden::Own);
+        }
+        if payload.len() > self.config.max_payload {
+            return Some(Forbidden::Large);
         }
         // Without rules everything may be done, and nothing is looked up.
         if self.rules == Rules::None {
@@ -91,6 +96,7 @@ impl Shard {
         let Some(slot) = self.session_of(id) else { return };
         match why {
             Forbidden::Own => self.dropped(cx, slot as usize, DropReason::NotAuthorized),
+            Forbidden::Large => self.dropped(cx, slot as usize, DropReason::PayloadTooLarge),
             Forbidden::ByRule(denied) => {
                 self.count_denied(cx, slot, topic, denied);
                 if self.config.denied_publish == DeniedPublish::Disconnect {
@@ -125,6 +131,7 @@ impl Shard {
         // A 3.x client goes on with PUBREL, and the identifier is as good as forgotten: PUBCOMP.
         let frame = match why {
             Forbidden::Own => Frame::Ack { kind, id: packet_id, reason: ReasonCode::NOT_AUTHORIZED },
+            Forbidden::Large => Frame::Ack { kind, id: packet_id, reason: ReasonCode::QUOTA_EXCEEDED },
             Forbidden::ByRule(denied) => Frame::Denied { kind, id: packet_id, denied },
         };
         self.send(cx, id, ChangeSeq(0), frame);

@@ -48,7 +48,7 @@ impl Shard {
             payload: publish.payload,
             shared: None,
         };
-        let forbidden = if publish.qos == QoS::AtMostOnce { self.forbidden(id, &route.topic) } else { None };
+        let forbidden = if publish.qos == QoS::AtMostOnce { self.forbidden(id, &route.topic, publish.payload) } else { None };
         match (publish.qos, publish.packet_id) {
             (QoS::AtLeastOnce, Some(packet_id)) => self.publish_at_least_once(cx, id, packet_id, &route, &mut publication),
             (QoS::ExactlyOnce, Some(packet_id)) => self.store_exactly_once(cx, id, packet_id, &route, &mut publication),
@@ -119,7 +119,7 @@ impl Shard {
         publication: &mut Publication<'_>,
     ) {
         let Some(source) = self.begin_receiving(cx, id) else { return };
-        if let Some(why) = self.forbidden(id, &route.topic) {
+        if let Some(why) = self.forbidden(id, &route.topic, publication.payload) {
             self.refuse_forbidden(cx, id, AckKind::Puback, packet_id, &route.topic, why);
             return;
         }
@@ -168,7 +168,7 @@ impl Shard {
             return;
         }
         let Some(source) = self.begin_receiving(cx, id) else { return };
-        if let Some(why) = self.forbidden(id, &route.topic) {
+        if let Some(why) = self.forbidden(id, &route.topic, publication.payload) {
             self.refuse_forbidden(cx, id, AckKind::Pubrec, packet_id, &route.topic, why);
             return;
         }

@@ -91,6 +91,7 @@ pub(super) static FACTS: &[Fact] = &[
     fact("limits.connect_rate_per_address", Is("\"none\""), NumberOrNone(1, U32)),
     fact("limits.memory", Is("\"none\""), SizeOrNone),
     fact("limits.max_packet_size", Is("\"2MiB\""), Size),
+    fact("limits.max_payload", Is("\"none\""), SizeOrNone),
     fact("limits.receive_maximum", Is("1024"), Number(1, U16)),
     fact("limits.inflight", Is("100"), Number(1, U16)),
     fact("limits.max_qos", Is("2"), Number(0, 2)),

@@ -175,6 +175,10 @@ static KEYS: &[Key<Config>] = &[
         config.limits.max_packet_size = size(value, 64, FRAME_MAX)?;
         Ok(())
     }),
+    key("limits.max_payload", |config, value| {
+        config.limits.max_payload = value.or_none(|value| size(value, 1, FRAME_MAX))?.map_or(usize::MAX, |bytes| bytes as usize);
+        Ok(())
+    }),
     key("limits.receive_maximum", |config, value| {
         config.limits.receive_maximum = short(value, 1)?;
         Ok(())

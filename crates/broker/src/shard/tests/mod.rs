@@ -10,6 +10,7 @@ mod failed_journal;
 mod flow;
 mod groups;
 mod limit;
+mod long_payloads;
 mod own_topics;
 mod paging;
 mod passwords;

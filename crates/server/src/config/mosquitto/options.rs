@@ -87,7 +87,7 @@ static OPTIONS: &[(&str, Means)] = &[
     ("queue_qos0_messages", Nothing("QoS 0 is for those who are there")),
     ("upgrade_outgoing_qos", Refused("the standard's minimum of both counts [MQTT-3.8.4-8]")),
     ("max_packet_size", Key("limits.max_packet_size", packet_size)),
-    ("message_size_limit", Refused("say it with max_packet_size, which clients are told")),
+    ("message_size_limit", Key("limits.max_payload", bytes)),
     ("max_keepalive", Key("limits.max_keep_alive", keep_alive)),
     ("memory_limit", Nothing("every queue has a bound, and what waits stands on disk")),
     ("allow_duplicate_messages", Nothing("a client gets a message once for each publication [MQTT-3.3.5-1]")),

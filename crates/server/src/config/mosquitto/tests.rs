@@ -36,7 +36,7 @@ fn what_a_small_house_has_is_honoured() {
     let config = config(
         "per_listener_settings false\r\nlistener 1883\nmax_connections 200\nlistener 1884 ::1\nlistener 1885 127.0.0.1\nallow_anonymous true\n\
          persistence true\npersistence_location /var/lib/mosquitto/\nautosave_interval 30\nmax_inflight_messages 40\n\
-         max_queued_messages 0\nmax_queued_bytes 5000\nmax_packet_size 300000\nmax_keepalive 600\nmax_qos 1\nretain_available false\n\
+         max_queued_messages 0\nmax_queued_bytes 5000\nmax_packet_size 300000\nmessage_size_limit 2000\nmax_keepalive 600\nmax_qos 1\nretain_available false\n\
          persistent_client_expiration 2d\nlog_type all\n",
     )
     .unwrap();
@@ -49,6 +49,7 @@ fn what_a_small_house_has_is_honoured() {
     let limits = &config.limits;
     assert_eq!((limits.inflight, limits.receive_maximum), (40, 40));
     assert_eq!((limits.queue_messages_max, limits.queue_bytes_max), (u64::MAX, 5000));
+    assert_eq!(limits.max_payload, 2_000);
     assert_eq!((limits.max_packet_size, limits.max_keep_alive_s, limits.max_qos as u8, limits.retain), (300_000, 600, 1, false));
     assert_eq!(Duration::from_secs(limits.session_expiry_max_s.into()), Duration::from_hours(48));
     assert!(config.notes.iter().any(|note| note.contains("autosave_interval: no counterpart")), "{:?}", config.notes);

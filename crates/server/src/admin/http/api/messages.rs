@@ -152,7 +152,9 @@ async fn send(live: &Live, publication: Publication) -> Result<(), Problem> {
     });
     published.await?.map_err(|refused| match refused {
         NotPublished::OwnTopic => Problem::new(StatusCode::FORBIDDEN, "topics below $SYS are the broker's own"),
-        NotPublished::NotOffered => bad("limits.max_qos, limits.retain or limits.topic_levels do not allow this"),
+        NotPublished::NotOffered => {
+            bad("limits.max_qos, limits.retain, limits.topic_levels or limits.max_payload do not allow this")
+        }
         NotPublished::Unstorable => {
             Problem::unavailable("it cannot be stored now: the disk, or the queue of a subscriber, is full")
         }
