@@ -106,6 +106,10 @@ impl Asked {
                     tracing::info!(url = %self.wires.url(), "the service behind auth.http answers again");
                 }
                 let kept = match &verdict {
+                    // No longer than it holds.
+                    Verdict::Right(Known { until: Some(until), .. }) => {
+                        self.wanted.cache.min(Duration::from_millis(until.saturating_since(now.time)))
+                    }
                     Verdict::Right(_) => self.wanted.cache,
                     Verdict::Wrong(_) | Verdict::Pass | Verdict::Unreachable => self.wanted.cache_denied,
                 };

@@ -84,6 +84,18 @@ fn the_service_is_told_who_asks_and_its_answers_are_kept_for_a_while() {
 }
 
 #[test]
+fn an_answer_is_kept_no_longer_than_it_holds() {
+    let desk = open(|_| Some(http("200 OK", r#"{"result": "allow", "expire_at": 1794000000.01}"#)));
+    let asked = asks(&desk, Service { cache: Duration::from_mins(10), ..patient() });
+
+    assert_eq!(ask(&asked, &[question("eve", "pencil")]), ["right: eve"]);
+    thread::sleep(Duration::from_millis(20));
+    assert_eq!(ask(&asked, &[question("eve", "pencil")]), ["right: eve"]);
+
+    assert_eq!(desk.count().0, 2, "asked again");
+}
+
+#[test]
 fn what_it_answers_is_understood_or_nobody_gets_in() {
     let answer = |status, body: &str| {
         verdict(status, body.as_bytes(), "eve", NOW).map_or_else(|error| format!("none: {error}"), |verdict| said(&verdict))
