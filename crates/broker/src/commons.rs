@@ -8,6 +8,7 @@ use crate::{
     retained::RetainedStore,
     route::{FilterIndex, Strategies, Versions},
     seam::Commons,
+    seats::{Seat, Seats},
 };
 
 /// [`Commons`] without locks.
@@ -18,6 +19,7 @@ pub struct LocalCommons {
     versions: Versions,
     index: RefCell<FilterIndex>,
     retained: RefCell<RetainedStore>,
+    seats: RefCell<Seats>,
     index_reads: Cell<usize>,
 }
 
@@ -35,6 +37,7 @@ impl LocalCommons {
             versions: Versions::new(seed),
             index: RefCell::new(FilterIndex::new(seed, strategies)),
             retained: RefCell::new(RetainedStore::default()),
+            seats: RefCell::default(),
             index_reads: Cell::new(0),
         }
     }
@@ -83,5 +86,9 @@ impl Commons for LocalCommons {
 
     fn write_retained(&self, write: &mut dyn FnMut(&mut RetainedStore)) {
         write(&mut self.retained.borrow_mut());
+    }
+
+    fn seat(&self, user: &str) -> Seat {
+        self.seats.borrow_mut().take(user)
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     out_buffer::OutBuffer,
     pace::Pace,
     seam::Origin,
+    seats::Seat,
 };
 
 /// A connection of this shard.
@@ -91,6 +92,8 @@ pub(crate) struct LoggedIn {
     pub(crate) known: Known,
     /// It shows that once more (§4.12.1).
     pub(crate) again: Option<Exchange>,
+    /// Counts it among the connections of its user, where these are bounded.
+    pub(crate) seat: Option<Seat>,
 }
 
 /// An accepted connection.

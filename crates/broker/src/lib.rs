@@ -17,6 +17,7 @@ pub mod placement;
 pub mod retained;
 pub mod route;
 pub mod seam;
+pub mod seats;
 pub mod stats;
 
 mod connection;

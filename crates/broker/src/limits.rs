@@ -104,6 +104,8 @@ pub struct Config {
     pub subscriptions_max: usize,
     /// Topics whose route a shard remembers.
     pub cached_topics_max: usize,
+    /// Connections of one user, on all shards together; those that came before there was a bound are not counted. `None`: as many as it likes.
+    pub connections_per_user: Option<u32>,
     /// Connections of one shard.
     pub connections_max: usize,
     /// Response Information for MQTT 5 clients that ask for it: the beginning of topics for responses, most likely (§3.2.2.3.15).
@@ -254,6 +256,7 @@ impl Default for Config {
             cold_window: 64,
             subscriptions_max: 10_000,
             cached_topics_max: 65_536,
+            connections_per_user: None,
             connections_max: 1_000_000,
             response_information: None,
             server_reference: None,

@@ -43,6 +43,8 @@ pub trait Commons {
     fn read_retained(&self, read: &mut dyn FnMut(&RetainedStore));
     /// Changes the retained messages.
     fn write_retained(&self, write: &mut dyn FnMut(&mut RetainedStore));
+    /// Counts one more connection of a user, on whatever shard, as long as the answer lives.
+    fn seat(&self, user: &str) -> crate::seats::Seat;
 }
 
 /// Where a connection comes from, as the world tells it.

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{PoisonError, RwLock},
+    sync::{Mutex, PoisonError, RwLock},
 };
 
 use columba_broker::{
@@ -11,6 +11,7 @@ use columba_broker::{
     retained::RetainedStore,
     route::{FilterIndex, Strategies, Versions},
     seam::Commons,
+    seats::{Seat, Seats},
 };
 
 /// The shared part of a broker's state; a brain comes here only when its own caches miss.
@@ -20,6 +21,7 @@ pub(crate) struct Common {
     versions: Versions,
     index: RwLock<FilterIndex>,
     retained: RwLock<RetainedStore>,
+    seats: Mutex<Seats>,
 }
 
 impl Common {
@@ -31,6 +33,7 @@ impl Common {
             versions: Versions::new(seed),
             index: RwLock::new(FilterIndex::new(seed, strategies)),
             retained: RwLock::new(retained),
+            seats: Mutex::default(),
         }
     }
 }
@@ -63,6 +66,10 @@ impl Commons for Common {
 
     fn write_retained(&self, write: &mut dyn FnMut(&mut RetainedStore)) {
         write(&mut self.retained.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn seat(&self, user: &str) -> Seat {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner).take(user)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     limits::{ALIASES_OUT_MAX, Durable, FRAME_MAX},
     pace::Pace,
     seam::Cx,
+    seats::Seat,
     session::{Link, Session},
     timers::Timer,
 };
@@ -57,6 +58,9 @@ pub(super) struct Proof {
     /// Authentication Data for the client, where CONNECT named a method.
     pub(super) answer: Option<Vec<u8>>,
 }
+
+/// A user has as many connections as it may have.
+struct Full;
 
 /// What CONNACK tells a client about its connection.
 struct Terms<'p> {
@@ -148,6 +152,14 @@ impl Shard {
             return Verdict::Here;
         }
 
+        let known =
+            proof.as_ref().map(|proof| proof.known.clone()).or_else(|| self.identity(id).map(|user| Known::user(user, None)));
+        let Ok(seat) = self.seat(cx, &client_id, known.as_ref()) else {
+            let why = "this user has as many connections as it may have";
+            self.refuse(id, connect, &Refusal { reason: ReasonCode::QUOTA_EXCEEDED, why });
+            return Verdict::Here;
+        };
+
         let (keep_alive_s, is_keep_alive_ours) = self.keep_alive(version, connect.keep_alive);
         let terms = Terms { expiry_s, server_keep_alive: is_keep_alive_ours.then_some(keep_alive_s), proof: proof.as_ref() };
         let max_packet_size = max_packet_size(connect);
@@ -167,8 +179,6 @@ impl Shard {
         let listener = self.connections.get(id).map(|connection| connection.origin.listener);
         let is_written_enough = listener.is_some_and(|listener| self.config.written_listeners.contains(&listener));
         let waits_for = if is_written_enough { Durable::Written } else { Durable::Synced };
-        let known =
-            proof.as_ref().map(|proof| proof.known.clone()).or_else(|| self.identity(id).map(|user| Known::user(user, None)));
         let login_ends = known.as_ref().and_then(|known| known.until);
         let mut access = self.access_of(id, &client_id, known.as_ref());
         // Judged now: when it is due nobody is there whose rights could be looked up.
@@ -178,7 +188,7 @@ impl Shard {
         let open = Open {
             protocol: connecting.accept(),
             session: slot,
-            login: known.map(|known| Box::new(LoggedIn { known, again: None })),
+            login: known.map(|known| Box::new(LoggedIn { known, again: None, seat })),
             access,
             greeted: false,
             since: cx.now,
@@ -222,6 +232,20 @@ impl Shard {
         self.resume(cx, id, slot);
         self.attend_groups(cx, slot);
         Verdict::Here
+    }
+
+    /// A seat for one more connection of this user, where these are bounded. A client that takes itself over needs none: it gets that of the old connection.
+    fn seat(&self, cx: &Cx<'_>, client_id: &str, known: Option<&Known>) -> Result<Option<Seat>, Full> {
+        let Some((max, known)) = self.config.connections_per_user.zip(known) else { return Ok(None) };
+        let seat = cx.commons.seat(&known.user);
+        let old = self.by_client.get(client_id).and_then(|&slot| self.sessions[slot as usize].connection());
+        let old_login = old.and_then(|old| self.connections.get(old)).and_then(|old| match &old.phase {
+            Phase::Open(open) => open.login.as_ref(),
+            Phase::AwaitConnect | Phase::Authenticating(_) | Phase::Closing => None,
+        });
+        let goes = old_login.is_some_and(|login| login.seat.is_some() && login.known.user == known.user);
+        let is_full = seat.taken() - usize::from(goes) > max as usize;
+        if is_full { Err(Full) } else { Ok(Some(seat)) }
     }
 
     /// Whether the world is asked about what this CONNECT shows.

@@ -163,6 +163,10 @@ static KEYS: &[Key<Config>] = &[
         config.connect_rate_per_address = value.or_none(|value| count(value, 1))?;
         Ok(())
     }),
+    key("limits.connections_per_user", |config, value| {
+        config.limits.connections_per_user = value.or_none(|value| count(value, 1))?;
+        Ok(())
+    }),
     key("limits.memory", |config, value| {
         let memory = value.or_none(Value::size)?;
         if memory.is_some_and(|bytes| bytes < MEMORY_MIN) {

@@ -113,6 +113,27 @@ fn the_world_is_asked_about_a_password_and_the_client_waits() {
 }
 
 #[test]
+fn one_user_has_so_many_connections_and_takes_its_own_place() {
+    let login = Login::new(Arc::new(Eve(1.into())), Secret::new([3; 32]), Strangers::Refused);
+    let mut bench = Bench::with(Config { login: Some(login), connections_per_user: Some(2), ..Config::default() });
+    let one = logged_in(&mut bench, "one", &as_eve(Version::V5));
+    logged_in(&mut bench, "two", &as_eve(Version::V311));
+
+    for (version, refused) in [(Version::V5, "connack 0x97"), (Version::V311, "connack 0x88")] {
+        let three = bench.open("three", &as_eve(version));
+        answer(&mut bench, three, right());
+        assert_eq!(bench.told(three), [refused]);
+    }
+    // It takes over its own connection.
+    logged_in(&mut bench, "two", &as_eve(Version::V5));
+    let other = bench.open("three", &as_eve(Version::V5));
+    answer(&mut bench, other, Answer::Right(Known::user("adam", None)));
+    assert_eq!(bench.told(other), ["connack new"], "another user");
+    bench.disconnect(one);
+    logged_in(&mut bench, "four", &as_eve(Version::V5));
+}
+
+#[test]
 fn a_wrong_password_is_refused_in_the_words_of_each_version() {
     for (version, given, expected) in [
         (Version::V31, Answer::Wrong("guessed"), "connack 0x86"),
