@@ -130,11 +130,13 @@ pub enum DropReason {
     NotForReader,
     /// Its payload is longer than is taken here, so it was not published.
     PayloadTooLarge,
+    /// An administrator has emptied the queue that it waited in.
+    Purged,
 }
 
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::SlowConsumer,
         Self::Expired,
         Self::TooLarge,
@@ -145,6 +147,7 @@ impl DropReason {
         Self::NotAuthorized,
         Self::NotForReader,
         Self::PayloadTooLarge,
+        Self::Purged,
     ];
 
     /// A stable word for it.
@@ -160,6 +163,7 @@ impl DropReason {
             Self::NotAuthorized => "not-authorized",
             Self::NotForReader => "not-for-reader",
             Self::PayloadTooLarge => "payload-too-large",
+            Self::Purged => "purged",
         }
     }
 }

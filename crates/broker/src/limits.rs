@@ -180,6 +180,12 @@ pub(crate) const COMINGS_WINDOW_MS: u64 = 60_000;
 /// Takeovers in that time that are a fight: a client that comes back from a lost connection takes itself over once or twice.
 pub(crate) const FIGHT_TAKEOVERS: u32 = 3;
 
+/// Messages of a queue that is being emptied, dropped in one go.
+pub(crate) const PURGE_WORK_MAX: usize = 1_024;
+
+/// After how long it goes on, in milliseconds.
+pub(crate) const PURGE_PAUSE_MS: u64 = 1;
+
 /// How often withheld acknowledgements are looked at again while there are any, in milliseconds.
 pub(crate) const WITHHELD_CHECK_MS: u64 = 10;
 

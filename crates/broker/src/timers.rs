@@ -34,6 +34,8 @@ pub(crate) enum Timer {
     StuckGroup(SessionNo),
     /// A durable session whose queue is beyond its limit, and that ends for it.
     BeyondLimit(u32, SessionNo),
+    /// A session whose queue an administrator has emptied, and that has more of it.
+    Purge(u32, SessionNo),
     /// A session that has more retained messages to look for.
     Retained(u32, SessionNo),
     /// The end of the time in which clients may come back after a crash.

@@ -40,6 +40,8 @@ enum What {
     Sessions(ListArgs),
     /// End a session with everything in it
     EndSession(IdArgs),
+    /// Drop what waits for a client; its session stays. Prints how many messages these are
+    Purge(IdArgs),
     /// Topics with a retained message, a JSON object a line
     Retained {
         /// Topic filter
@@ -104,6 +106,9 @@ pub(crate) fn run(args: &CtlArgs) -> Result<(String, Exit), Failure> {
         What::Kick(IdArgs { id }) => args.done("DELETE", &format!("/clients/{}", encoded(id)), None),
         What::Sessions(list) => args.all("/sessions", &format!("&q={}", encoded(&list.part))),
         What::EndSession(IdArgs { id }) => args.done("DELETE", &format!("/sessions/{}", encoded(id)), None),
+        What::Purge(IdArgs { id }) => args
+            .ask("DELETE", &format!("/sessions/{}/queue", encoded(id)), None)
+            .and_then(|answer| Ok(answer.json()?["messages"].to_string())),
         What::Retained { filter } => args.all("/retained", &format!("&filter={}", encoded(filter))),
         What::RetainedGet(TopicArgs { topic }) => args.one(&format!("/retained/{}", encoded(topic))),
         What::RetainedRm(TopicArgs { topic }) => args.done("DELETE", &format!("/retained/{}", encoded(topic)), None),

@@ -274,6 +274,7 @@ fn ctl_shows_and_changes_a_running_broker_and_tokens_say_who_may() {
     assert!(ctl(&["retained-get", "home/door"]).1.contains(r#""payload": "open""#));
     assert_eq!(ctl(&["retained-rm", "home/door"]).0, Some(0));
     assert!(ctl(&["reload"]).1.contains(r#""waits_for_start": []"#));
+    assert_eq!(ctl(&["purge", "c"]), (Some(0), "0\n".to_owned()), "nothing waits");
     assert_eq!(ctl(&["kick", "c"]).0, Some(0));
     assert_eq!(ctl(&["kick", "c"]).0, Some(1));
 

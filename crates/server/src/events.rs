@@ -37,6 +37,7 @@ pub(crate) fn tell(event: &Event, attempts: &Attempts) {
                 DropReason::SlowConsumer => "the client does not read",
                 DropReason::Expired => "the message expired",
                 DropReason::TooLarge => "larger than the client's maximum packet size",
+                DropReason::Purged => "an administrator has emptied its queue",
                 DropReason::PayloadTooLarge => "its payload is longer than limits.max_payload",
                 DropReason::NotForReader => "the client may not receive it",
                 DropReason::Refused => "the client refused it",

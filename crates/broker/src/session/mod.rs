@@ -98,6 +98,8 @@ pub(crate) struct Rare {
     pub(crate) full_since: Option<Time>,
     /// The will's number in the journal where the session itself has no records.
     pub(crate) lone_will: Option<SessionNo>,
+    /// An administrator has emptied the queue: what came up to here is dropped when it comes to the front.
+    pub(crate) purged_to: Option<MessageId>,
 }
 
 /// How far the retained messages that match a new subscription have been taken.

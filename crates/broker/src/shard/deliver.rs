@@ -172,7 +172,7 @@ impl Shard {
     }
 
     /// A full queue that has drained to a half has room again.
-    fn check_room(&mut self, cx: &Cx<'_>, slot: u32) {
+    pub(super) fn check_room(&mut self, cx: &Cx<'_>, slot: u32) {
         if self.config.limits_queues() {
             self.note_limit(slot);
         }

@@ -21,6 +21,7 @@ mod own_topics;
 mod paging;
 mod permit;
 mod publish;
+mod purge;
 mod restore;
 mod subscribe;
 #[cfg(test)]
@@ -457,6 +458,7 @@ impl Shard {
                 Timer::StuckGroup(no) => self.check_stuck_group(cx, no),
                 Timer::Retained(slot, no) => self.retained_pause_passed(cx, slot, no),
                 Timer::BeyondLimit(slot, no) => self.end_beyond_limit(cx, slot, no),
+                Timer::Purge(slot, no) => self.purge_on(cx, slot, no),
                 Timer::Grace => self.grace_passed(cx),
                 Timer::Withheld => self.withheld_timer_passed(cx),
                 Timer::Drops => self.tell_drops(),
@@ -476,6 +478,7 @@ impl Shard {
                 | Timer::Expiry(slot, no)
                 | Timer::SlowConsumer(slot, no)
                 | Timer::BeyondLimit(slot, no)
+                | Timer::Purge(slot, no)
                 | Timer::Retained(slot, no) => sessions.get(slot as usize).is_some_and(|session| session.no == no),
                 Timer::StuckGroup(_) | Timer::Grace | Timer::Withheld | Timer::Drops => true,
             });

@@ -100,6 +100,7 @@ impl Shard {
         let Loaded { session: no, entries, last } = loaded;
         if let Some(&slot) = self.by_number.get(&no) {
             self.sessions[slot as usize].queue.loaded(entries, last);
+            self.purge_on(cx, slot, no);
             if self.config.limits_queues() {
                 self.keep_limit(cx, slot);
             }

@@ -5,7 +5,7 @@ use alloc::{format, vec::Vec};
 use columba_proto::{AckKind, QoS, TopicName, Version};
 
 use super::bench::{Bench, Client, Setup, id_of, persistent, v5, will};
-use crate::{Config, NotPublished, Room, Wanted, limits::QueueFull, seam::Commons as _};
+use crate::{Config, NotPublished, Room, Wanted, event::DropReason, limits::QueueFull, seam::Commons as _};
 
 fn publish(bench: &mut Bench, topic: &str, qos: QoS, retain: bool, payload: &str) -> Result<(), NotPublished> {
     let topic = TopicName::new(topic).unwrap();
@@ -108,6 +108,34 @@ fn a_session_that_is_ended_is_gone_also_after_a_crash() {
     assert_eq!(bench.told(client), ["disconnect 0x98"]);
     bench.crash();
     assert_eq!(bench.shard.sessions(), 0);
+}
+
+#[test]
+fn a_queue_is_emptied_piece_by_piece_and_what_is_on_its_way_is_not_touched() {
+    let mut bench = Bench::with(Config { inflight: 1, ..Config::default() });
+    let (reader, _) = bench.connect("reader", &persistent());
+    bench.subscribe(reader, "t", QoS::AtLeastOnce);
+    let (publisher, _) = bench.connect("publisher", &v5(0));
+    for number in 0..2_501 {
+        bench.publish(publisher, "t", QoS::AtLeastOnce, 1, &format!("{number}"));
+    }
+    assert_eq!(bench.told(reader), ["publish q1 id1 t 0"]);
+
+    assert_eq!(bench.act(|shard, cx| shard.purge(cx, "reader")), Some(2_500));
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 1, "later");
+    let purged = |bench: &Bench| bench.shard.counters().dropped[DropReason::Purged as usize];
+    assert!(purged(&bench) < 2_500, "others get their turn");
+    while bench.shard.next_wake().is_some() && purged(&bench) < 2_500 {
+        bench.pass(1);
+    }
+
+    bench.ack(reader, AckKind::Puback, 1);
+    assert_eq!(bench.told(reader), ["publish q1 id2 t later"]);
+    assert_eq!(purged(&bench), 2_500);
+    assert_eq!(bench.act(|shard, cx| shard.purge(cx, "stranger")), None);
+    bench.crash();
+    let reader = bench.open("reader", &persistent());
+    assert_eq!(bench.told(reader), ["connack present", "publish dup q1 id2 t later"]);
 }
 
 #[test]

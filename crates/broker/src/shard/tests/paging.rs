@@ -10,6 +10,7 @@ use columba_proto::{
 use super::bench::{Bench, Setup, message, persistent};
 use crate::{
     Config, Room, Shard,
+    event::DropReason,
     id::MessageId,
     seam::{Commons as _, Loaded, LoadedRetained, Output},
 };
@@ -90,6 +91,31 @@ fn an_absent_client_gets_what_only_the_cold_store_has_in_order() {
     let told = bench.told(subscriber);
     let expected: Vec<_> = (1..=20).map(|id| format!("publish q1 id{id} t {id}")).collect();
     assert_eq!(told[1..], expected);
+}
+
+#[test]
+fn a_queue_that_an_administrator_empties_is_empty_also_where_only_the_cold_store_has_it() {
+    let mut bench = Bench::with(Config { cold_window: 3, ..Config::default() });
+    let (subscriber, _) = bench.connect("s", &persistent());
+    bench.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    bench.disconnect(subscriber);
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    for id in 1..=20 {
+        bench.publish(publisher, "t", QoS::AtLeastOnce, id, &format!("{id}"));
+        if id == 15 {
+            store(&mut bench);
+        }
+    }
+
+    assert_eq!(bench.act(|shard, cx| shard.purge(cx, "s")), Some(20));
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 21, "later");
+    read(&mut bench);
+
+    assert_eq!(bench.shard.counters().dropped[DropReason::Purged as usize], 20);
+    bench.crash();
+    let subscriber = bench.open("s", &persistent());
+    read(&mut bench);
+    assert_eq!(bench.told(subscriber), ["connack present", "publish q1 id1 t later"]);
 }
 
 #[test]

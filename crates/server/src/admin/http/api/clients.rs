@@ -117,6 +117,19 @@ pub(super) async fn end_session(
     if ended { Ok(StatusCode::NO_CONTENT) } else { Err(nobody(&id)) }
 }
 
+/// Drops what waits for a client; how many messages these are.
+pub(super) async fn purge(
+    _: Admin,
+    State(outside): State<Arc<Outside>>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let live = live(&outside)?;
+    let asked = id.clone();
+    let waiting = live.shards.ask(live.shards.owner(&id), move |brain, cx| brain.purge(cx, &asked)).await?;
+    let waiting = waiting.ok_or_else(|| nobody(&id))?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "messages": waiting }))))
+}
+
 fn nobody(id: &str) -> Problem {
     Problem::not_found(format!("no session of {id:?}"))
 }

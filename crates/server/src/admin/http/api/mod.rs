@@ -43,6 +43,7 @@ fn routes() -> Vec<Route> {
         ("/clients/{id}/subscriptions", &["get"], get(clients::subscriptions)),
         ("/sessions", &["get"], get(clients::list_sessions)),
         ("/sessions/{id}", &["delete"], delete(clients::end_session)),
+        ("/sessions/{id}/queue", &["delete"], delete(clients::purge)),
         ("/retained", &["get"], get(messages::list_retained)),
         ("/retained/{*topic}", &["get", "delete"], get(messages::show_retained).delete(messages::clear_retained)),
         ("/listeners", &["get"], get(overview::listeners)),
