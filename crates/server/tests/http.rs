@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
+#[path = "common/web.rs"]
+mod web;
 
 use std::{
     io::{Read, Write},
@@ -17,28 +19,13 @@ use columba_server::{
     tokens::{FILE, Role, Tokens},
 };
 use common::{Keep, Raw, address, config, connect, expect_disconnect, publish};
+use web::{JSON, ask, call, get};
 
 fn broker(set: &[&str]) -> (Running, SocketAddr) {
     let set = [&["http.url=127.0.0.1:0", "sys.interval=100ms"], set].concat();
     let broker = Server::start(Config { data: Data::Ephemeral, ..config(&set) }).unwrap();
     let at = broker.http_addrs()[0];
     (broker, at)
-}
-
-/// Status, head and body of what comes back.
-fn ask(at: SocketAddr, request: &str) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(at).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, head.to_ascii_lowercase(), body.to_owned())
-}
-
-fn get(at: SocketAddr, path: &str) -> (u16, String, String) {
-    ask(at, &format!("GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n"))
 }
 
 #[test]
@@ -170,19 +157,6 @@ fn a_head_that_never_ends_is_cut_off() {
         assert!(sent < 4 << 20, "it goes on reading");
     }
 }
-
-/// With a method, headers and a body, as JSON where there is one.
-fn call(at: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> (u16, serde_json::Value) {
-    let headers: String = headers.iter().flat_map(|header| [header, "\r\n"]).collect();
-    let len = body.len();
-    let head = format!(
-        "{method} /api/v1{path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\nContent-Length: {len}\r\n{headers}\r\n{body}"
-    );
-    let (status, _, body) = ask(at, &head);
-    (status, serde_json::from_str(&body).unwrap_or_default())
-}
-
-const JSON: &str = "Content-Type: application/json";
 
 fn durable(directory: &Path, set: &[&str]) -> (Running, SocketAddr) {
     let set = [&["http.url=127.0.0.1:0"], set].concat();

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -30,7 +30,7 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
 pub(super) async fn watch(State(outside): State<Arc<Outside>>, request: Request, next: Next) -> Response {
     // Probes of the machine that runs us use whatever name they like, and learn one word.
     let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
-    let judged = if is_probe { Ok(()) } else { judge(request.headers(), &outside.http.hosts) };
+    let judged = if is_probe { Ok(()) } else { judge(request.uri(), request.headers(), &outside.http.hosts) };
     let mut response = match judged {
         Ok(()) => match timeout(ANSWER_MAX, next.run(request)).await {
             Ok(response) => response,
@@ -46,11 +46,15 @@ pub(super) async fn watch(State(outside): State<Arc<Outside>>, request: Request,
 }
 
 /// Whether a request was meant for us, and not by a page of somebody else.
-fn judge(headers: &HeaderMap, hosts: &[Box<str>]) -> Result<(), Problem> {
+fn judge(uri: &Uri, headers: &HeaderMap, hosts: &[Box<str>]) -> Result<(), Problem> {
     let mut all = headers.get_all(header::HOST).iter();
     let (Some(Ok(host)), None) = (all.next().map(HeaderValue::to_str), all.next()) else {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "one Host header, please"));
     };
+    // An absolute address would go before the header (RFC 9112, 3.2.2): who means well writes the same into both.
+    if uri.authority().is_some_and(|authority| !authority.as_str().eq_ignore_ascii_case(host)) {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "the address and the Host header name different hosts"));
+    }
     if !is_known(host, hosts) {
         let detail = format!("this broker does not know itself as {host:?}; if it should, add the name to http.hosts");
         return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail));
@@ -101,7 +105,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        judge(&map, &["broker.example".into()]).map_err(|problem| problem.status.as_u16())
+        judge(&Uri::from_static("/metrics"), &map, &["broker.example".into()]).map_err(|problem| problem.status.as_u16())
     }
 
     #[test]
