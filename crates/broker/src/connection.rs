@@ -14,7 +14,8 @@ use crate::{
     auth::Known,
     hold::Ring,
     id::ConnectionId,
-    limits::{Config, Durable},
+    limits::{Config, Durable, Terms},
+    mount::MountPoint,
     out_buffer::OutBuffer,
     pace::Pace,
     seam::Origin,
@@ -135,6 +136,8 @@ pub(crate) struct Open {
     pub(crate) publications: Publications,
     /// What CONNACK has said.
     pub(crate) offer: Offer,
+    /// What stands before its topics, and it does not see.
+    pub(crate) mount: Option<MountPoint>,
     /// How fast it may send, where that is bounded.
     pub(crate) pace: Option<Box<Pace>>,
     /// What a 3.x client may have to be sent again; present while anything is in flight to it.
@@ -147,19 +150,31 @@ pub(crate) struct Offer {
     /// Bytes of the largest packet taken.
     pub(crate) max_packet_size: u32,
     pub(crate) max_qos: QoS,
+    pub(crate) max_topic_alias: u16,
     pub(crate) retain: bool,
     pub(crate) wildcard_subscriptions: bool,
     pub(crate) shared_subscriptions: bool,
 }
 
 impl Offer {
-    pub(crate) fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config, terms: Option<&Terms>) -> Self {
         Self {
             max_packet_size: config.max_packet_size,
-            max_qos: config.max_qos,
+            max_qos: terms.and_then(|terms| terms.max_qos).unwrap_or(config.max_qos),
+            max_topic_alias: terms.and_then(|terms| terms.max_topic_alias).unwrap_or(config.max_topic_alias),
             retain: config.retain,
             wildcard_subscriptions: config.wildcard_subscriptions,
             shared_subscriptions: config.shared_subscriptions,
+        }
+    }
+}
+
+impl Open {
+    /// What the client calls this topic; `None`: it knows nothing of it.
+    pub(crate) fn seen<'t>(&self, topic: &'t str) -> Option<&'t str> {
+        match &self.mount {
+            None => Some(topic),
+            Some(mount) => mount.seen(topic),
         }
     }
 }

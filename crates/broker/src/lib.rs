@@ -22,6 +22,7 @@ pub mod stats;
 
 mod connection;
 mod hold;
+mod mount;
 mod out_buffer;
 mod pace;
 mod session;
@@ -31,6 +32,7 @@ mod testing;
 mod timers;
 
 pub use limits::{Config, QueueFull, is_dead_letter_topic};
+pub use mount::{MountPoint, MountPointError};
 pub use out_buffer::OutBuffer;
 pub use session::{ColdSnapshot, SessionSnapshot, queue::Stock};
 pub use shard::{ConnectionView, NotPublished, Pressure, Room, SessionView, Shard, ShardSnapshot, Wanted};

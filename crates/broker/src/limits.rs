@@ -3,11 +3,12 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::num::NonZeroU32;
 
-use columba_proto::{QoS, ReasonCode, TopicName, wire::VARINT_MAX};
+use columba_proto::{QoS, ReasonCode, TopicName, Version, wire::VARINT_MAX};
 
 use crate::{
     access::{Acl, DeniedPublish},
     auth::Login,
+    mount::MountPoint,
 };
 
 /// So many in a second.
@@ -20,6 +21,25 @@ pub enum Durable {
     Synced,
     /// Written to the file: it outlives the process, not the machine.
     Written,
+}
+
+/// What holds on one listener where it is not what holds everywhere.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Terms {
+    /// The versions that it speaks.
+    pub versions: Vec<Version>,
+    /// [`Config::max_qos`] here.
+    pub max_qos: Option<QoS>,
+    /// [`Config::max_topic_alias`] here.
+    pub max_topic_alias: Option<u16>,
+    /// What stands before all topics of its clients.
+    pub mount_point: Option<MountPoint>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { versions: Version::ALL.into(), max_qos: None, max_topic_alias: None, mount_point: None }
+    }
 }
 
 /// What a shard may be told, and all its bounds. The server fills it from `columba.toml`.
@@ -120,6 +140,8 @@ pub struct Config {
     pub denied_publish: DeniedPublish,
     /// Listeners, by their index in the configuration, whose acknowledgements wait for [`Durable::Written`] only.
     pub written_listeners: Vec<u16>,
+    /// By listener, in the order of the configuration; on further ones nothing is different.
+    pub listeners: Vec<Terms>,
 }
 
 /// Retained messages looked up at a time for one subscription: small, so that others get their turn.
@@ -270,6 +292,7 @@ impl Default for Config {
             acl: None,
             denied_publish: DeniedPublish::Acknowledge,
             written_listeners: Vec::new(),
+            listeners: Vec::new(),
         }
     }
 }

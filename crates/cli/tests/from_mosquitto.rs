@@ -50,13 +50,15 @@ struct House {
     plain: u16,
     tls: u16,
     web: u16,
+    /// Where nothing is but what the house keeps.
+    site: u16,
 }
 
 impl House {
     fn build() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (cert, key) = write_certificate(dir.path()).unwrap();
-        let [plain, tls, web] = [(); 3].map(|()| free_port().unwrap());
+        let [plain, tls, web, site] = [(); 4].map(|()| free_port().unwrap());
         let users = dir.path().join("passwd");
         for (mode, user, password) in [(&["-c", "-b"][..], "alice", "wonderland"), (&["-b"], "bob", "builder")] {
             let made = Command::new("mosquitto_passwd").args(mode).arg(&users).args([user, password]).status().unwrap();
@@ -76,17 +78,18 @@ impl House {
         fs::write(&conf, text).unwrap();
         let listeners = format!(
             "listener {plain} 127.0.0.1\n\nlistener {tls} 127.0.0.1\ncafile {cert_}\ncertfile {cert_}\nkeyfile {key_}\n\n\
-             listener {web} 127.0.0.1\nprotocol websockets\n"
+             listener {web} 127.0.0.1\nprotocol websockets\n\n\
+             listener {site} 127.0.0.1\nmount_point house/kept/\n"
         );
         fs::write(dir.path().join("conf.d/listeners.conf"), listeners).unwrap();
-        Self { dir, conf, ca: cert, plain, tls, web }
+        Self { dir, conf, ca: cert, plain, tls, web, site }
     }
 
     fn start(&self, program: &Path, words: &[&str]) -> Broker {
         let child = Command::new(program).args(words).arg("-c").arg(&self.conf).stdout(Stdio::null()).spawn().unwrap();
         let broker = Broker(child);
         let began = Instant::now();
-        for port in [self.plain, self.tls, self.web] {
+        for port in [self.plain, self.tls, self.web, self.site] {
             while TcpStream::connect(("127.0.0.1", port)).is_err() {
                 assert!(began.elapsed() < PATIENCE, "{} does not listen", program.display());
                 thread::sleep(Duration::from_millis(10));
@@ -161,6 +164,14 @@ impl House {
         for qos in ["1", "2"] {
             seen.push(publish(true, &bob, &["-t", "mail/in", "-q", qos, "-m", &format!("letter {qos}")]));
         }
+        // Behind a mount point topics are short, and rules speak of whole ones. (What its own clients get is not compared: mosquitto 2.0.11 forgets to make
+        // it short again.)
+        let site = self.site.to_string();
+        for who in [&bob, &alice] {
+            let words = ["-p", &site, "-t", "side/door", "-r", "-q", "1", "-m", who[1]];
+            seen.push(publish(false, who, &words));
+        }
+        seen.push(subscribe(false, &alice, &["-t", "house/kept/side/#", "-C", "1", "-F", "%t %q %r %p"]));
         // What the rules deny is as good as never said, and the clients of 3.1.1 are not told.
         for (who, topic) in [
             (&bob, "closed/door"),
@@ -238,7 +249,13 @@ fn the_same_files_and_the_same_clients_see_the_same() {
 
     assert_eq!(ours, theirs);
     assert_eq!(theirs.iter().filter(|line| line.contains(": refused:")).count(), 5);
-    for expected in ["mail/in 2 0 letter 2", "own/alice/key 1 1 alice", "own/bob/key 1 1 bob", "house/kept/0 0 1 kept"] {
+    for expected in [
+        "mail/in 2 0 letter 2",
+        "own/alice/key 1 1 alice",
+        "own/bob/key 1 1 bob",
+        "house/kept/0 0 1 kept",
+        "house/kept/side/door 0 1 bob",
+    ] {
         assert!(theirs.iter().any(|line| line.contains(expected)), "{expected}: the day was one: {theirs:#?}");
     }
     assert!(!theirs.iter().any(|line| line.contains("closed/door 1 1") || line.contains("cellar/light 1 1")), "{theirs:#?}");

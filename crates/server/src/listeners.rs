@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, PoisonError, Weak},
 };
 
+use columba_broker::limits::Terms;
 use thiserror::Error;
 
 use crate::{
@@ -29,6 +30,8 @@ pub(crate) struct Listeners {
     waits: Waits,
     /// The numbers of those that wait for less than the others, also of former ones.
     written: Vec<u16>,
+    /// What holds on each, by its number, also of former ones.
+    terms: Vec<Terms>,
 }
 
 #[derive(Debug)]
@@ -86,8 +89,9 @@ struct Prepared {
 
 impl Listeners {
     /// As the broker is started.
-    pub(crate) fn new(plan: &Plan) -> Self {
-        Self { open: Vec::new(), waits: plan.waits, written: plan.written_listeners.clone() }
+    pub(crate) fn new(plan: &Plan, listeners: &[Listener]) -> Self {
+        let terms = terms_of(listeners);
+        Self { open: Vec::new(), waits: plan.waits, written: plan.written_listeners.clone(), terms }
     }
 
     /// One that is open from the start on.
@@ -108,6 +112,11 @@ impl Listeners {
     /// The numbers of those that wait for less than the others.
     pub(crate) fn written(&self) -> &[u16] {
         &self.written
+    }
+
+    /// What holds on each, by its number, where that is not what holds everywhere.
+    pub(crate) fn terms(&self) -> &[Terms] {
+        &self.terms
     }
 
     /// The number that each has now.
@@ -163,6 +172,11 @@ impl Listeners {
                 known.extend(certificates_of(&listener, door));
                 drop(known);
                 self.written.extend(is_written.then_some(door.number));
+                let number = usize::from(door.number);
+                if self.terms.len() <= number {
+                    self.terms.resize(number + 1, Terms::default());
+                }
+                self.terms[number] = listener.terms.clone();
                 change.watched.extend(door.entrance.certificates().map(certificates::watched).into_iter().flatten());
             }
             let was = match fate {
@@ -254,6 +268,11 @@ pub(crate) fn certificates(shared: &Shared) -> std::sync::MutexGuard<'_, Vec<(St
 /// A listener's certificates, if it has any, for [`certificates`].
 pub(crate) fn certificates_of(listener: &Listener, door: &Door) -> Option<(String, Weak<Certificates>)> {
     door.entrance.certificates().map(|it| (listener.address.to_string(), Arc::downgrade(it)))
+}
+
+/// The terms of listeners that get their numbers in this order.
+pub(crate) fn terms_of(listeners: &[Listener]) -> Vec<Terms> {
+    listeners.iter().map(|listener| listener.terms.clone()).collect()
 }
 
 /// Clients that are connected, by MQTT version: for each listener, which may have had several numbers under one name.
@@ -367,7 +386,7 @@ mod tests {
 
     #[test]
     fn nobody_is_promised_the_disk_by_a_journal_that_does_not_sync() {
-        let with = |waits| Listeners { open: Vec::new(), waits, written: Vec::new() };
+        let with = |waits| Listeners { open: Vec::new(), waits, written: Vec::new(), terms: Vec::new() };
         let says = |sync| Listener { sync: Some(sync), ..listener("127.0.0.1:1883") };
 
         assert!(matches!(with(Waits::Written).is_written_enough(&says(Sync::Group), Sync::None), Err(NotTaken::SyncsAtLast(_))));

@@ -11,6 +11,7 @@ use columba_broker::{limits, seam::Commons as _};
 use crate::{
     config::{Config, Durability, Log},
     core::{Bounds, Mail, Shared},
+    listeners::Listeners,
     log,
 };
 
@@ -65,18 +66,19 @@ impl Askers {
     }
 }
 
-/// Puts the next configuration in force; the answer names the keys that wait for the next start. `limits` is what shards have now, `written` the listeners that wait for less.
+/// Puts the next configuration in force; the answer names the keys that wait for the next start. `limits` is what shards have now, `listeners` what is open from now on.
 pub(crate) fn apply(
     shared: &Shared,
     now: &mut Config,
     limits: &mut Arc<limits::Config>,
-    written: &[u16],
+    listeners: &Listeners,
     next: Config,
 ) -> Vec<&'static str> {
     let waiting = wait_for_start(now, &next);
     *limits = Arc::new(limits::Config {
         login: limits.login.clone(),
-        written_listeners: written.to_vec(),
+        written_listeners: listeners.written().to_vec(),
+        listeners: listeners.terms().to_vec(),
         retained_bytes: limits.retained_bytes,
         ..next.limits.clone()
     });

@@ -41,7 +41,7 @@ use crate::{
     entrance::Entrance,
     error::StartError,
     listen::{self, ListeningAt},
-    listeners::{Listeners, NotTaken, certificates_of},
+    listeners::{Listeners, NotTaken, certificates_of, terms_of},
     loader,
     login::{self, Asked, Fetched, Methods, Tokens},
     notify, pressure, process,
@@ -198,8 +198,13 @@ impl Server {
         }
         let watch = Watch::start(watched).map_err(system("a thread"))?;
         let pressure = pressure::Watch::start(&shared).map_err(system("a thread"))?;
-        let brain_config =
-            Arc::new(limits::Config { written_listeners: plan.written_listeners.clone(), login, acl, ..config.limits.clone() });
+        let brain_config = Arc::new(limits::Config {
+            written_listeners: plan.written_listeners.clone(),
+            listeners: terms_of(&config.listeners),
+            login,
+            acl,
+            ..config.limits.clone()
+        });
         let mut shells = Vec::new();
         for (index, poll) in polls.into_iter().enumerate() {
             let id = ShardId(u16::try_from(index).unwrap_or(u16::MAX));
@@ -220,7 +225,7 @@ impl Server {
                 shell.listen(socket, Arc::clone(&doors[listener])).map_err(system("a listener"))?;
             }
         }
-        let mut listeners = Listeners::new(&plan);
+        let mut listeners = Listeners::new(&plan, &config.listeners);
         for ((listener, door), places) in config.listeners.iter().zip(doors).zip(places) {
             listeners.opened(listener, door, places);
         }
@@ -347,7 +352,7 @@ impl Running {
         let ready = self.listeners.prepare(&next.listeners, self.config.durability.sync, &self.shared).map_err(ReloadError)?;
         let change = self.listeners.change(ready, &self.shared);
         self.open_doors();
-        let waiting = reload::apply(&self.shared, &mut self.config, &mut self.limits, self.listeners.written(), next);
+        let waiting = reload::apply(&self.shared, &mut self.config, &mut self.limits, &self.listeners, next);
         let watched = change.carry_out(&self.shared);
         self.watch.look_now();
         if let Some(fetched) = self.methods.fetched() {

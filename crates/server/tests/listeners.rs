@@ -188,3 +188,56 @@ fn what_cannot_be_had_changes_nothing() {
         client.expect(0x40);
     }
 }
+
+#[test]
+fn each_listener_has_terms_of_its_own() {
+    let (plain, mounted) = (free_port(), free_port());
+    let terms = "\nprotocols = [\"5\"]\nmax_qos = 1\nmax_topic_alias = 3\nmount_point = \"site/7/\"";
+    let mut broker = start(&[&url("mqtt", plain), &(url("mqtt", mounted) + terms)]);
+    let (mut outside, _) = Raw::connected(at(plain), &connect(4, "outside", Keep::Nothing));
+    outside.subscribe(4, "#", 2);
+    let (mut inside, _) = Raw::connected(at(mounted), &connect(5, "inside", Keep::Nothing));
+    inside.subscribe(5, "#", 1);
+
+    inside.send(&publish(5, 1, "up", b"1"));
+    // CONNECT, SUBSCRIBE, PUBLISH: the topic is whole outside and its own inside.
+    assert!(outside.expect(0x32).starts_with(b"\x00\x09site/7/up"));
+    let mut heard = [inside.frame().unwrap(), inside.frame().unwrap()];
+    heard.sort();
+    assert_eq!(heard[1].0, 0x40, "{heard:?}");
+    assert!(heard[0].0 == 0x32 && heard[0].1.starts_with(b"\x00\x02up"), "{heard:?}");
+    outside.send(&publish(4, 0, "elsewhere", b"2"));
+    outside.send(&publish(4, 0, "site/7/down", b"3"));
+    assert!(inside.expect(0x30).starts_with(b"\x00\x04down"));
+
+    let mut old = Raw::open(at(mounted));
+    old.send(&connect(4, "old", Keep::Nothing));
+    assert_eq!(old.expect(0x20), [0, 1], "unacceptable protocol version");
+    old.expect_end();
+    let mut told = Raw::open(at(mounted));
+    told.send(&connect(5, "told", Keep::Nothing));
+    let connack = told.expect(0x20);
+    for property in [&[0x24, 1][..], &[0x22, 0, 3]] {
+        assert!(connack.windows(property.len()).any(|bytes| bytes == property), "{connack:02x?}");
+    }
+
+    // Who is there keeps its terms, who comes has the new ones.
+    broker.reload(config(&[&url("mqtt", plain), &(url("mqtt", mounted) + "\nmount_point = \"b/\"")], "")).unwrap();
+    until(|| {
+        let mut old = Raw::open(at(mounted));
+        old.send(&connect(4, "old", Keep::Nothing));
+        old.expect(0x20) == [0, 0]
+    });
+    let (mut new, _) = Raw::connected(at(mounted), &connect(4, "new", Keep::Nothing));
+    outside.send(&publish(4, 0, "other", b""));
+    new.send(&publish(4, 0, "x", b""));
+    inside.send(&publish(5, 0, "x", b""));
+    let mut topics = Vec::new();
+    while topics.len() < 5 {
+        let (_, body) = outside.frame().unwrap();
+        let len = usize::from(u16::from_be_bytes([body[0], body[1]]));
+        topics.push(String::from_utf8(body[2..2 + len].to_vec()).unwrap());
+    }
+    topics.sort();
+    assert_eq!(topics, ["b/x", "elsewhere", "other", "site/7/down", "site/7/x"]);
+}

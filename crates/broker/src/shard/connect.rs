@@ -6,7 +6,7 @@ use core::num::NonZero;
 use columba_proto::{
     AliasesIn, AliasesOut, KeepAlive, PacketType, QoS, ReasonCode, Version,
     connection::server::{AwaitConnect, Connecting, answer_to_refused},
-    packet::{Connack, ConnackProperties, Connect, Packet},
+    packet::{Connack, ConnackProperties, Connect, Packet, Will},
     qos::ReceiveQuota,
 };
 
@@ -64,6 +64,7 @@ struct Full;
 
 /// What CONNACK tells a client about its connection.
 struct Terms<'p> {
+    offer: Offer,
     expiry_s: u32,
     server_keep_alive: Option<u16>,
     proof: Option<&'p Proof>,
@@ -97,7 +98,30 @@ impl Shard {
             self.refuse(id, connect, &Refusal { reason: ReasonCode::QUOTA_EXCEEDED, why });
             return Verdict::Here;
         }
-        let client_id = match self.check(connect) {
+        let config = Arc::clone(&self.config);
+        let listener = self.connections.get(id).map(|connection| connection.origin.listener);
+        let terms_here = listener.and_then(|listener| config.listeners.get(usize::from(listener)));
+        if terms_here.is_some_and(|terms| !terms.versions.contains(&connect.version)) {
+            let why = "this version of MQTT is not spoken here [MQTT-3.1.2-2]";
+            self.refuse(id, connect, &Refusal { reason: ReasonCode::UNSUPPORTED_PROTOCOL_VERSION, why });
+            return Verdict::Here;
+        }
+        let mount = terms_here.and_then(|terms| terms.mount_point.as_ref());
+        let mut will_topic = String::new();
+        let mounted = match (mount, &connect.will) {
+            (Some(mount), Some(will)) => {
+                let Ok(topic) = mount.whole(will.topic.as_str(), &mut will_topic) else {
+                    let why = "the will topic is too long behind the listener's mount point";
+                    self.refuse(id, connect, &Refusal { reason: ReasonCode::TOPIC_NAME_INVALID, why });
+                    return Verdict::Here;
+                };
+                Some(Connect { will: Some(Will { topic, ..will.clone() }), ..connect.clone() })
+            }
+            (None, _) | (_, None) => None,
+        };
+        let connect = mounted.as_ref().unwrap_or(connect);
+        let offer = Offer::of(&config, terms_here);
+        let client_id = match self.check(connect, offer) {
             Ok(()) if connect.client_id.is_empty() => self.assign_client_id(cx),
             Ok(()) => connect.client_id.to_string(),
             Err(refusal) => {
@@ -161,7 +185,8 @@ impl Shard {
         };
 
         let (keep_alive_s, is_keep_alive_ours) = self.keep_alive(version, connect.keep_alive);
-        let terms = Terms { expiry_s, server_keep_alive: is_keep_alive_ours.then_some(keep_alive_s), proof: proof.as_ref() };
+        let terms =
+            Terms { offer, expiry_s, server_keep_alive: is_keep_alive_ours.then_some(keep_alive_s), proof: proof.as_ref() };
         let max_packet_size = max_packet_size(connect);
         if max_packet_size < u32::MAX {
             let connack = self.connack(connect, &client_id, false, &terms);
@@ -176,7 +201,6 @@ impl Shard {
         let mut until = self.forget_lone_will(&client_id);
         let (slot, resumed, taken_up) = self.take_up(cx, &client_id, connect.clean_start, expiry_s > 0);
         until = until.max(taken_up);
-        let listener = self.connections.get(id).map(|connection| connection.origin.listener);
         let is_written_enough = listener.is_some_and(|listener| self.config.written_listeners.contains(&listener));
         let waits_for = if is_written_enough { Durable::Written } else { Durable::Synced };
         let login_ends = known.as_ref().and_then(|known| known.until);
@@ -200,12 +224,13 @@ impl Shard {
             held_bytes: 0,
             published: Published::Nothing,
             is_bridge: connect.bridge,
-            aliases: (version.has_topic_aliases() && self.config.max_topic_alias > 0)
-                .then(|| Box::new(AliasesIn::new(self.config.max_topic_alias))),
+            aliases: (version.has_topic_aliases() && offer.max_topic_alias > 0)
+                .then(|| Box::new(AliasesIn::new(offer.max_topic_alias))),
             aliases_out: aliases_out(connect),
             problems: problems(connect),
             publications: Publications::Judged,
-            offer: Offer::of(&self.config),
+            offer,
+            mount: mount.cloned(),
             pace: Pace::new(self.config.bytes_in, self.config.messages_in, cx.now).map(Box::new),
             unanswered: None,
         };
@@ -263,7 +288,7 @@ impl Shard {
     }
 
     /// What can be said without looking at sessions.
-    fn check(&self, connect: &Connect<'_>) -> Result<(), Refusal<'static>> {
+    fn check(&self, connect: &Connect<'_>, offer: Offer) -> Result<(), Refusal<'static>> {
         let version = connect.version;
         let refuse = |reason, why| Err(Refusal { reason, why });
         if self.is_draining && self.config.server_reference.is_some() {
@@ -284,10 +309,10 @@ impl Shard {
             }
         }
         if let Some(will) = &connect.will {
-            if will.qos > self.config.max_qos {
+            if will.qos > offer.max_qos {
                 return refuse(ReasonCode::QOS_NOT_SUPPORTED, "the will's QoS is above the maximum QoS [MQTT-3.2.2-12]");
             }
-            if will.retain && !self.config.retain {
+            if will.retain && !offer.retain {
                 return refuse(ReasonCode::RETAIN_NOT_SUPPORTED, "a retained will, but retain is not offered [MQTT-3.2.2-13]");
             }
             if will.payload.len() > self.config.max_payload {
@@ -415,19 +440,19 @@ impl Shard {
 
     fn connack(&self, connect: &Connect<'_>, client_id: &str, resumed: bool, terms: &Terms<'_>) -> Vec<u8> {
         let version = connect.version;
-        let config = &self.config;
+        let (config, offer) = (&self.config, terms.offer);
         let properties = if version.has_properties() {
             ConnackProperties {
                 session_expiry: (terms.expiry_s != connect.session_expiry()).then_some(terms.expiry_s),
                 receive_maximum: NonZero::new(config.receive_maximum),
-                maximum_qos: (config.max_qos < QoS::ExactlyOnce).then_some(config.max_qos),
+                maximum_qos: (offer.max_qos < QoS::ExactlyOnce).then_some(offer.max_qos),
                 // What is there is said by absence, so that CONNACK fits into the smallest of clients.
-                retain_available: (!config.retain).then_some(false),
-                maximum_packet_size: NonZero::new(config.max_packet_size),
+                retain_available: (!offer.retain).then_some(false),
+                maximum_packet_size: NonZero::new(offer.max_packet_size),
                 assigned_client_id: connect.client_id.is_empty().then_some(client_id),
-                topic_alias_maximum: Some(config.max_topic_alias),
-                wildcard_subscription_available: (!config.wildcard_subscriptions).then_some(false),
-                shared_subscription_available: (!config.shared_subscriptions).then_some(false),
+                topic_alias_maximum: Some(offer.max_topic_alias),
+                wildcard_subscription_available: (!offer.wildcard_subscriptions).then_some(false),
+                shared_subscription_available: (!offer.shared_subscriptions).then_some(false),
                 server_keep_alive: terms.server_keep_alive,
                 response_information: self.response_information(connect),
                 // That of CONNECT [MQTT-4.12.0-5], and none without one there [MQTT-4.12.0-6].

@@ -44,11 +44,12 @@ impl Shard {
         let pending = connection.out.len();
         let Some(open) = connection.open() else { return };
         let ids = on_the_wire(receiver.ids);
+        let topic = open.seen(publication.topic);
         let mut head = PublishHead {
             dup: false,
             qos: QoS::AtMostOnce,
             retain: receiver.retain,
-            topic: publication.topic,
+            topic: topic.unwrap_or(publication.topic),
             packet_id: None,
             message_expiry: publication
                 .expires
@@ -60,7 +61,7 @@ impl Shard {
         };
         let (version, limit) = (open.protocol.version(), u64::from(open.max_packet_size));
         let len = head.frame_len(version);
-        let reason = if !may_have {
+        let reason = if !may_have || topic.is_none() {
             Some(DropReason::NotForReader)
         } else if publication.expires.is_some_and(|at| at <= cx.now) {
             Some(DropReason::Expired)
@@ -233,7 +234,7 @@ impl Shard {
         let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
         let version = open.protocol.version();
         let mut frame = Vec::new();
-        head(&delivery, &on_the_wire(&delivery.ids), None, false, cx).encode(version, &mut frame).expect(FITS);
+        head(open, &delivery, &on_the_wire(&delivery.ids), None, false, cx).encode(version, &mut frame).expect(FITS);
         self.counters.publish_sent(QoS::AtMostOnce, delivery.message.payload().len());
         self.send_bytes(id, until, &frame);
     }
@@ -244,13 +245,13 @@ impl Shard {
         let may_have = self.rules == Rules::None || Self::may_receive(connection, &delivery.message.topic);
         let open = connection.open()?;
         let (version, limit) = (open.protocol.version(), u64::from(open.max_packet_size));
-        if !may_have {
+        if !may_have || open.seen(&delivery.message.topic).is_none() {
             return Some(DropReason::NotForReader);
         }
         if delivery.message.is_expired(cx.now) {
             return Some(DropReason::Expired);
         }
-        let len = head(delivery, &on_the_wire(&delivery.ids), Some(PacketId::FIRST), false, cx).frame_len(version);
+        let len = head(open, delivery, &on_the_wire(&delivery.ids), Some(PacketId::FIRST), false, cx).frame_len(version);
         (len > limit).then_some(DropReason::TooLarge)
     }
 
@@ -394,24 +395,28 @@ impl Shard {
         self.sessions[slot as usize].queue.push(delivery);
     }
 
-    /// A session may be taken up with a smaller limit than its messages in flight were sent under: those too large count as delivered [MQTT-3.1.2-25].
-    fn drop_too_large(&mut self, cx: &Cx<'_>, id: ConnectionId, slot: u32) {
+    /// A session may be taken up with a smaller limit than its messages in flight were sent under: those too large count as delivered [MQTT-3.1.2-25]. So do
+    /// those whose topics its client knows nothing of where it is now, behind another mount point.
+    fn drop_unsendable(&mut self, cx: &Cx<'_>, id: ConnectionId, slot: u32) {
         let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
         let (version, limit) = (open.protocol.version(), open.max_packet_size);
-        if limit == u32::MAX {
+        if limit == u32::MAX && open.mount.is_none() {
             return;
         }
         let session = &self.sessions[slot as usize];
-        let is_too_large = |packet_id, delivery: &Delivery| {
-            head(delivery, &on_the_wire(&delivery.ids), Some(packet_id), true, cx).frame_len(version) > u64::from(limit)
+        let reason = |packet_id, delivery: &Delivery| {
+            if open.seen(&delivery.message.topic).is_none() {
+                return Some(DropReason::NotForReader);
+            }
+            let len = head(open, delivery, &on_the_wire(&delivery.ids), Some(packet_id), true, cx).frame_len(version);
+            (len > u64::from(limit)).then_some(DropReason::TooLarge)
         };
-        let too_large: Vec<_> = session
+        let unsendable: Vec<_> = session
             .sender
             .iter()
-            .filter(|(packet_id, sending)| sending.message().is_some_and(|delivery| is_too_large(*packet_id, delivery)))
-            .map(|(packet_id, _)| packet_id)
+            .filter_map(|(packet_id, sending)| Some((packet_id, reason(packet_id, sending.message()?)?)))
             .collect();
-        for packet_id in too_large {
+        for (packet_id, reason) in unsendable {
             let session = &mut self.sessions[slot as usize];
             let (no, recorded) = (session.no, session.recorded);
             let Some(delivery) = session.sender.give_up(packet_id) else { continue };
@@ -425,13 +430,13 @@ impl Shard {
             } else if recorded {
                 self.record(&record);
             }
-            self.dropped(cx, slot as usize, DropReason::TooLarge);
+            self.dropped(cx, slot as usize, reason);
         }
     }
 
     /// A session was taken up again: everything open is sent once more, in the order in which it was first sent [MQTT-4.4.0-1].
     pub(super) fn resume(&mut self, cx: &Cx<'_>, id: ConnectionId, slot: u32) {
-        self.drop_too_large(cx, id, slot);
+        self.drop_unsendable(cx, id, slot);
         let session = &mut self.sessions[slot as usize];
         if let Some(rare) = &mut session.rare {
             // It was one of the last connection.
@@ -504,7 +509,7 @@ impl Shard {
         match session.sender.get(packet_id) {
             Some(Sending::AwaitPuback(delivery) | Sending::AwaitPubrec(delivery)) => {
                 let ids = on_the_wire(&delivery.ids);
-                let mut head = head(delivery, &ids, Some(packet_id), dup, cx);
+                let mut head = head(open, delivery, &ids, Some(packet_id), dup, cx);
                 if open.aliases_out.is_some() {
                     let len = head.frame_len(version);
                     say_by_alias(open, &mut head, len);
@@ -600,8 +605,9 @@ fn on_the_wire(ids: &SubscriptionIds) -> SmallVec<[SubscriptionId; 2]> {
     ids.iter().filter_map(|id| SubscriptionId::new(*id)).collect()
 }
 
-/// A PUBLISH of a message in a queue or in flight.
+/// A PUBLISH of a message in a queue or in flight. That its client knows the topic was looked at when it left the queue, and when the session was taken up.
 fn head<'d>(
+    open: &Open,
     delivery: &'d Delivery,
     ids: &'d [SubscriptionId],
     packet_id: Option<PacketId>,
@@ -612,7 +618,7 @@ fn head<'d>(
         dup,
         qos: delivery.qos,
         retain: delivery.retain,
-        topic: &delivery.message.topic,
+        topic: open.seen(&delivery.message.topic).unwrap_or(&delivery.message.topic),
         packet_id,
         message_expiry: delivery.message.seconds_left(cx.now),
         topic_alias: None,

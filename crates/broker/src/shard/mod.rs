@@ -31,7 +31,7 @@ mod withheld;
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, VecDeque},
-    string::ToString,
+    string::{String, ToString},
     sync::Arc,
     vec::Vec,
 };
@@ -120,6 +120,8 @@ pub struct Shard {
     counters: Counters,
     pool: Pool,
     scratch: Vec<u8>,
+    /// A topic with the mount point before it, while its route is looked up.
+    whole_topic: String,
     assigned: u64,
     /// How many challenges clients were given.
     challenges: u64,
@@ -203,6 +205,7 @@ impl Shard {
             counters: Counters::default(),
             pool: Pool::default(),
             scratch: Vec::new(),
+            whole_topic: String::new(),
             assigned: 0,
             challenges: 0,
             seed,

@@ -86,9 +86,17 @@ impl Shard {
                 None => Err(Violation::TopicAlias { alias: alias.get(), max: 0 }),
             },
         };
-        match topic {
-            Ok(topic) => Some((self.cache.route(cx, topic.as_str()), offer)),
-            Err(violation) => {
+        match (topic, &open.mount) {
+            (Ok(topic), None) => Some((self.cache.route(cx, topic.as_str()), offer)),
+            (Ok(topic), Some(mount)) => {
+                let Ok(topic) = mount.whole(topic.as_str(), &mut self.whole_topic) else {
+                    let why = "the topic is too long behind the listener's mount point";
+                    self.fail(cx, id, ReasonCode::TOPIC_NAME_INVALID, why);
+                    return None;
+                };
+                Some((self.cache.route(cx, topic.as_str()), offer))
+            }
+            (Err(violation), _) => {
                 self.blame(cx, id, &violation.into());
                 None
             }

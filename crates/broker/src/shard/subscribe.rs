@@ -31,6 +31,7 @@ impl Shard {
     pub(super) fn on_subscribe(&mut self, cx: &Cx<'_>, id: ConnectionId, subscribe: &Subscribe<'_>) {
         let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
         let (slot, version, is_bridge, offer) = (open.session, open.protocol.version(), open.is_bridge, open.offer);
+        let mount = open.mount.clone();
         if !self.check_form(cx, id, subscribe.entries.iter().map(|entry| entry.filter)) {
             return;
         }
@@ -41,6 +42,8 @@ impl Shard {
         let mut until = ChangeSeq(0);
         let mut denied = None;
         for mut entry in subscribe.entries.iter() {
+            let mounted = mount.as_ref().map(|mount| mount.filter(entry.filter));
+            entry.filter = mounted.as_deref().unwrap_or(entry.filter);
             let granted = self.check_filter(entry.filter, entry.options, offer).and_then(|filter| {
                 self.may_subscribe(id, filter.filter().as_str()).map_err(Refused::ByRule)?;
                 if is_bridge {
@@ -84,7 +87,7 @@ impl Shard {
 
     pub(super) fn on_unsubscribe(&mut self, cx: &Cx<'_>, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
         let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
-        let (slot, version) = (open.session, open.protocol.version());
+        let (slot, version, mount) = (open.session, open.protocol.version(), open.mount.clone());
         if !self.check_form(cx, id, unsubscribe.filters.iter()) {
             return;
         }
@@ -96,7 +99,8 @@ impl Shard {
         // Also one that removes nothing speaks of recorded state.
         let mut until = if recorded { self.batch.last_append() } else { ChangeSeq(0) };
         for filter in unsubscribe.filters.iter() {
-            match self.unsubscribe(cx, slot, filter) {
+            let mounted = mount.as_ref().map(|mount| mount.filter(filter));
+            match self.unsubscribe(cx, slot, mounted.as_deref().unwrap_or(filter)) {
                 Some(change) => {
                     until = until.max(change);
                     reasons.push(ReasonCode::SUCCESS);

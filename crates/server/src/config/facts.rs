@@ -138,6 +138,10 @@ pub(super) static FACTS: &[Fact] = &[
 pub(super) static OF_LISTENERS: &[Fact] = &[
     fact("url", Is("\"mqtt://localhost:1883\""), Text),
     fact("max_connections", Is("\"none\""), NumberOrNone(1, U32)),
+    fact("protocols", Is("[\"3.1\", \"3.1.1\", \"5\"]"), Texts),
+    fact("max_qos", Unset, Number(0, 2)),
+    fact("max_topic_alias", Unset, Number(0, U16)),
+    fact("mount_point", Unset, Text),
     fact("connect_rate", Is("\"none\""), NumberOrNone(1, U32)),
     fact("auth", Unset, Texts),
     fact("sync", Unset, SYNCS),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use columba_broker::{QueueFull, access::DeniedPublish, limits::Rate, route::Strategy};
+use columba_broker::{MountPointError, QueueFull, access::DeniedPublish, limits::Rate, route::Strategy};
 use columba_net::tls::MinVersion;
-use columba_proto::{QoS, wire::FRAME_LEN_MAX as FRAME_MAX};
+use columba_proto::{QoS, Version, wire::FRAME_LEN_MAX as FRAME_MAX};
 use tracing_subscriber::filter::Targets;
 
 use super::{
@@ -192,8 +192,7 @@ static KEYS: &[Key<Config>] = &[
         Ok(())
     }),
     key("limits.max_qos", |config, value| {
-        let qos = u8::try_from(value.number(0..=2)?).ok().and_then(|qos| QoS::try_from(qos).ok());
-        config.limits.max_qos = qos.ok_or_else(|| Wrong("0, 1 or 2".into()))?;
+        config.limits.max_qos = qos(value)?;
         Ok(())
     }),
     key("limits.retain", |config, value| {
@@ -384,6 +383,29 @@ static LISTENER_KEYS: &[Key<Listener>] = &[
         listener.auth = Some(auth::methods(value, &[Method::Password, Method::Jwt, Method::Http, Method::Anonymous])?);
         Ok(())
     }),
+    key("protocols", |listener, value| {
+        let names = Version::ALL.map(|version| (version.name(), version));
+        let wanted: Result<Vec<Version>, Wrong> = value.list()?.iter().map(|item| item.one_of(&names)).collect();
+        let wanted = wanted.map_err(|Wrong(expected)| Wrong(format!("a list of {expected}")))?;
+        if wanted.is_empty() {
+            return Err(Wrong("at least one version of MQTT".into()));
+        }
+        listener.terms.versions = Version::ALL.into_iter().filter(|version| wanted.contains(version)).collect();
+        Ok(())
+    }),
+    key("max_qos", |listener, value| {
+        listener.terms.max_qos = Some(qos(value)?);
+        Ok(())
+    }),
+    key("max_topic_alias", |listener, value| {
+        listener.terms.max_topic_alias = Some(short(value, 0)?);
+        Ok(())
+    }),
+    key("mount_point", |listener, value| {
+        let parsed = value.text()?.parse();
+        listener.terms.mount_point = Some(parsed.map_err(|error: MountPointError| Wrong(error.to_string()))?);
+        Ok(())
+    }),
     key("connect_rate", |listener, value| {
         listener.connect_rate = value.or_none(|value| count(value, 1))?;
         Ok(())
@@ -539,6 +561,11 @@ const SAID_LEN_MAX: usize = 1_024;
 fn count(value: &Value, least: u64) -> Result<u32, Wrong> {
     let number = value.number(least..=u64::from(u32::MAX))?;
     u32::try_from(number).map_err(|_| Wrong("a smaller number".into()))
+}
+
+fn qos(value: &Value) -> Result<QoS, Wrong> {
+    let qos = u8::try_from(value.number(0..=2)?).ok().and_then(|qos| QoS::try_from(qos).ok());
+    qos.ok_or_else(|| Wrong("0, 1 or 2".into()))
 }
 
 fn short(value: &Value, least: u64) -> Result<u16, Wrong> {

@@ -7,6 +7,7 @@ use std::{
     str::FromStr,
 };
 
+use columba_broker::limits::Terms;
 use columba_net::tls::MinVersion;
 use thiserror::Error;
 
@@ -33,6 +34,8 @@ pub struct Listener {
     pub proxies: Option<Vec<Network>>,
     /// Permissions of a Unix socket.
     pub mode: u32,
+    /// What holds on it where that is not what holds everywhere.
+    pub terms: Terms,
 }
 
 /// Where the files of a listener's TLS are, and what they are for.
@@ -208,6 +211,7 @@ impl Listener {
             web: Web::default(),
             proxies: None,
             mode: 0o660,
+            terms: Terms::default(),
         }
     }
 

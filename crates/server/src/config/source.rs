@@ -513,8 +513,8 @@ mod tests {
             "columba.toml:1:1: unknown key \"on_failure\"; did you mean \"durability.on_failure\"?"
         );
         assert_eq!(
-            read("[[listener]]\nurl = \"*:1\"\nmax_conns = 1\n").unwrap_err(),
-            "columba.toml:3:1: unknown key \"max_conns\""
+            read("[[listener]]\nurl = \"*:1\"\nmost_clients = 1\n").unwrap_err(),
+            "columba.toml:3:1: unknown key \"most_clients\""
         );
         assert_eq!(read("[plugins]\nlua = true\n").unwrap_err(), "columba.toml:1:2: unknown key \"plugins\"");
     }

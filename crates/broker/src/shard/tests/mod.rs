@@ -21,4 +21,5 @@ mod requests;
 mod restarts;
 mod scarce_room;
 mod sessions;
+mod terms;
 mod written;

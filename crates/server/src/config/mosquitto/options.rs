@@ -1,6 +1,6 @@
 //! Every option of mosquitto 2.0's manual page, and what it means here.
 
-use columba_proto::wire::FRAME_LEN_MAX;
+use columba_proto::{Version, wire::FRAME_LEN_MAX};
 
 use super::super::value::Value;
 
@@ -33,9 +33,11 @@ static OPTIONS: &[(&str, Means)] = &[
     ("bind_interface", Refused("write the interface's address behind `listener PORT`")),
     ("socket_domain", Refused("write 0.0.0.0 or :: behind `listener PORT`")),
     ("max_connections", Listener("max_connections", count)),
-    ("mount_point", Refused("topics are the same on all listeners")),
-    ("max_qos", Key("limits.max_qos", number)),
-    ("max_topic_alias", Key("limits.max_topic_alias", number)),
+    ("mount_point", Listener("mount_point", mount_point)),
+    ("max_qos", Listener("max_qos", number)),
+    ("max_topic_alias", Listener("max_topic_alias", number)),
+    // Of 2.1.
+    ("accept_protocol_versions", Listener("protocols", versions)),
     ("http_dir", Nothing("files are served by a web server")),
     ("websockets_log_level", Nothing("log.filter says what is logged")),
     ("websockets_origin", Listener("origins", list)),
@@ -161,6 +163,24 @@ fn text(value: &str) -> Result<Value, &'static str> {
 /// One of several, as a list of one.
 fn list(value: &str) -> Result<Value, &'static str> {
     Ok(Value::List(vec![text(value)?]))
+}
+
+/// There it may end without a slash, and then no filter can begin with a wildcard.
+fn mount_point(value: &str) -> Result<Value, &'static str> {
+    if value.ends_with('/') {
+        text(value)
+    } else {
+        Err("a slash at its end: without one it would run into the first level of the topics")
+    }
+}
+
+/// `3, 4, 5`
+fn versions(value: &str) -> Result<Value, &'static str> {
+    let version = |level: &str| {
+        let version = Version::ALL.into_iter().find(|version| version.level().to_string() == level.trim());
+        version.map(|version| Value::Text(version.name().into())).ok_or("3, 4 and 5, with commas between them")
+    };
+    value.split(',').map(version).collect::<Result<_, _>>().map(Value::List)
 }
 
 pub(super) fn whole(value: &str) -> Result<i64, &'static str> {

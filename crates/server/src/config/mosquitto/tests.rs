@@ -1,5 +1,8 @@
 use std::{fs, time::Duration};
 
+use columba_broker::limits::Terms;
+use columba_proto::{QoS, Version};
+
 use super::*;
 use crate::config::{Access, Data, Sources};
 
@@ -36,7 +39,7 @@ fn what_a_small_house_has_is_honoured() {
     let config = config(
         "per_listener_settings false\r\nlistener 1883\nmax_connections 200\nlistener 1884 ::1\nlistener 1885 127.0.0.1\nallow_anonymous true\n\
          persistence true\npersistence_location /var/lib/mosquitto/\nautosave_interval 30\nmax_inflight_messages 40\n\
-         max_queued_messages 0\nmax_queued_bytes 5000\nmax_packet_size 300000\nmessage_size_limit 2000\nmax_keepalive 600\nmax_qos 1\nretain_available false\n\
+         max_queued_messages 0\nmax_queued_bytes 5000\nmax_packet_size 300000\nmessage_size_limit 2000\nmax_keepalive 600\nretain_available false\n\
          persistent_client_expiration 2d\nlog_type all\n",
     )
     .unwrap();
@@ -50,9 +53,25 @@ fn what_a_small_house_has_is_honoured() {
     assert_eq!((limits.inflight, limits.receive_maximum), (40, 40));
     assert_eq!((limits.queue_messages_max, limits.queue_bytes_max), (u64::MAX, 5000));
     assert_eq!(limits.max_payload, 2_000);
-    assert_eq!((limits.max_packet_size, limits.max_keep_alive_s, limits.max_qos as u8, limits.retain), (300_000, 600, 1, false));
+    assert_eq!((limits.max_packet_size, limits.max_keep_alive_s, limits.retain), (300_000, 600, false));
     assert_eq!(Duration::from_secs(limits.session_expiry_max_s.into()), Duration::from_hours(48));
     assert!(config.notes.iter().any(|note| note.contains("autosave_interval: no counterpart")), "{:?}", config.notes);
+}
+
+#[test]
+fn what_holds_on_one_listener_holds_on_that_one() {
+    let config = config(
+        "listener 1883\nmax_qos 1\nmax_topic_alias 5\nlistener 1884\nmount_point site/7/\naccept_protocol_versions 5, 4\n\
+         listener 1885\nallow_anonymous true\n",
+    )
+    .unwrap();
+
+    let terms: Vec<&Terms> = config.listeners.iter().map(|listener| &listener.terms).collect();
+    let first = Terms { max_qos: Some(QoS::AtLeastOnce), max_topic_alias: Some(5), ..Terms::default() };
+    let mount_point = Some("site/7/".parse().unwrap());
+    let second = Terms { versions: vec![Version::V311, Version::V5], mount_point, ..Terms::default() };
+    assert_eq!(terms, [&first, &second, &Terms::default()]);
+    assert_eq!(config.limits.max_qos, QoS::ExactlyOnce);
 }
 
 #[test]
@@ -104,7 +123,16 @@ fn a_value_that_is_none_is_an_error_where_it_stands() {
             "persistent_client_expiration soon\n",
             "mosquitto.conf:1:1: \"persistent_client_expiration\" wants a time like 12h, 14d, 2w, 3m (months) or 1y",
         ),
-        ("max_qos 7\n", "mosquitto.conf:1:1: \"limits.max_qos\" wants a number from 0 to 2"),
+        ("max_qos 7\n", "mosquitto.conf:1:1: \"max_qos\" wants a number from 0 to 2"),
+        (
+            "mount_point site\n",
+            "mosquitto.conf:1:1: \"mount_point\" wants a slash at its end: without one it would run into the first level of the topics",
+        ),
+        ("mount_point $x/\n", "mosquitto.conf:1:1: \"mount_point\" wants something that does not begin with \"$\""),
+        (
+            "accept_protocol_versions 5,6\n",
+            "mosquitto.conf:1:1: \"accept_protocol_versions\" wants 3, 4 and 5, with commas between them",
+        ),
     ] {
         assert_eq!(config(text).unwrap_err(), error);
     }
