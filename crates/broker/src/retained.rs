@@ -128,12 +128,18 @@ impl RetainedStore {
         self.topics.insert(topic, Version { id, kept });
     }
 
-    /// Everything up to `up_to` is in the cold store: the oldest messages of it go from memory until the rest is no more than `bytes_max`.
-    pub fn stored(&mut self, up_to: MessageId, bytes_max: usize) {
+    /// Everything up to `up_to` is in the cold store: the oldest messages of it go from memory until the rest is no more than `bytes_max`, at most `max` of them.
+    /// The answer is whether there are more.
+    pub fn stored(&mut self, up_to: MessageId, bytes_max: usize, max: usize) -> bool {
+        let mut gone = 0;
         while self.bytes > bytes_max
             && let Some(first) = self.here.first_entry()
             && *first.key() <= up_to
         {
+            if gone == max {
+                return true;
+            }
+            gone += 1;
             let topic = first.remove();
             if let Some(version) = self.topics.get_mut(&topic)
                 && let Kept::Here(message) = &version.kept
@@ -142,6 +148,7 @@ impl RetainedStore {
                 version.kept = Kept::Cold { expires: message.expires };
             }
         }
+        false
     }
 
     /// The retained message of a topic.
@@ -477,7 +484,9 @@ mod tests {
         store.set(MessageId(11), message("t/1", "2", None));
         let half = store.bytes() / 2;
 
-        store.stored(MessageId(9), half);
+        while store.stored(MessageId(9), half, 2) {
+            assert!(store.bytes() > half, "two at a time, and no more than have to");
+        }
 
         assert!(store.bytes() <= half);
         let here: Vec<_> = store.iter().filter(|(_, _, kept)| kept.message().is_some()).map(|(_, id, _)| id.0).collect();
@@ -485,7 +494,7 @@ mod tests {
         assert_eq!(pages(&store, "#", u64::MAX, 3).len(), 10);
         assert_eq!(store.remove_expired(Time(500), 100), 9);
 
-        store.stored(MessageId(11), 0);
+        assert!(!store.stored(MessageId(11), 0, usize::MAX));
         assert_eq!(store.bytes(), 0);
         assert_eq!(store.get("t/1", Time(0)).unwrap(), (MessageId(11), &Kept::Cold { expires: None }));
     }

@@ -17,6 +17,7 @@ use std::{
 use columba_broker::{
     durable::{ColdError, Fold, RecordError},
     id::MessageId,
+    retained::RetainedStore,
     seam::Commons as _,
 };
 use columba_store::{
@@ -39,6 +40,9 @@ const HEAVY_BYTES_MIN: usize = 1 << 20;
 
 /// Journal that is read before the position is written, also when nothing else is: a bound on the journal and on the next start.
 const JOURNAL_BYTES_MAX: usize = 16 << 20;
+
+/// Retained messages that go from memory while the shards wait.
+const LEFT_AT_ONCE_MAX: usize = 64;
 
 /// The oldest change that is not yet written.
 const AGE_MAX: Duration = Duration::from_secs(30);
@@ -417,7 +421,13 @@ impl Marks {
             self.open.pop_front();
         }
         if let Some(up_to) = reached {
-            self.shared.commons.write_retained(&mut |retained| retained.stored(up_to, self.retained_bytes));
+            let mut more = true;
+            while more {
+                let leave = |retained: &mut RetainedStore| retained.stored(up_to, self.retained_bytes, LEFT_AT_ONCE_MAX);
+                self.shared.commons.write_retained(&mut |retained| more = leave(retained));
+                // Shards that waited come first.
+                thread::yield_now();
+            }
             (0..self.shared.mesh.len()).for_each(|shard| self.shared.mesh.post_one(shard, Mail::Stored(up_to)));
         }
     }

@@ -416,7 +416,7 @@ impl Host {
     /// Tells all shards how far the cold store has come.
     pub(crate) fn tell_stored(&mut self, retained_bytes: usize) {
         if let Some(up_to) = self.journal.take_stored() {
-            self.shared.write_retained(&mut |store| store.stored(up_to, retained_bytes));
+            self.shared.write_retained(&mut |store| while store.stored(up_to, retained_bytes, 3) {});
             (0..self.shards()).for_each(|shard| self.post(shard, Mail::Stored(up_to)));
         }
     }

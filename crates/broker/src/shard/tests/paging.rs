@@ -18,7 +18,7 @@ use crate::{
 /// The cold store has everything; memory keeps what it must.
 fn store(bench: &mut Bench) {
     let up_to = bench.commons.clock().latest();
-    bench.commons.write_retained(&mut |retained| retained.stored(up_to, 0));
+    bench.commons.write_retained(&mut |retained| assert!(!retained.stored(up_to, 0, usize::MAX)));
     bench.act(|shard, _| shard.stored(up_to));
 }
 

@@ -320,7 +320,7 @@ impl World {
 
     pub(super) fn checkpoint(&mut self) {
         if let Some(up_to) = self.journal.checkpoint() {
-            self.commons.write_retained(&mut |store| store.stored(up_to, 0));
+            self.commons.write_retained(&mut |store| while store.stored(up_to, 0, 3) {});
             self.mail.iter_mut().for_each(|mail| mail.push_back(Mail::Stored(up_to)));
         }
     }
