@@ -5,20 +5,21 @@ use alloc::{boxed::Box, vec::Vec};
 use columba_proto::{
     AliasesIn, AliasesOut, KeepAlive, PacketId, QoS, ReasonCode, Time,
     connection::{self, server::Connecting},
+    property::SubscriptionId,
     qos::ReceiveQuota,
     scram,
 };
 
 use crate::{
-    access::Permissions,
+    access::{Denied, Permissions},
     auth::Known,
     hold::Ring,
-    id::ConnectionId,
+    id::{ChangeSeq, ConnectionId},
     limits::{Config, Durable, Terms},
     mount::MountPoint,
     out_buffer::OutBuffer,
     pace::Pace,
-    seam::Origin,
+    seam::{Gone, Origin},
     seats::Seat,
 };
 
@@ -33,6 +34,19 @@ pub(crate) struct Connection {
     pub(crate) is_dirty: bool,
     /// The world was told to stop reading.
     pub(crate) is_paused: bool,
+    /// Whether what has come waits for others to have their turn.
+    pub(crate) turn: Turn,
+}
+
+/// Whether the packets of a connection wait for its next turn.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Turn {
+    /// All that have come whole are handled.
+    Done,
+    /// Some are not.
+    Waits,
+    /// The same, and behind them the connection ends.
+    WaitsBefore(Gone),
 }
 
 /// Where the connection stands in its life.
@@ -142,6 +156,40 @@ pub(crate) struct Open {
     pub(crate) pace: Option<Box<Pace>>,
     /// What a 3.x client may have to be sent again; present while anything is in flight to it.
     pub(crate) unanswered: Option<Box<Unanswered>>,
+    /// A SUBSCRIBE or UNSUBSCRIBE with so many filters that others had their turn in between.
+    pub(crate) half: Option<Box<Half>>,
+}
+
+/// A SUBSCRIBE or UNSUBSCRIBE that is done in part, and the filters that are left of it.
+#[derive(Debug)]
+pub(crate) struct Half {
+    pub(crate) request: Request,
+    /// Of these bytes of the packet.
+    pub(crate) payload: Box<[u8]>,
+    /// From here on.
+    pub(crate) from: usize,
+}
+
+/// A SUBSCRIBE or UNSUBSCRIBE, and what its answer will say.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) id: PacketId,
+    pub(crate) kind: RequestKind,
+    /// For each filter so far.
+    pub(crate) reasons: Vec<ReasonCode>,
+    /// What that waits for.
+    pub(crate) until: ChangeSeq,
+}
+
+/// Which of the two, and what only that one has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RequestKind {
+    Subscribe {
+        subscription_id: Option<SubscriptionId>,
+        /// The first rule that forbids a filter.
+        denied: Option<Denied>,
+    },
+    Unsubscribe,
 }
 
 /// What CONNACK has offered (§3.2.2.3): it holds as long as the connection does, whatever the configuration becomes meanwhile.
@@ -234,6 +282,7 @@ impl Connection {
             partial: Vec::new(),
             is_dirty: false,
             is_paused: false,
+            turn: Turn::Done,
         }
     }
 

@@ -126,6 +126,9 @@ pub struct Config {
     pub cached_topics_max: usize,
     /// Connections of one user, on all shards together; those that came before there was a bound are not counted. `None`: as many as it likes.
     pub connections_per_user: Option<u32>,
+    /// Work that the packets of one connection may be before others have their turn, in pieces of about 50 ns: what looks up one node of the filter index, or
+    /// less. At least 1.
+    pub work_max: u32,
     /// Connections of one shard.
     pub connections_max: usize,
     /// Response Information for MQTT 5 clients that ask for it: the beginning of topics for responses, most likely (§3.2.2.3.15).
@@ -143,6 +146,28 @@ pub struct Config {
     /// By listener, in the order of the configuration; on further ones nothing is different.
     pub listeners: Vec<Terms>,
 }
+
+/// The work of taking a packet, whatever it is, in pieces as [`Config::work_max`] counts them.
+pub(crate) const PACKET_WORK: u32 = 8;
+
+/// Bytes of a packet that are one piece of work more.
+pub(crate) const BYTES_PER_WORK: usize = 32;
+
+/// The work of handing a message to one receiver.
+pub(crate) const RECEIVER_WORK: u32 = 4;
+
+/// The work of making a message its topic's retained one.
+pub(crate) const RETAINED_WORK: u32 = 64;
+
+/// The work of making a subscription or ending it, and of each of its levels.
+pub(crate) const FILTER_WORK: u32 = 16;
+pub(crate) const LEVEL_WORK: u32 = 4;
+
+/// Subscriptions of a session that make room for one more, in a list in order, as one piece of work.
+pub(crate) const SUBSCRIPTIONS_MOVED_PER_WORK: usize = 128;
+
+/// Subscriptions of a session that ends that leave at once; where there are more they leave by turns.
+pub(crate) const LEAVE_AT_ONCE_MAX: usize = 64;
 
 /// Retained messages looked up at a time for one subscription: small, so that others get their turn.
 pub(crate) const RETAINED_PAGE: usize = 64;
@@ -285,6 +310,7 @@ impl Default for Config {
             subscriptions_max: 10_000,
             cached_topics_max: 65_536,
             connections_per_user: None,
+            work_max: 4_096,
             connections_max: 1_000_000,
             response_information: None,
             server_reference: None,

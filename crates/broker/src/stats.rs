@@ -164,10 +164,9 @@ impl Counters {
         self.publish_bytes_sent += payload as u64;
     }
 
-    /// The connection goes to another shard with its socket and these bytes, the packet that said so in front; all of it counts there.
-    pub(crate) fn handed_over(&mut self, first: u8, bytes: &[u8]) {
+    /// The connection goes to another shard with its socket and these bytes, the packet that said so in front; all of it counts there. That packet is not counted yet here.
+    pub(crate) fn handed_over(&mut self, bytes: &[u8]) {
         self.opened -= 1;
-        self.packets_received[usize::from(first >> 4)] -= 1;
         self.bytes_received -= bytes.len() as u64;
     }
 

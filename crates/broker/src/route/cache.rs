@@ -8,9 +8,13 @@ use hashbrown::HashTable;
 
 use super::{
     Route,
+    index::{Search, Searched},
     versions::{Place, Stamp},
 };
 use crate::seam::Cx;
+
+/// How often a search that is done in pieces begins anew because subscriptions changed meanwhile, before it is done in one.
+const FRESH_STARTS_MAX: u8 = 3;
 
 /// Topic -> [`Route`], bounded, each route valid as long as its versions have not changed.
 ///
@@ -24,6 +28,27 @@ pub struct TopicCache {
     hand: usize,
     weight: usize,
     weight_max: usize,
+    /// One that is done in pieces.
+    underway: Option<Underway>,
+}
+
+/// A search that was interrupted.
+#[derive(Debug)]
+struct Underway {
+    topic: Arc<str>,
+    /// From before its first piece.
+    stamp: Stamp,
+    search: Search,
+    fresh_starts: u8,
+}
+
+/// Whether a search that takes longer than one may is kept, to be gone on with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unfinished {
+    /// There is one at a time.
+    Kept,
+    /// Another one comes first.
+    Dropped,
 }
 
 #[derive(Debug)]
@@ -48,25 +73,36 @@ impl TopicCache {
             hand: 0,
             weight: 0,
             weight_max: max_entries.max(1),
+            underway: None,
         }
     }
 
     /// Whom a publication to `topic` concerns now.
     pub fn route(&mut self, cx: &Cx<'_>, topic: &str) -> Arc<Route> {
         let hash = self.hasher.hash_one(topic);
-        let slots = &mut self.slots;
-        let found = self.table.find(hash, |&at| slots[at as usize].as_ref().is_some_and(|entry| *entry.topic == *topic));
-        let Some(&at) = found else {
-            return self.miss(cx, topic, hash);
-        };
-        let versions = cx.commons.versions();
-        if let Some(entry) = &mut slots[at as usize]
-            && entry.stamp == versions.stamp(entry.place)
-        {
-            entry.used = true;
-            return Arc::clone(&entry.route);
+        match self.cached(cx, topic, hash) {
+            Ok(route) => route,
+            Err(stale) => self.find(cx, topic, hash, stale),
         }
-        self.stale(cx, at, hash)
+    }
+
+    /// The same, with so much `work` to spend on a search. `None`: it takes more, and is to be asked for again; where it is kept, it is gone on with then.
+    pub fn route_within(&mut self, cx: &Cx<'_>, topic: &str, work: &mut u32, unfinished: Unfinished) -> Option<Arc<Route>> {
+        let hash = self.hasher.hash_one(topic);
+        match self.cached(cx, topic, hash) {
+            Ok(route) => Some(route),
+            Err(stale) => self.find_within(cx, topic, hash, stale, work, unfinished),
+        }
+    }
+
+    /// Whether there is a search to be gone on with.
+    pub fn is_searching(&self) -> bool {
+        self.underway.is_some()
+    }
+
+    /// Nobody wants to know it any more.
+    pub fn forget_search(&mut self) {
+        self.underway = None;
     }
 
     /// How many topics are cached.
@@ -79,26 +115,89 @@ impl TopicCache {
         self.table.is_empty()
     }
 
-    #[cold]
-    fn stale(&mut self, cx: &Cx<'_>, at: u32, hash: u64) -> Arc<Route> {
-        let entry = self.remove(at).expect("the table names filled slots");
-        self.insert(cx, Arc::clone(&entry.topic), hash)
+    /// Otherwise the place of a route that is not valid any more, if there is one.
+    #[inline]
+    fn cached(&mut self, cx: &Cx<'_>, topic: &str, hash: u64) -> Result<Arc<Route>, Option<u32>> {
+        let slots = &mut self.slots;
+        let found = self.table.find(hash, |&at| slots[at as usize].as_ref().is_some_and(|entry| *entry.topic == *topic));
+        let Some(&at) = found else { return Err(None) };
+        match &mut slots[at as usize] {
+            Some(entry) if entry.stamp == cx.commons.versions().stamp(entry.place) => {
+                entry.used = true;
+                Ok(Arc::clone(&entry.route))
+            }
+            _ => Err(Some(at)),
+        }
     }
 
     #[cold]
-    fn miss(&mut self, cx: &Cx<'_>, topic: &str, hash: u64) -> Arc<Route> {
-        self.insert(cx, topic.into(), hash)
-    }
-
-    fn insert(&mut self, cx: &Cx<'_>, topic: Arc<str>, hash: u64) -> Arc<Route> {
+    fn find(&mut self, cx: &Cx<'_>, topic: &str, hash: u64, stale: Option<u32>) -> Arc<Route> {
+        let topic = self.take_topic(topic, stale);
         let versions = cx.commons.versions();
         let place = versions.place(&topic);
         // Before the index is read: a change in between makes the new route stale, never a stale one valid.
         let stamp = versions.stamp(place);
         let mut route = None;
         cx.commons.read_index(&mut |index| route = Some(index.route(Arc::clone(&topic))));
-        let route = Arc::new(route.expect("read_index reads the index"));
+        self.insert(topic, hash, place, stamp, route.expect("read_index reads the index"))
+    }
 
+    #[cold]
+    fn find_within(
+        &mut self,
+        cx: &Cx<'_>,
+        topic: &str,
+        hash: u64,
+        stale: Option<u32>,
+        work: &mut u32,
+        unfinished: Unfinished,
+    ) -> Option<Arc<Route>> {
+        let topic = self.take_topic(topic, stale);
+        let versions = cx.commons.versions();
+        let place = versions.place(&topic);
+        let mut underway = self.underway.take_if(|underway| *underway.topic == *topic);
+        let mut found = None;
+        cx.commons.read_index(&mut |index| {
+            // Nothing changes while it is read.
+            let stamp = versions.stamp(place);
+            let (so_far, fresh_starts) = match underway.take() {
+                None => (None, 0),
+                Some(before) if before.stamp == stamp => (Some(before.search), before.fresh_starts),
+                Some(before) => (None, before.fresh_starts + 1),
+            };
+            let searched = if fresh_starts > FRESH_STARTS_MAX {
+                *work = 0;
+                Searched::Whole(index.route(Arc::clone(&topic)))
+            } else {
+                let is_in_pieces = so_far.is_some();
+                let searched = index.search(&topic, so_far, work);
+                if is_in_pieces && matches!(searched, Searched::Whole(_)) {
+                    // Whoever had several turns of it does not begin the next one before others do.
+                    *work = 0;
+                }
+                searched
+            };
+            found = Some((searched, stamp, fresh_starts));
+        });
+        let (searched, stamp, fresh_starts) = found.expect("read_index reads the index");
+        match searched {
+            Searched::Whole(route) => Some(self.insert(topic, hash, place, stamp, route)),
+            Searched::Partly(search) => {
+                if unfinished == Unfinished::Kept {
+                    self.underway = Some(Underway { topic, stamp, search, fresh_starts });
+                }
+                None
+            }
+        }
+    }
+
+    /// The topic to be kept, of the entry that is replaced if there is one.
+    fn take_topic(&mut self, topic: &str, stale: Option<u32>) -> Arc<str> {
+        stale.and_then(|at| self.remove(at)).map_or_else(|| topic.into(), |entry| entry.topic)
+    }
+
+    fn insert(&mut self, topic: Arc<str>, hash: u64, place: Place, stamp: Stamp, route: Route) -> Arc<Route> {
+        let route = Arc::new(route);
         let weight = route.weight();
         if weight > self.weight_max {
             return route;

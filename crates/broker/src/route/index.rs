@@ -27,9 +27,32 @@ pub struct FilterIndex {
     nodes: Slab<Node>,
     /// Nodes by parent and level.
     edges: HashTable<u32>,
+    /// How many nodes there have been.
+    births: u32,
     subscriptions: usize,
     strategies: Strategies,
 }
+
+/// A search for whom a topic concerns that is done piece by piece. Where the versions of the topic change between two pieces, what it finds was never true.
+#[derive(Debug)]
+pub(super) struct Search {
+    /// Nodes that match a prefix of the topic and have not been looked at: their places, when they were made, and how many levels the prefix has.
+    open: Vec<(u32, u32, usize)>,
+    plain: Vec<Member>,
+    groups: Vec<Group>,
+}
+
+/// How far a search has come.
+#[derive(Debug)]
+pub(super) enum Searched {
+    /// To its end.
+    Whole(Route),
+    /// There is more to be looked at.
+    Partly(Search),
+}
+
+/// Nodes to be looked at, with the number of levels above each.
+type OpenNodes = SmallVec<[(u32, usize); 32]>;
 
 /// What an insertion did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,6 +73,8 @@ struct Node {
     rest: u32,
     /// Number of named children.
     named: u32,
+    /// Tells it from the node that had its place before.
+    born: u32,
     holders: Holders,
 }
 
@@ -75,8 +100,9 @@ impl FilterIndex {
     pub fn new(seed: u64, strategies: Strategies) -> Self {
         let hasher = FixedState::with_seed(seed);
         let mut nodes = Slab::new();
-        nodes.insert(Node::new(NONE, Step::Root));
-        Self { levels: Levels::new(hasher.clone()), hasher, nodes, edges: HashTable::new(), subscriptions: 0, strategies }
+        nodes.insert(Node::new(NONE, Step::Root, 0));
+        let (levels, edges) = (Levels::new(hasher.clone()), HashTable::new());
+        Self { levels, hasher, nodes, edges, births: 0, subscriptions: 0, strategies }
     }
 
     /// How many subscriptions there are.
@@ -119,11 +145,47 @@ impl FilterIndex {
 
     /// Everybody whom a publication to `topic` concerns (§4.7.1).
     pub fn route(&self, topic: Arc<str>) -> Route {
+        let (mut plain, mut groups) = (Vec::new(), Vec::new());
+        let known_as = affinity(&topic);
+        let mut open = OpenNodes::new();
+        open.push((ROOT, 0));
+        while !open.is_empty() {
+            self.walk(&topic, &mut open, &mut { u32::MAX }, |holders| holders.collect(known_as, &mut plain, &mut groups));
+        }
+        Route::new(topic, plain, groups)
+    }
+
+    /// The same with `work` to spend: a node costs 1, and so does a subscriber at the end. What is left of it is left.
+    pub(super) fn search(&self, topic: &Arc<str>, so_far: Option<Search>, work: &mut u32) -> Searched {
+        let known_as = affinity(topic);
         let mut plain = Vec::new();
         let mut groups = Vec::new();
-        let known_as = affinity(&topic);
-        self.each_match(&topic, |holders| holders.collect(known_as, &mut plain, &mut groups));
-        Route::new(topic, plain, groups)
+        let mut open = OpenNodes::new();
+        let (mut plain_before, was_open) = match so_far {
+            None => {
+                open.push((ROOT, 0));
+                (Vec::new(), None)
+            }
+            Some(search) => {
+                groups = search.groups;
+                (search.plain, Some(search.open))
+            }
+        };
+        for (at, born, depth) in was_open.into_iter().flatten() {
+            // What is gone has nobody left, and what has come into its place since is not on the way to this topic.
+            if self.nodes.get(at as usize).is_some_and(|node| node.born == born) {
+                open.push((at, depth));
+            }
+        }
+        self.walk(topic, &mut open, work, |holders| holders.collect(known_as, &mut plain, &mut groups));
+        if open.is_empty() {
+            let plain: Vec<&Member> = plain_before.iter().chain(plain).collect();
+            *work = work.saturating_sub(u32::try_from(plain.len()).unwrap_or(u32::MAX));
+            return Searched::Whole(Route::new(Arc::clone(topic), plain, groups));
+        }
+        plain_before.extend(plain.into_iter().cloned());
+        let open = open.into_iter().map(|(at, depth)| (at, self.nodes[at as usize].born, depth)).collect();
+        Searched::Partly(Search { open, plain: plain_before, groups })
     }
 
     /// A shared subscription with all its members, as for a topic that none of them depends on; `None`: it has none.
@@ -136,14 +198,16 @@ impl FilterIndex {
         self.nodes[self.find(filter.filter())? as usize].holders.queue_of(filter.share()?)
     }
 
-    /// Walks all branches that match. The work is bounded by the number of nodes that match a prefix of the topic.
-    fn each_match<'a>(&'a self, topic: &str, mut visit: impl FnMut(&'a Holders)) {
+    /// Walks the branches from `open` that match, as far as `work` goes; what is left of it is in `open`. All of it is as much as there are nodes that match a prefix
+    /// of the topic.
+    fn walk<'a>(&'a self, topic: &str, open: &mut OpenNodes, work: &mut u32, mut visit: impl FnMut(&'a Holders)) {
         let names: SmallVec<[Option<LevelId>; 16]> = topic.split('/').map(|name| self.levels.find(name)).collect();
         // A filter that begins with a wildcard does not match a topic that begins with `$` [MQTT-4.7.2-1].
         let hidden = topic.starts_with('$');
-        let mut open: SmallVec<[(u32, usize); 32]> = SmallVec::new();
-        open.push((ROOT, 0));
-        while let Some((at, depth)) = open.pop() {
+        while *work > 0
+            && let Some((at, depth)) = open.pop()
+        {
+            *work -= 1;
             let node = &self.nodes[at as usize];
             let wild = !(hidden && at == ROOT);
             // `#` stands for its parent too (§4.7.1.2).
@@ -194,7 +258,9 @@ impl FilterIndex {
             Level::One => Step::One,
             Level::Rest => Step::Rest,
         };
-        let child = u32::try_from(self.nodes.insert(Node::new(parent, step))).expect("memory ends before 2^32 nodes");
+        self.births = self.births.wrapping_add(1);
+        let child =
+            u32::try_from(self.nodes.insert(Node::new(parent, step, self.births))).expect("memory ends before 2^32 nodes");
         let node = &mut self.nodes[parent as usize];
         match step {
             Step::Root => {}
@@ -245,8 +311,8 @@ impl FilterIndex {
 }
 
 impl Node {
-    fn new(parent: u32, step: Step) -> Self {
-        Self { parent, step, one: NONE, rest: NONE, named: 0, holders: Holders::Nobody }
+    fn new(parent: u32, step: Step, born: u32) -> Self {
+        Self { parent, step, one: NONE, rest: NONE, named: 0, born, holders: Holders::Nobody }
     }
 
     fn is_unused(&self) -> bool {

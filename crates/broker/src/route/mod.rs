@@ -17,7 +17,7 @@ mod target;
 mod tests;
 mod versions;
 
-pub use cache::TopicCache;
+pub use cache::{TopicCache, Unfinished};
 pub use claim::Claim;
 pub(crate) use claim::UNCLAIMED;
 pub use fanout::{Audience, Receiver};

@@ -1,6 +1,7 @@
 //! The receivers of one topic, with the overlapping subscriptions of each session made one (§3.3.4).
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::num::NonZeroU32;
 
 use columba_proto::QoS;
 
@@ -68,19 +69,14 @@ impl Target {
 
 impl Merged {
     fn of<'a>(mut grants: impl Iterator<Item = &'a Grant>) -> Option<Self> {
-        let first = grants.next()?;
-        let mut merged = Self::from(first);
+        let mut merged = Self::from(grants.next()?);
         for grant in grants {
-            merged.add(&Self::from(grant));
+            merged.qos = merged.qos.max(grant.qos);
+            merged.retain_as_published |= grant.retain_as_published;
+            merged.ids.extend(grant.id.map(NonZeroU32::get));
         }
+        merged.ids.sort_unstable();
         Some(merged)
-    }
-
-    pub(super) fn add(&mut self, other: &Self) {
-        self.qos = self.qos.max(other.qos);
-        self.retain_as_published |= other.retain_as_published;
-        self.ids.extend_from_slice(&other.ids);
-        self.ids.sort_unstable();
     }
 }
 
@@ -89,7 +85,7 @@ impl From<&Grant> for Merged {
         Self {
             qos: grant.qos,
             retain_as_published: grant.retain_as_published,
-            ids: grant.id.map(core::num::NonZeroU32::get).into_iter().collect(),
+            ids: grant.id.map(NonZeroU32::get).into_iter().collect(),
         }
     }
 }

@@ -179,6 +179,35 @@ fn a_cached_route_is_never_stale() {
 }
 
 #[test]
+fn a_search_in_pieces_finds_what_is_true_at_its_end_whatever_changes_meanwhile() {
+    for seed in 0..60 {
+        let (mut rng, world, mut model) = (Rng::new(seed), four_shards(seed), Model::default());
+        let mut cache = TopicCache::new(4, seed);
+        let cx = Cx { now: Time(0), commons: &world };
+        for step in 0..150 {
+            let topic = random_topic(&mut rng);
+            let context = format!("seed {seed} step {step}: {topic}");
+            let mut pieces = 0;
+            let route = loop {
+                if rng.chance(40) {
+                    change(&mut rng, &world, &mut model, &context);
+                }
+                let mut work = 1 + u32::try_from(rng.below(3)).unwrap();
+                // Others look for theirs in between, and have no place for what they do not find at once.
+                cache.route_within(&cx, &random_topic(&mut rng), &mut 2, Unfinished::Dropped);
+                if let Some(route) = cache.route_within(&cx, &topic, &mut work, Unfinished::Kept) {
+                    break route;
+                }
+                pieces += 1;
+                assert!(pieces < 1_000, "{context}: it never ends");
+            };
+            assert_eq!(show(&route), model.show(&topic), "{context}");
+            cache.forget_search();
+        }
+    }
+}
+
+#[test]
 fn a_change_leaves_the_routes_of_other_first_levels_and_other_topics_valid() {
     let world = four_shards(7);
     let cx = Cx { now: Time(0), commons: &world };

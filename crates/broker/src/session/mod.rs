@@ -73,7 +73,7 @@ pub(crate) struct Subscription {
 /// What a session has to do with shared subscriptions.
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
-    /// Those that it is a member of, with their queues.
+    /// Those that it is a member of, in the order of their filters, with their queues.
     pub(crate) groups: Vec<(Box<str>, SessionRef)>,
     /// What they have given to it and has not been sent: there was room for it a moment ago. Goes back when its client does.
     pub(crate) given: VecDeque<Delivery>,
@@ -151,6 +151,13 @@ impl Session {
         SessionRef { no: self.no, slot, presence: Arc::clone(presence) }
     }
 
+    /// Nothing is promised to it any more.
+    pub(crate) fn tell_end(&self) {
+        if let Some(presence) = &self.presence {
+            presence.set_durable(false);
+        }
+    }
+
     /// Adds what it has.
     pub(crate) fn count(&self, census: &mut Census) {
         match self.link {
@@ -182,18 +189,20 @@ impl Session {
     /// It is a member of this shared subscription, whose messages wait there.
     pub(crate) fn join_group(&mut self, filter: &str, queue: SessionRef) {
         let membership = self.membership.get_or_insert_default();
-        match membership.groups.iter_mut().find(|(known, _)| **known == *filter) {
-            Some((_, known)) => *known = queue,
-            None => membership.groups.push((filter.into(), queue)),
+        match membership.groups.binary_search_by(|(known, _)| (**known).cmp(filter)) {
+            Ok(at) => membership.groups[at].1 = queue,
+            Err(at) => membership.groups.insert(at, (filter.into(), queue)),
         }
     }
 
     /// It is a member no more; `false`: it was none.
     pub(crate) fn leave_group(&mut self, filter: &str) -> bool {
         let Some(membership) = &mut self.membership else { return false };
-        let before = membership.groups.len();
-        membership.groups.retain(|(known, _)| **known != *filter);
-        membership.groups.len() < before
+        let found = membership.groups.binary_search_by(|(known, _)| (**known).cmp(filter));
+        if let Ok(at) = found {
+            membership.groups.remove(at);
+        }
+        found.is_ok()
     }
 
     /// Takes out the next message that a group has given to it and that has not been sent.

@@ -233,6 +233,7 @@ impl Shard {
             mount: mount.cloned(),
             pace: Pace::new(self.config.bytes_in, self.config.messages_in, cx.now).map(Box::new),
             unanswered: None,
+            half: None,
         };
         if let Some(deadline) = open.keep_alive.deadline() {
             self.timers.set(deadline, Timer::KeepAlive(id));

@@ -357,6 +357,9 @@ impl Shard {
     fn suback_has_left(&mut self, slot: u32, id: ConnectionId) -> bool {
         let Some(rare) = &mut self.sessions[slot as usize].rare else { return true };
         let open = self.connections.get_mut(id).and_then(Connection::open);
+        if open.as_ref().is_some_and(|open| open.half.is_some()) {
+            return false;
+        }
         rare.suback.take_if(|suback| open.is_some_and(|open| open.ring.has_left(*suback)));
         rare.suback.is_none()
     }

@@ -1,8 +1,8 @@
 //! How connections and sessions end: DISCONNECT, loss, wills, expiry (§3.14, §4.1, §3.1.2.5).
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
-use columba_proto::{ReasonCode, Time, packet::Disconnect};
+use columba_proto::{ReasonCode, SubscriptionFilter, Time, packet::Disconnect};
 
 use super::Shard;
 use crate::{
@@ -10,7 +10,9 @@ use crate::{
     durable::Record,
     event::{DropReason, Event},
     id::{ChangeSeq, ConnectionId, SessionNo},
+    limits::LEAVE_AT_ONCE_MAX,
     seam::Cx,
+    session::Subscription,
     timers::Timer,
 };
 
@@ -180,7 +182,14 @@ impl Shard {
     fn unsubscribe_all(&mut self, cx: &Cx<'_>, slot: u32) {
         let session = &mut self.sessions[slot as usize];
         let no = session.no;
-        let subscriptions = core::mem::take(&mut session.subscriptions);
+        let mut subscriptions = core::mem::take(&mut session.subscriptions);
+        if subscriptions.len() > LEAVE_AT_ONCE_MAX {
+            session.tell_end();
+            // A group has to know its members.
+            let is_share = |it: &mut Subscription| SubscriptionFilter::is_share(&it.filter);
+            let shared: Vec<_> = subscriptions.extract_if(.., is_share).collect();
+            self.leave_by_turns(no, core::mem::replace(&mut subscriptions, shared));
+        }
         for subscription in &subscriptions {
             Self::leave_index(cx, &subscription.filter, no);
         }

@@ -6,7 +6,7 @@ use columba_proto::ReasonCode;
 
 use super::{Journal, Pressure, Room, Shard, deliver::why};
 use crate::{
-    connection::{Connection, Phase, Published},
+    connection::{Connection, Phase, Published, Turn},
     durable::Record,
     hold::{Frame, Held},
     id::{ChangeSeq, ConnectionId},
@@ -141,17 +141,21 @@ impl Shard {
     /// Tells the world to stop or to go on reading, by what this connection leaves unread and unanswered.
     pub(super) fn check_reading(&mut self, cx: &Cx<'_>, id: ConnectionId) {
         let unread_max = self.config.unread_answers_max;
-        let held_max = if self.journal == Journal::IsFull { 0 } else { self.config.held_frames_max };
+        let journal_is_full = self.journal == Journal::IsFull;
+        let held_max = if journal_is_full { 0 } else { self.config.held_frames_max };
         let Some(connection) = self.connections.get_mut(id) else { return };
         let unread = connection.out.len();
         let is_long = connection.partial.len() > PARTIAL_UNDER_PRESSURE_MAX;
+        let waits = connection.turn != Turn::Done;
         let Phase::Open(open) = &mut connection.phase else { return };
         let held = open.ring.len();
         if held == 0 {
             open.held_bytes = 0;
         }
         // Without room on the disk nothing new is stored, and whoever tries is told so.
-        let held_back = self.holds_back && open.published == Published::IntoQueues && self.room == Room::Ample;
+        let fills = open.published == Published::IntoQueues && self.room == Room::Ample;
+        // Those that fill the journal need not wait for an acknowledgement: what is retained at QoS 0 has none.
+        let held_back = (self.holds_back || journal_is_full) && fills;
         let is_too_fast = open.pace.as_mut().is_some_and(|pace| match pace.even_at(cx.now) {
             Some(at) => {
                 if !core::mem::replace(&mut pace.is_timed, true) {
@@ -162,7 +166,7 @@ impl Shard {
             None => false,
         });
         let is_pressed = self.pressure == Pressure::High && (open.published != Published::Nothing || is_long);
-        let held_back = held_back || is_too_fast || is_pressed;
+        let held_back = held_back || is_too_fast || is_pressed || waits;
         let too_much = held_back || unread > unread_max || held > held_max || open.held_bytes > self.config.held_bytes_max;
         let little = !held_back && unread <= unread_max / 2 && held <= held_max / 2 && open.held_bytes == 0;
         if too_much && !connection.is_paused {

@@ -2,7 +2,7 @@
 //!
 //! The files below follow a client's life: [`connect`] and [`authenticate`], [`publish`] (towards us) and [`handing_on`] (to sessions), [`deliver`] and [`acknowledge`] (from us),
 //! [`own_topics`], [`subscribe`], [`ending`], and [`restore`] (after a start); [`groups`] has what waits for any member of a shared subscription. [`frames`] and [`withheld`]
-//! decide when something leaves, [`paging`] what stays in memory.
+//! decide when something leaves, [`paging`] what stays in memory, [`turns`] who comes next.
 
 mod acknowledge;
 mod administer;
@@ -26,6 +26,7 @@ mod restore;
 mod subscribe;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod withheld;
 
 use alloc::{
@@ -55,15 +56,16 @@ use self::{
     groups::{GroupQueue, GroupWork},
     handing_on::Deferred,
     paging::Backlog,
+    turns::{Stop, Turns},
     withheld::Withheld,
 };
 use crate::{
     access::Acl,
-    connection::{By, Connection, Connections, Ending, Phase},
+    connection::{By, Connection, Connections, Ending, Phase, Turn},
     event::{DropReason, Event},
     hold::{Batch, Waiting},
     id::{ChangeSeq, ConnectionId, SessionNo, ShardId},
-    limits::{Config, DROPS_SUMMED_MS, Durable},
+    limits::{BYTES_PER_WORK, Config, DROPS_SUMMED_MS, Durable, PACKET_WORK},
     out_buffer::{OutBuffer, Pool},
     route::TopicCache,
     seam::{Cx, Gone, Origin, Output, Parcel},
@@ -130,6 +132,9 @@ pub struct Shard {
     room: Room,
     pressure: Pressure,
     comings: comings::Comings,
+    /// What the connection whose packets are handled may still spend ([`Config::work_max`]).
+    work: u32,
+    turns: Turns,
     is_draining: bool,
 }
 
@@ -213,6 +218,8 @@ impl Shard {
             room: Room::Ample,
             pressure: Pressure::None,
             comings: comings::Comings::default(),
+            work: 0,
+            turns: Turns::default(),
             is_draining: false,
             acl: config.acl.clone(),
             rules: permit::Rules::of(config.acl.is_some()),
@@ -264,32 +271,55 @@ impl Shard {
                 pace.came(bytes.len());
             }
         }
+        if connection.turn != Turn::Done {
+            connection.partial.extend_from_slice(bytes);
+            return;
+        }
         if connection.partial.is_empty() {
-            let used = self.handle_all(cx, id, bytes);
+            self.work = self.config.work_max;
+            let (used, stop) = self.handle_all(cx, id, bytes);
             if let Some(connection) = self.connections.get_mut(id)
                 && !connection.is_closing()
                 && used < bytes.len()
             {
                 connection.partial.extend_from_slice(&bytes[used..]);
             }
+            self.line_up(id, stop);
         } else {
-            let mut partial = core::mem::take(&mut connection.partial);
-            partial.extend_from_slice(bytes);
-            let used = self.handle_all(cx, id, &partial);
-            if let Some(connection) = self.connections.get_mut(id)
-                && !connection.is_closing()
-                && used < partial.len()
-            {
-                partial.drain(..used);
-                connection.partial = partial;
-            }
+            connection.partial.extend_from_slice(bytes);
+            self.work = self.config.work_max;
+            let stop = self.handle_partial(cx, id);
+            self.line_up(id, stop);
         }
         self.end_call(cx);
         self.check_reading(cx, id);
     }
 
+    /// Handles what has come before; the answer is why that ended.
+    fn handle_partial(&mut self, cx: &Cx<'_>, id: ConnectionId) -> Stop {
+        let Some(connection) = self.connections.get_mut(id) else { return Stop::NeedsMore };
+        let mut partial = core::mem::take(&mut connection.partial);
+        let (used, stop) = self.handle_all(cx, id, &partial);
+        if let Some(connection) = self.connections.get_mut(id)
+            && !connection.is_closing()
+            && used < partial.len()
+        {
+            partial.drain(..used);
+            connection.partial = partial;
+        }
+        stop
+    }
+
     /// The socket is gone, or the world has written what a closing connection had left.
     pub fn closed(&mut self, cx: &Cx<'_>, id: ConnectionId, gone: Gone) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && connection.turn != Turn::Done
+            && !connection.is_closing()
+        {
+            // What came before the end counts: a DISCONNECT in it decides about the will.
+            connection.turn = Turn::WaitsBefore(gone);
+            return;
+        }
         let why = match gone {
             Gone::ByPeer => "closed by the client without DISCONNECT",
             Gone::Failed => "connection lost",
@@ -467,6 +497,7 @@ impl Shard {
                 Timer::Drops => self.tell_drops(),
             }
         }
+        self.take_turns(cx);
         self.end_call(cx);
         if self.timers.is_overgrown() {
             let Self { timers, connections, sessions, .. } = self;
@@ -488,9 +519,9 @@ impl Shard {
         }
     }
 
-    /// When to call [`tick`](Self::tick) next.
+    /// When to call [`tick`](Self::tick) next; a time that has passed: at once, when everybody else has had a turn.
     pub fn next_wake(&self) -> Option<Time> {
-        self.timers.next()
+        if self.turns.is_empty() { self.timers.next() } else { Some(Time(0)) }
     }
 
     /// Appends the records of this turn to `out`; what they promise waits for [`synced`](Self::synced) with the answer.
@@ -573,19 +604,34 @@ impl Shard {
     }
 }
 
+/// What became of a packet.
+enum Handled {
+    /// It is done with.
+    Here,
+    /// Its connection belongs to this shard.
+    Elsewhere(ShardId),
+    /// It is to be handled again.
+    Later(Stop),
+}
+
 /// Packets in, one after the other.
 impl Shard {
-    /// Handles every whole packet at the front of `bytes`; the answer is how many bytes were used.
-    fn handle_all(&mut self, cx: &Cx<'_>, id: ConnectionId, bytes: &[u8]) -> usize {
+    /// Handles the whole packets at the front of `bytes` as far as the work goes that one may do; the answer is how many bytes were used, and why not more.
+    fn handle_all(&mut self, cx: &Cx<'_>, id: ConnectionId, bytes: &[u8]) -> (usize, Stop) {
         let mut used = 0;
         loop {
-            let Some(connection) = self.connections.get(id) else { return bytes.len() };
+            let Some(connection) = self.connections.get(id) else { return (bytes.len(), Stop::NeedsMore) };
             let limit = match &connection.phase {
                 // What it says before it is known who it is has to wait.
-                Phase::Authenticating(authenticating) if matches!(authenticating.by, By::Password) => return used,
+                Phase::Authenticating(authenticating) if matches!(authenticating.by, By::Password) => {
+                    return (used, Stop::NeedsMore);
+                }
                 Phase::AwaitConnect | Phase::Authenticating(_) => self.config.max_packet_size.min(CONNECT_BYTES_MAX),
+                Phase::Open(open) if self.work == 0 && (used < bytes.len() || open.half.is_some()) => {
+                    return (used, Stop::WorkIsSpent);
+                }
                 Phase::Open(open) => open.offer.max_packet_size,
-                Phase::Closing => return bytes.len(),
+                Phase::Closing => return (bytes.len(), Stop::NeedsMore),
             };
             if let (Phase::AwaitConnect, Some(&first)) = (&connection.phase, bytes.get(used))
                 && PacketType::of(first) != Ok(PacketType::Connect)
@@ -593,19 +639,25 @@ impl Shard {
                 // Another protocol, most likely; what looks like a length to us need never come.
                 let why = "the first byte is not that of a CONNECT [MQTT-3.1.0-1]";
                 self.fail(cx, id, ReasonCode::PROTOCOL_ERROR, why);
-                return bytes.len();
+                return (bytes.len(), Stop::NeedsMore);
             }
             match split(&bytes[used..], limit) {
-                Ok(Split::Need) => return used,
+                Ok(Split::Need) => return (used, Stop::NeedsMore),
                 Ok(Split::Frame { first, body, len }) => {
-                    self.counters.received(first);
-                    if let Some(to) = self.handle(cx, id, first, body) {
-                        let bytes = bytes[used..].to_vec();
-                        self.counters.handed_over(first, &bytes);
-                        self.connections.remove(id);
-                        self.outputs.push_back(Output::HandOver { connection: id, to, bytes });
-                        return used;
+                    match self.handle(cx, id, first, body) {
+                        Handled::Here => {}
+                        Handled::Elsewhere(to) => {
+                            let bytes = bytes[used..].to_vec();
+                            self.counters.handed_over(&bytes);
+                            self.connections.remove(id);
+                            self.outputs.push_back(Output::HandOver { connection: id, to, bytes });
+                            return (used, Stop::NeedsMore);
+                        }
+                        Handled::Later(stop) => return (used, stop),
                     }
+                    self.counters.received(first);
+                    let bytes = u32::try_from(body.len() / BYTES_PER_WORK).unwrap_or(u32::MAX);
+                    self.spend(bytes.saturating_add(PACKET_WORK));
                     used += len;
                 }
                 Err(error) => {
@@ -614,15 +666,15 @@ impl Shard {
                         FrameError::Malformed(_) => ReasonCode::MALFORMED_PACKET,
                     };
                     self.fail(cx, id, reason, &error.to_string());
-                    return bytes.len();
+                    return (bytes.len(), Stop::NeedsMore);
                 }
             }
         }
     }
 
-    /// Handles one packet; the answer names the shard that the connection belongs to, where that is another.
-    fn handle(&mut self, cx: &Cx<'_>, id: ConnectionId, first: u8, body: &[u8]) -> Option<ShardId> {
-        let connection = self.connections.get_mut(id)?;
+    /// Handles one packet.
+    fn handle(&mut self, cx: &Cx<'_>, id: ConnectionId, first: u8, body: &[u8]) -> Handled {
+        let Some(connection) = self.connections.get_mut(id) else { return Handled::Here };
         let Some(open) = connection.open() else {
             let is_authenticating = matches!(connection.phase, Phase::Authenticating(_));
             let verdict = if is_authenticating {
@@ -631,25 +683,20 @@ impl Shard {
                 self.first_packet(cx, id, first, body)
             };
             return match verdict {
-                Verdict::Here => None,
-                Verdict::Elsewhere(shard) => Some(shard),
+                Verdict::Here => Handled::Here,
+                Verdict::Elsewhere(shard) => Handled::Elsewhere(shard),
             };
         };
-        if let Some(pace) = &mut open.pace
-            && PacketType::of(first) == Ok(PacketType::Publish)
-        {
-            pace.published();
-        }
         match open.protocol.decode(first, body) {
-            Ok(packet) => self.handle_packet(cx, id, packet),
+            Ok(packet) => return self.handle_packet(cx, id, packet),
             Err(error) => self.blame(cx, id, &error),
         }
-        None
+        Handled::Here
     }
 
-    fn handle_packet(&mut self, cx: &Cx<'_>, id: ConnectionId, packet: Packet<'_>) {
+    fn handle_packet(&mut self, cx: &Cx<'_>, id: ConnectionId, packet: Packet<'_>) -> Handled {
         match packet {
-            Packet::Publish(publish) => self.on_publish(cx, id, &publish),
+            Packet::Publish(publish) => return self.on_publish(cx, id, &publish),
             Packet::Ack(ack) => self.on_ack(cx, id, &ack),
             Packet::Subscribe(subscribe) => self.on_subscribe(cx, id, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(cx, id, &unsubscribe),
@@ -662,6 +709,7 @@ impl Shard {
                 self.blame(cx, id, &violation.into());
             }
         }
+        Handled::Here
     }
 
     fn on_pingreq(&mut self, id: ConnectionId) {

@@ -9,7 +9,7 @@ use columba_proto::{
 };
 
 use super::{
-    Shard,
+    Handled, Shard, Stop,
     handing_on::{Promise, Publication, Release, Source, Unstorable},
 };
 use crate::{
@@ -18,17 +18,34 @@ use crate::{
     event::DropReason,
     hold::Frame,
     id::{ChangeSeq, ConnectionId},
-    limits::{ALIAS_BYTES_MAX, REFUSED_CLOSE_MS},
+    limits::{ALIAS_BYTES_MAX, RECEIVER_WORK, REFUSED_CLOSE_MS, RETAINED_WORK},
     route::{Route, Turn},
     seam::Cx,
     timers::Timer,
 };
 
 impl Shard {
-    pub(super) fn on_publish(&mut self, cx: &Cx<'_>, id: ConnectionId, publish: &Publish<'_>) {
+    pub(super) fn on_publish(&mut self, cx: &Cx<'_>, id: ConnectionId, publish: &Publish<'_>) -> Handled {
+        let (route, offer) = match self.route_of(cx, id, publish) {
+            Routed::To(route, offer) => (route, offer),
+            Routed::Later => return Handled::Later(Stop::Searches),
+            Routed::Nowhere => {
+                self.counters.publish_received(publish.qos, publish.payload.len());
+                return Handled::Here;
+            }
+        };
         self.counters.publish_received(publish.qos, publish.payload.len());
-        let Some((route, offer)) = self.route_of(cx, id, publish) else { return };
-        if let Err((reason, why)) = self.check_publish(publish, &route, offer) {
+        self.take(cx, id, publish, &route, offer);
+        let receivers = u32::try_from(route.targets.len() + route.groups.len()).unwrap_or(u32::MAX);
+        self.spend(receivers.saturating_mul(RECEIVER_WORK));
+        if publish.retain {
+            self.spend(RETAINED_WORK);
+        }
+        Handled::Here
+    }
+
+    fn take(&mut self, cx: &Cx<'_>, id: ConnectionId, publish: &Publish<'_>, route: &Arc<Route>, offer: Offer) {
+        if let Err((reason, why)) = self.check_publish(publish, route, offer) {
             self.fail(cx, id, reason, why);
             return;
         }
@@ -50,8 +67,8 @@ impl Shard {
         };
         let forbidden = if publish.qos == QoS::AtMostOnce { self.forbidden(id, &route.topic, publish.payload) } else { None };
         match (publish.qos, publish.packet_id) {
-            (QoS::AtLeastOnce, Some(packet_id)) => self.publish_at_least_once(cx, id, packet_id, &route, &mut publication),
-            (QoS::ExactlyOnce, Some(packet_id)) => self.store_exactly_once(cx, id, packet_id, &route, &mut publication),
+            (QoS::AtLeastOnce, Some(packet_id)) => self.publish_at_least_once(cx, id, packet_id, route, &mut publication),
+            (QoS::ExactlyOnce, Some(packet_id)) => self.store_exactly_once(cx, id, packet_id, route, &mut publication),
             (QoS::AtMostOnce, _) | (_, None) if forbidden.is_some() => {
                 if let Some(why) = forbidden {
                     self.drop_forbidden(cx, id, &route.topic, why);
@@ -60,8 +77,11 @@ impl Shard {
             (QoS::AtMostOnce, _) | (_, None) if self.has_no_room_to_retain(&publication) => self.count_unstorable(cx, id),
             (QoS::AtMostOnce, _) | (_, None) => {
                 if let Some(source) = self.source(id) {
-                    let accepted = self.accept(cx, source, &route, &mut publication, None);
+                    let accepted = self.accept(cx, source, route, &mut publication, None);
                     debug_assert!(accepted.is_ok(), "at QoS 0 nothing is promised, so nothing can fail");
+                    if accepted.is_ok_and(|accepted| accepted.until > ChangeSeq(0)) {
+                        self.note_filling(id);
+                    }
                 }
             }
         }
@@ -69,15 +89,15 @@ impl Shard {
     }
 
     /// Where a PUBLISH goes, its topic alias resolved (§3.3.2.3.4), and what its client was told of.
-    fn route_of(&mut self, cx: &Cx<'_>, id: ConnectionId, publish: &Publish<'_>) -> Option<(Arc<Route>, Offer)> {
-        let open = self.connections.get_mut(id)?.open()?;
+    fn route_of(&mut self, cx: &Cx<'_>, id: ConnectionId, publish: &Publish<'_>) -> Routed {
+        let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return Routed::Nowhere };
         let offer = open.offer;
         if open.published == Published::Nothing {
             open.published = Published::Something;
         }
         if open.aliases.as_ref().is_some_and(|aliases| aliases.bytes() > ALIAS_BYTES_MAX) {
             self.fail(cx, id, ReasonCode::QUOTA_EXCEEDED, "topic aliases for more bytes than one client may have");
-            return None;
+            return Routed::Nowhere;
         }
         let topic = match publish.properties.topic_alias {
             None => publish.topic.ok_or(Violation::NoTopic),
@@ -86,19 +106,31 @@ impl Shard {
                 None => Err(Violation::TopicAlias { alias: alias.get(), max: 0 }),
             },
         };
-        match (topic, &open.mount) {
-            (Ok(topic), None) => Some((self.cache.route(cx, topic.as_str()), offer)),
+        let mounted = match (topic, &open.mount) {
+            (Ok(topic), None) => Ok(topic),
             (Ok(topic), Some(mount)) => {
                 let Ok(topic) = mount.whole(topic.as_str(), &mut self.whole_topic) else {
                     let why = "the topic is too long behind the listener's mount point";
                     self.fail(cx, id, ReasonCode::TOPIC_NAME_INVALID, why);
-                    return None;
+                    return Routed::Nowhere;
                 };
-                Some((self.cache.route(cx, topic.as_str()), offer))
+                Ok(topic)
             }
-            (Err(violation), _) => {
+            (Err(violation), _) => Err(violation),
+        };
+        match mounted {
+            Ok(topic) => match self.cache.route_within(cx, topic.as_str(), &mut self.work, self.turns.unfinished()) {
+                Some(route) => {
+                    if let Some(pace) = &mut open.pace {
+                        pace.published();
+                    }
+                    Routed::To(route, offer)
+                }
+                None => Routed::Later,
+            },
+            Err(violation) => {
                 self.blame(cx, id, &violation.into());
-                None
+                Routed::Nowhere
             }
         }
     }
@@ -306,6 +338,15 @@ impl Shard {
     pub(super) fn session_of(&mut self, id: ConnectionId) -> Option<u32> {
         Some(self.connections.get_mut(id)?.open()?.session)
     }
+}
+
+/// Where a PUBLISH goes.
+enum Routed {
+    To(Arc<Route>, Offer),
+    /// It takes longer to find out than its client may take in one turn.
+    Later,
+    /// It broke the standard.
+    Nowhere,
 }
 
 /// Whether what this publication promises has to be on disk.

@@ -6,8 +6,8 @@ use core::num::NonZero;
 use columba_proto::{
     PacketId, QoS, ReasonCode, SubscriptionFilter, Version,
     packet::{
-        AckProperties, Packet, Reasons, RetainHandling, Suback, Subscribe, SubscribeEntry, SubscriptionOptions, Unsuback,
-        Unsubscribe,
+        AckProperties, Packet, Reasons, RetainHandling, Suback, Subscribe, SubscribeEntries, SubscribeEntry, SubscriptionOptions,
+        Unsuback, Unsubscribe, UnsubscribeFilters,
     },
     property::SubscriptionId,
     wire::{VARINT_MAX, frame_len},
@@ -16,12 +16,12 @@ use columba_proto::{
 use super::{Room, Shard};
 use crate::{
     access::Denied,
-    connection::{Offer, ProblemInformation},
+    connection::{Half, Offer, ProblemInformation, Request, RequestKind},
     durable::Record,
     event::Event,
     hold::Frame,
     id::{ChangeSeq, ConnectionId, MessageId, SessionNo},
-    limits::FRAME_MAX,
+    limits::{FILTER_WORK, FRAME_MAX, LEVEL_WORK, SUBSCRIPTIONS_MOVED_PER_WORK},
     route::Grant,
     seam::Cx,
     session::Cursor,
@@ -29,89 +29,176 @@ use crate::{
 
 impl Shard {
     pub(super) fn on_subscribe(&mut self, cx: &Cx<'_>, id: ConnectionId, subscribe: &Subscribe<'_>) {
-        let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
-        let (slot, version, is_bridge, offer) = (open.session, open.protocol.version(), open.is_bridge, open.offer);
-        let mount = open.mount.clone();
         if !self.check_form(cx, id, subscribe.entries.iter().map(|entry| entry.filter)) {
             return;
         }
         if !self.check_answer(cx, id, subscribe.entries.iter().count()) {
             return;
         }
-        let mut reasons = Vec::new();
-        let mut until = ChangeSeq(0);
-        let mut denied = None;
-        for mut entry in subscribe.entries.iter() {
-            let mounted = mount.as_ref().map(|mount| mount.filter(entry.filter));
-            entry.filter = mounted.as_deref().unwrap_or(entry.filter);
-            let granted = self.check_filter(entry.filter, entry.options, offer).and_then(|filter| {
-                self.may_subscribe(id, filter.filter().as_str()).map_err(Refused::ByRule)?;
-                if is_bridge {
-                    entry.options = options_of_a_bridge(&filter, entry.options);
-                }
-                self.subscribe(cx, slot, &filter, &entry, subscribe.subscription_id).map_err(Refused::Entry)
-            });
-            match granted {
-                Ok((qos, change)) => {
-                    until = until.max(change);
-                    reasons.push(granted_at(qos));
-                }
-                Err(Refused::ByRule(rule)) => {
-                    reasons.push(ReasonCode::NOT_AUTHORIZED);
-                    let client_id = Box::from(&*self.sessions[slot as usize].client_id);
-                    denied.get_or_insert(rule);
-                    let (filter, rule) = (entry.filter.into(), self.rule(rule).into());
-                    self.event(Event::SubscriptionDenied { client_id, filter, rule });
-                }
-                Err(Refused::Entry(reason)) if version.has_properties() || reason != ReasonCode::TOPIC_FILTER_INVALID => {
-                    reasons.push(reason);
-                }
-                Err(Refused::Entry(reason)) => {
-                    self.fail(cx, id, reason, "a topic filter with too many levels");
-                    return;
-                }
-                Err(Refused::Connection(reason, why)) => {
-                    self.fail(cx, id, reason, why);
-                    return;
-                }
-            }
+        let kind = RequestKind::Subscribe { subscription_id: subscribe.subscription_id, denied: None };
+        let mut request = Request { id: subscribe.id, kind, reasons: Vec::new(), until: ChangeSeq(0) };
+        let mut entries = subscribe.entries;
+        if self.subscribe_to_all(cx, id, &mut request, &mut entries) {
+            self.answer_request(cx, id, request);
+        } else {
+            self.keep_half(id, request, entries.payload());
         }
-        let frame = self.suback(id, version, subscribe.id, &reasons, denied);
-        let suback = self.send(cx, id, until, Frame::Bytes(frame.into()));
-        if let Some(rare) = &mut self.sessions[slot as usize].rare {
-            rare.suback = suback;
-        }
-        self.pump(cx, slot);
-        self.attend_groups(cx, slot);
     }
 
     pub(super) fn on_unsubscribe(&mut self, cx: &Cx<'_>, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
-        let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
-        let (slot, version, mount) = (open.session, open.protocol.version(), open.mount.clone());
         if !self.check_form(cx, id, unsubscribe.filters.iter()) {
             return;
         }
         if !self.check_answer(cx, id, unsubscribe.filters.iter().count()) {
             return;
         }
-        let mut reasons = Vec::new();
-        let recorded = self.sessions[slot as usize].recorded;
+        let Some(slot) = self.session_of(id) else { return };
         // Also one that removes nothing speaks of recorded state.
-        let mut until = if recorded { self.batch.last_append() } else { ChangeSeq(0) };
-        for filter in unsubscribe.filters.iter() {
-            let mounted = mount.as_ref().map(|mount| mount.filter(filter));
-            match self.unsubscribe(cx, slot, mounted.as_deref().unwrap_or(filter)) {
-                Some(change) => {
-                    until = until.max(change);
-                    reasons.push(ReasonCode::SUCCESS);
+        let until = if self.sessions[slot as usize].recorded { self.batch.last_append() } else { ChangeSeq(0) };
+        let mut request = Request { id: unsubscribe.id, kind: RequestKind::Unsubscribe, reasons: Vec::new(), until };
+        let mut filters = unsubscribe.filters;
+        if self.unsubscribe_from_all(cx, id, &mut request, &mut filters) {
+            self.answer_request(cx, id, request);
+        } else {
+            self.keep_half(id, request, filters.payload());
+        }
+    }
+
+    /// The rest of a SUBSCRIBE or UNSUBSCRIBE.
+    pub(super) fn go_on_with_half(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
+        let Some(mut half) = open.half.take() else { return };
+        let (request, rest) = (&mut half.request, &half.payload[half.from..]);
+        let left = match request.kind {
+            RequestKind::Subscribe { .. } => {
+                let mut entries = SubscribeEntries::of_payload(open.protocol.version(), rest);
+                (!self.subscribe_to_all(cx, id, request, &mut entries)).then(|| entries.payload().len())
+            }
+            RequestKind::Unsubscribe => {
+                let mut filters = UnsubscribeFilters::of_payload(rest);
+                (!self.unsubscribe_from_all(cx, id, request, &mut filters)).then(|| filters.payload().len())
+            }
+        };
+        let Some(left) = left else {
+            self.answer_request(cx, id, half.request);
+            return;
+        };
+        half.from = half.payload.len() - left;
+        if let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) {
+            open.half = Some(half);
+        }
+    }
+
+    fn keep_half(&mut self, id: ConnectionId, request: Request, rest: &[u8]) {
+        if let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) {
+            open.half = Some(Box::new(Half { request, payload: rest.into(), from: 0 }));
+        }
+    }
+
+    /// `false`: some are left for later. Where one of them ends the connection, there is nobody to answer.
+    fn subscribe_to_all(
+        &mut self,
+        cx: &Cx<'_>,
+        id: ConnectionId,
+        request: &mut Request,
+        entries: &mut SubscribeEntries<'_>,
+    ) -> bool {
+        let RequestKind::Subscribe { subscription_id, denied } = &mut request.kind else { return true };
+        loop {
+            let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return true };
+            let (slot, version, is_bridge, offer) = (open.session, open.protocol.version(), open.is_bridge, open.offer);
+            if self.work == 0 {
+                return entries.is_empty();
+            }
+            let Some(mut entry) = entries.pop_first() else { return true };
+            let mounted = open.mount.as_ref().map(|mount| mount.filter(entry.filter));
+            entry.filter = mounted.as_deref().unwrap_or(entry.filter);
+            self.spend_on_filter(slot, entry.filter);
+            let granted = self.check_filter(entry.filter, entry.options, offer).and_then(|filter| {
+                self.may_subscribe(id, filter.filter().as_str()).map_err(Refused::ByRule)?;
+                if is_bridge {
+                    entry.options = options_of_a_bridge(&filter, entry.options);
                 }
-                None => reasons.push(ReasonCode::NO_SUBSCRIPTION_EXISTED),
+                self.subscribe(cx, slot, &filter, &entry, *subscription_id).map_err(Refused::Entry)
+            });
+            match granted {
+                Ok((qos, change)) => {
+                    request.until = request.until.max(change);
+                    request.reasons.push(granted_at(qos));
+                }
+                Err(Refused::ByRule(rule)) => {
+                    request.reasons.push(ReasonCode::NOT_AUTHORIZED);
+                    let client_id = Box::from(&*self.sessions[slot as usize].client_id);
+                    denied.get_or_insert(rule);
+                    let (filter, rule) = (entry.filter.into(), self.rule(rule).into());
+                    self.event(Event::SubscriptionDenied { client_id, filter, rule });
+                }
+                Err(Refused::Entry(reason)) if version.has_properties() || reason != ReasonCode::TOPIC_FILTER_INVALID => {
+                    request.reasons.push(reason);
+                }
+                Err(Refused::Entry(reason)) => self.fail(cx, id, reason, "a topic filter with too many levels"),
+                Err(Refused::Connection(reason, why)) => self.fail(cx, id, reason, why),
             }
         }
-        let mut frame = Vec::new();
-        Unsuback { id: unsubscribe.id, reasons: Reasons::from(&*reasons), properties: AckProperties::default() }
-            .encode(version, &mut frame);
-        self.send(cx, id, until, Frame::Bytes(frame.into()));
+    }
+
+    /// `false`: some are left for later.
+    fn unsubscribe_from_all(
+        &mut self,
+        cx: &Cx<'_>,
+        id: ConnectionId,
+        request: &mut Request,
+        filters: &mut UnsubscribeFilters<'_>,
+    ) -> bool {
+        let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return true };
+        let (slot, mount) = (open.session, open.mount.clone());
+        loop {
+            if self.work == 0 {
+                return filters.is_empty();
+            }
+            let Some(filter) = filters.pop_first() else { return true };
+            let mounted = mount.as_ref().map(|mount| mount.filter(filter));
+            let filter = mounted.as_deref().unwrap_or(filter);
+            self.spend_on_filter(slot, filter);
+            match self.unsubscribe(cx, slot, filter) {
+                Some(change) => {
+                    request.until = request.until.max(change);
+                    request.reasons.push(ReasonCode::SUCCESS);
+                }
+                None => request.reasons.push(ReasonCode::NO_SUBSCRIPTION_EXISTED),
+            }
+        }
+    }
+
+    /// A filter goes into the index or out of it, and into a sorted list or out of it.
+    fn spend_on_filter(&mut self, slot: u32, filter: &str) {
+        let levels = filter.bytes().filter(|byte| *byte == b'/').count() + 1;
+        let moved = self.sessions[slot as usize].subscriptions.len() / SUBSCRIPTIONS_MOVED_PER_WORK;
+        let work = u32::try_from(levels).unwrap_or(u32::MAX).saturating_mul(LEVEL_WORK);
+        self.spend(work.saturating_add(FILTER_WORK).saturating_add(u32::try_from(moved).unwrap_or(u32::MAX)));
+    }
+
+    fn answer_request(&mut self, cx: &Cx<'_>, id: ConnectionId, request: Request) {
+        let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
+        let (slot, version) = (open.session, open.protocol.version());
+        let Request { id: packet_id, kind, reasons, until } = request;
+        match kind {
+            RequestKind::Subscribe { denied, .. } => {
+                let frame = self.suback(id, version, packet_id, &reasons, denied);
+                let suback = self.send(cx, id, until, Frame::Bytes(frame.into()));
+                if let Some(rare) = &mut self.sessions[slot as usize].rare {
+                    rare.suback = suback;
+                }
+                self.pump(cx, slot);
+                self.attend_groups(cx, slot);
+            }
+            RequestKind::Unsubscribe => {
+                let mut frame = Vec::new();
+                Unsuback { id: packet_id, reasons: Reasons::from(&*reasons), properties: AckProperties::default() }
+                    .encode(version, &mut frame);
+                self.send(cx, id, until, Frame::Bytes(frame.into()));
+            }
+        }
     }
 
     /// A client that does not take an answer of this size cannot have it, and nothing is done without one [MQTT-3.1.2-24].

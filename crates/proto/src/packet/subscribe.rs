@@ -143,6 +143,36 @@ impl<'a> SubscribeEntries<'a> {
         from_payload.chain(slice.iter().copied())
     }
 
+    /// The bytes that they were read from; none where they were put together by us.
+    pub const fn payload(&self) -> &'a [u8] {
+        match self.0 {
+            Entries::Payload(_, payload) => payload,
+            Entries::Slice(_) => &[],
+        }
+    }
+
+    /// Those in the end of a [payload](Self::payload), from the beginning of one of them on.
+    pub const fn of_payload(version: Version, payload: &'a [u8]) -> Self {
+        Self(Entries::Payload(version, payload))
+    }
+
+    /// Takes the first one off.
+    pub fn pop_first(&mut self) -> Option<SubscribeEntry<'a>> {
+        match &mut self.0 {
+            Entries::Payload(version, payload) => {
+                let mut reader = Reader::new(payload);
+                let entry = SubscribeEntry::read(*version, &mut reader).ok()?;
+                *payload = reader.rest();
+                Some(entry)
+            }
+            Entries::Slice(slice) => {
+                let (first, rest) = slice.split_first()?;
+                *slice = rest;
+                Some(*first)
+            }
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.iter().count()

@@ -55,6 +55,36 @@ impl<'a> UnsubscribeFilters<'a> {
         core::iter::from_fn(move || reader.text().ok()).chain(slice.iter().copied())
     }
 
+    /// The bytes that they were read from; none where they were put together by us.
+    pub const fn payload(&self) -> &'a [u8] {
+        match self.0 {
+            Filters::Payload(payload) => payload,
+            Filters::Slice(_) => &[],
+        }
+    }
+
+    /// Those in the end of a [payload](Self::payload), from the beginning of one of them on.
+    pub const fn of_payload(payload: &'a [u8]) -> Self {
+        Self(Filters::Payload(payload))
+    }
+
+    /// Takes the first one off.
+    pub fn pop_first(&mut self) -> Option<&'a str> {
+        match &mut self.0 {
+            Filters::Payload(payload) => {
+                let mut reader = Reader::new(payload);
+                let filter = reader.text().ok()?;
+                *payload = reader.rest();
+                Some(filter)
+            }
+            Filters::Slice(slice) => {
+                let (first, rest) = slice.split_first()?;
+                *slice = rest;
+                Some(first)
+            }
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.iter().count()

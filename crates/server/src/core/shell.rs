@@ -94,6 +94,8 @@ pub(crate) struct Shell {
     pub(super) closing: VecDeque<(Instant, ConnectionId)>,
     /// Connections that may have something to read.
     pub(super) ready: VecDeque<ConnectionId>,
+    /// The same that have had a turn, and had more than fits into one: they come behind those.
+    pub(super) bulky: VecDeque<ConnectionId>,
     /// The same whose handshakes go on: they come last.
     pub(super) shaking: VecDeque<ConnectionId>,
     /// Connections that may have something to write.
@@ -174,6 +176,7 @@ impl Shell {
             lingering: Lingering::default(),
             closing: VecDeque::new(),
             ready: VecDeque::new(),
+            bulky: VecDeque::new(),
             shaking: VecDeque::new(),
             unwritten: VecDeque::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
@@ -255,7 +258,7 @@ impl Shell {
         self.more_events
             || !self.inbox.is_empty()
             || !self.unwritten.is_empty()
-            || !(self.is_congested || (self.ready.is_empty() && self.shaking.is_empty()))
+            || !(self.is_congested || (self.ready.is_empty() && self.bulky.is_empty() && self.shaking.is_empty()))
             || self.acceptors.iter().any(Acceptor::has_work)
     }
 

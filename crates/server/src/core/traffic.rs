@@ -1,6 +1,7 @@
 //! The part of a shard's body that touches sockets: accept, read, write, hand over, close.
 
 use std::{
+    collections::VecDeque,
     io::{self, Read, Write},
     sync::Arc,
     time::Instant,
@@ -94,13 +95,19 @@ impl Shell {
     }
 
     pub(super) fn read_all(&mut self, cx: &Cx<'_>) {
-        if self.is_congested || self.ready.is_empty() {
+        if self.is_congested || (self.ready.is_empty() && self.bulky.is_empty()) {
             return;
         }
         let budget = Instant::now() + TURN_BUDGET;
-        // One chunk each: those that have more stand at the end again.
-        for _ in 0..self.ready.len() {
-            let Some(id) = self.ready.pop_front() else {
+        // One chunk each. Who has more stands behind all those that have not, and of them one has its turn whatever time it is.
+        self.read_line(cx, budget, |shell| &mut shell.ready);
+        self.read_line(cx, budget, |shell| &mut shell.bulky);
+    }
+
+    /// The first of a line is read in any case, the others as far as the budget goes.
+    fn read_line(&mut self, cx: &Cx<'_>, budget: Instant, line: fn(&mut Self) -> &mut VecDeque<ConnectionId>) {
+        for _ in 0..line(self).len() {
+            let Some(id) = line(self).pop_front() else {
                 break;
             };
             self.read(cx, id);
@@ -135,7 +142,7 @@ impl Shell {
                     self.brain.received(cx, id, &self.read_buffer[..count]);
                 }
                 if more {
-                    self.line_up(id);
+                    self.line_up_behind(id);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.line_up(id),
@@ -166,7 +173,7 @@ impl Shell {
     /// The brain wants to read on, or to stop.
     pub(super) fn look_again(&mut self, id: ConnectionId) {
         if self.brain.wants_reading(id) {
-            self.line_up(id);
+            self.line_up_behind(id);
         }
     }
 

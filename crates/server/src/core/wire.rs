@@ -106,6 +106,15 @@ impl Shell {
         if socket.is_shaking() { self.shaking.push_back(id) } else { self.ready.push_back(id) }
     }
 
+    /// The same for one that has had a turn and has more: behind those that say little, for they wait for an answer.
+    pub(super) fn line_up_behind(&mut self, id: ConnectionId) {
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        if std::mem::replace(&mut socket.queued, true) {
+            return;
+        }
+        if socket.is_shaking() { self.shaking.push_back(id) } else { self.bulky.push_back(id) }
+    }
+
     /// Handshakes, each at its turn, as far as the budget goes.
     pub(super) fn shake_all(&mut self, cx: &Cx<'_>) {
         if self.is_congested || self.shaking.is_empty() {

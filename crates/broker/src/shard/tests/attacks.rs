@@ -26,6 +26,7 @@ fn subscribe_all(bench: &mut Bench, client: Client, filters: &[String]) {
     let entries = (&entries[..]).into();
     let subscribe = Subscribe { id: pid(9), subscription_id: None, user_properties: UserProperties::default(), entries };
     bench.say(client, &Packet::Subscribe(subscribe));
+    bench.take_turns();
 }
 
 #[test]
@@ -91,6 +92,26 @@ fn who_floods_a_full_reader_is_not_read_beyond_a_bound_in_bytes() {
     bench.pass(10);
     assert_eq!(bench.told(publisher).len(), 5);
     assert!(bench.shard.wants_reading(publisher.id));
+}
+
+#[test]
+fn who_floods_with_retained_messages_that_nobody_acknowledges_is_held_back_by_the_disk() {
+    let mut bench = Bench::new();
+    let (floods, _) = bench.connect("f", &Setup::default());
+    let (other, _) = bench.connect("o", &Setup::default());
+    bench.say(floods, &Packet::Publish(Publish { retain: true, ..message("t", QoS::AtMostOnce, 0, "x") }));
+    bench.publish(other, "t", QoS::AtMostOnce, 0, "x");
+    let read = |bench: &Bench| (bench.shard.wants_reading(floods.id), bench.shard.wants_reading(other.id));
+    assert_eq!(read(&bench), (true, true));
+
+    for holds in [true, false] {
+        bench.act(|shard, cx| shard.hold_back(cx, holds));
+        assert_eq!(read(&bench), (!holds, true), "what has come and is not in the cold store");
+    }
+    for is_full in [true, false] {
+        bench.act(|shard, cx| shard.journal_is_full(cx, is_full));
+        assert_eq!(read(&bench), (!is_full, true), "what the journal has to write");
+    }
 }
 
 #[test]
@@ -177,6 +198,7 @@ fn ten_thousand_subscriptions_come_and_go_in_any_order() {
     let names: Vec<_> = filters.iter().map(String::as_str).collect();
     let unsubscribe = Unsubscribe { id: pid(8), user_properties: UserProperties::default(), filters: (&names[..]).into() };
     bench.say(client, &Packet::Unsubscribe(unsubscribe));
+    bench.take_turns();
 
     assert_eq!(bench.told(client), ["unsuback"]);
     assert!(bench.shard.sessions.iter().all(|(_, session)| session.subscriptions.is_empty()));

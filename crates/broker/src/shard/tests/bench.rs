@@ -259,6 +259,17 @@ impl Bench {
         self.act(Shard::tick);
     }
 
+    /// Turns until nobody waits for one; the answer is how many it took.
+    pub(super) fn take_turns(&mut self) -> usize {
+        let mut turns = 0;
+        while self.shard.next_wake().is_some_and(|at| at < self.now) {
+            self.pass(0);
+            turns += 1;
+            assert!(turns < 1_000_000, "it never ends");
+        }
+        turns
+    }
+
     /// Connects and takes the CONNACK; the answer says whether a session was there.
     pub(super) fn connect(&mut self, client_id: &str, setup: &Setup<'_>) -> (Client, bool) {
         let client = self.open(client_id, setup);

@@ -22,4 +22,5 @@ mod restarts;
 mod scarce_room;
 mod sessions;
 mod terms;
+mod turns;
 mod written;
