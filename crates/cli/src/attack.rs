@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use columba_check::attack::{Attack, Seen, Stage, Target, assault};
+use columba_check::attack::{Attack, Attacker, Seen, Stage, Target, assault};
 use columba_check::load::Report;
 
 use crate::bench::{MIB, program, say};
@@ -113,7 +113,8 @@ pub(crate) fn attacker(args: &AttackerArgs) -> Result<(String, Exit), Failure> {
         io::copy(&mut io::stdin(), &mut io::sink()).ok();
         ends.store(true, Ordering::Relaxed);
     });
-    let seen = assault(args.attack, &target, args.connections, &over, || {
+    let attacker = Attacker { attack: args.attack, target: &target, connections: args.connections, over: &over };
+    let seen = assault(attacker, || {
         // Nobody reads it any more: then the input ends, too.
         writeln!(io::stdout(), "{}", Seen::lines(None)).and_then(|()| io::stdout().flush()).ok();
     })?;

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::{io, thread};
 
@@ -11,21 +11,18 @@ use columba_net::tls::{Client, Identity, Tls, client_config};
 use columba_net::{Heard, Scratch, Stack};
 use columba_proto::Version;
 
-use super::{Seen, voices};
+use super::{Attacker, Seen, voices};
 use crate::load::{LoadError, SessionKind, frames, wrong_identities};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 16 * 1024;
 
-/// Each of so many threads tries nothing, a stranger's certificate and an expired one, again and again.
-pub(super) fn show_wrong_ones(
-    address: SocketAddr,
-    threads: usize,
-    over: &AtomicBool,
-    begun: impl FnOnce(),
-) -> Result<Seen, LoadError> {
-    let clients: Result<Vec<Begin>, LoadError> = wrong_identities().into_iter().map(client).collect();
+/// Each of so many threads tries nothing, a stranger's certificate, an expired one, and chains without end, again and again.
+pub(super) fn show_wrong_ones(attacker: Attacker<'_>, begun: impl FnOnce()) -> Result<Seen, LoadError> {
+    let Attacker { target, connections: threads, over, .. } = attacker;
+    let address = target.certified;
+    let clients: Result<Vec<Begin>, LoadError> = wrong_identities().iter().map(|identity| client(identity.as_ref())).collect();
     let clients = clients?;
     begun();
     let of_threads: Vec<Seen> = thread::scope(|scope| {
@@ -54,7 +51,7 @@ pub(super) fn show_wrong_ones(
 /// Begins TLS as one of them.
 type Begin = Box<dyn Fn() -> io::Result<Tls> + Sync>;
 
-fn client(identity: Option<(&'static str, &'static str)>) -> Result<Begin, LoadError> {
+fn client(identity: Option<&(String, &'static str)>) -> Result<Begin, LoadError> {
     let identity = identity.map(|(chain, key)| Identity { chain: chain.as_bytes(), key: key.as_bytes() });
     let config = client_config(&Client { roots: None, identity, protocols: &[] });
     let config = config.map_err(|error| LoadError::io("beginning TLS")(io::Error::other(error)))?;

@@ -2,14 +2,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::voices::{self, Next, Part};
-use super::{Attack, Seen, Target};
+use super::{Attacker, Seen};
 use crate::load::{LoadError, raise_descriptor_limit};
 
 /// Connections begun in one turn.
@@ -40,8 +40,7 @@ struct Line {
 }
 
 struct Horde<'t> {
-    attack: Attack,
-    target: &'t Target,
+    attacker: Attacker<'t>,
     poll: Poll,
     members: Vec<Member>,
     /// How often each was begun.
@@ -50,18 +49,12 @@ struct Horde<'t> {
     buffer: Vec<u8>,
 }
 
-pub(super) fn attack(
-    attack: Attack,
-    target: &Target,
-    connections: usize,
-    over: &AtomicBool,
-    begun: impl FnOnce(),
-) -> Result<Seen, LoadError> {
+pub(super) fn attack(attacker: Attacker<'_>, begun: impl FnOnce()) -> Result<Seen, LoadError> {
+    let connections = attacker.connections;
     raise_descriptor_limit();
     let now = Instant::now();
     let mut horde = Horde {
-        attack,
-        target,
+        attacker,
         poll: Poll::new().map_err(LoadError::io("making a poll"))?,
         members: (0..connections).map(|_| Member::Away(now)).collect(),
         lives: vec![0; connections],
@@ -70,7 +63,7 @@ pub(super) fn attack(
     };
     let mut events = Events::with_capacity(4096);
     let mut begun = Some(begun);
-    while !over.load(Ordering::Relaxed) {
+    while !attacker.over.load(Ordering::Relaxed) {
         horde.turn(&mut events)?;
         if horde.seen.opened >= connections as u64
             && let Some(begun) = begun.take()
@@ -117,7 +110,7 @@ impl Horde<'_> {
     }
 
     fn open(&mut self, number: usize) -> Result<(), LoadError> {
-        let part = voices::part(self.attack, self.target, number, self.lives[number])?;
+        let part = voices::part(self.attacker, number, self.lives[number])?;
         self.lives[number] += 1;
         // A port that is not free again yet, or a queue that is full: later.
         let Ok(stream) = connect(part.address) else {

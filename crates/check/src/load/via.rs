@@ -20,6 +20,10 @@ const AUTHORITY: &str = include_str!("bench/ca.pem");
 const EXPIRED_CERT: &str = include_str!("bench/expired.pem");
 const EXPIRED_KEY: &str = include_str!("bench/expired-key.pem");
 
+/// Certificates of some 400 bytes in chains that are too long for anybody.
+const LONG_CHAIN: usize = 100;
+const ENDLESS_CHAIN: usize = 5_000;
+
 /// The path of a WebSocket where none is named.
 pub const WEB_SOCKET_PATH: &str = "/mqtt";
 
@@ -73,9 +77,11 @@ pub(crate) fn write_authority(dir: &Path) -> Result<PathBuf, LoadError> {
     Ok(path)
 }
 
-/// What such a listener lets nobody in with: nothing, the certificate of a stranger, an expired one of the authority; each with its key.
-pub(crate) fn wrong_identities() -> [Option<(&'static str, &'static str)>; 3] {
-    [None, Some((CERT, KEY)), Some((EXPIRED_CERT, EXPIRED_KEY))]
+/// What such a listener lets nobody in with: nothing, the certificate of a stranger, an expired one of the authority; and chains of so many that they are nearly as
+/// long as a message of TLS may be to servers that bound it, and much longer; each with its key.
+pub(crate) fn wrong_identities() -> [Option<(String, &'static str)>; 5] {
+    let chain = |links| Some((EXPIRED_CERT.repeat(links), EXPIRED_KEY));
+    [None, Some((CERT.to_owned(), KEY)), chain(1), chain(LONG_CHAIN), chain(ENDLESS_CHAIN)]
 }
 
 /// What a client of TLS says first.
