@@ -126,8 +126,8 @@ pub struct Config {
     pub cached_topics_max: usize,
     /// Connections of one user, on all shards together; those that came before there was a bound are not counted. `None`: as many as it likes.
     pub connections_per_user: Option<u32>,
-    /// Work that the packets of one connection may be before others have their turn, in pieces of about 50 ns: what looks up one node of the filter index, or
-    /// less. At least 1.
+    /// Work that the packets of one connection may be before others have their turn, in pieces of about 50 to 100 ns: what looks up one node of the filter
+    /// index, or less. At least 1.
     pub work_max: u32,
     /// Connections of one shard.
     pub connections_max: usize,
@@ -147,14 +147,15 @@ pub struct Config {
     pub listeners: Vec<Terms>,
 }
 
-/// The work of taking a packet, whatever it is, in pieces as [`Config::work_max`] counts them.
-pub(crate) const PACKET_WORK: u32 = 8;
+/// The work of taking a packet, whatever it is, in pieces as [`Config::work_max`] counts them. All small messages of one read, to a receiver each, are one turn:
+/// who sends many is not interrupted for that.
+pub(crate) const PACKET_WORK: u32 = 2;
 
 /// Bytes of a packet that are one piece of work more.
-pub(crate) const BYTES_PER_WORK: usize = 32;
+pub(crate) const BYTES_PER_WORK: usize = 64;
 
 /// The work of handing a message to one receiver.
-pub(crate) const RECEIVER_WORK: u32 = 4;
+pub(crate) const RECEIVER_WORK: u32 = 2;
 
 /// The work of making a message its topic's retained one.
 pub(crate) const RETAINED_WORK: u32 = 64;
