@@ -1,18 +1,20 @@
 //! One line at the start about the disk: what it is, how long a sync takes, and what cannot be relied on.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{
+    path::PathBuf,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use columba_store::place::{FileSystem, SUSPICIOUS, sync_latency};
 
-/// Measures in a thread of its own, for nobody waits for the answer.
-pub(crate) fn probe(path: PathBuf) {
+/// Measures in a thread of its own, for nobody waits for the answer. Until it ends there is a file more in the directory.
+pub(crate) fn probe(path: PathBuf) -> Option<JoinHandle<()>> {
     let thread = thread::Builder::new().name("disk-probe".into()).spawn(move || match FileSystem::of(&path) {
         Ok(disk) => tell(disk, sync_latency(&path)),
         Err(error) => tracing::warn!(%error, "cannot look at the file system of the data directory"),
     });
-    if let Err(error) = thread {
-        tracing::debug!(%error, "the disk is not measured");
-    }
+    thread.inspect_err(|error| tracing::debug!(%error, "the disk is not measured")).ok()
 }
 
 fn tell(disk: FileSystem, latency: std::io::Result<Duration>) {

@@ -3,6 +3,7 @@
 use std::{
     path::Path,
     sync::{Arc, mpsc::Receiver},
+    thread::JoinHandle,
 };
 
 use columba_broker::{
@@ -55,6 +56,7 @@ pub(crate) struct Store {
     journal: Journal,
     follower: Follower,
     watch: Watch,
+    probe: Option<JoinHandle<()>>,
     /// `None`: there is no socket, and so no backup while the broker runs.
     control: Option<Control>,
     cold: Arc<dyn ColdRead>,
@@ -173,10 +175,10 @@ impl Idle {
         let reader = cold.reader();
         let marks = Marks::new(journal.watch(), Arc::clone(shared), retained_bytes);
         let follower = Follower::start(handle, cold, from, journal.shrinker(), marks, orders).map_err(system)?;
-        honesty::probe(dir.path().to_owned());
+        let probe = honesty::probe(dir.path().to_owned());
         let control = Control::start(dir.path(), dir.identity().id, Arc::clone(shared));
         let control = control.inspect_err(|error| tracing::warn!(%error, "no control socket: no backup while the broker runs"));
-        Ok(Store { journal, follower, watch, control: control.ok(), cold: reader, _dir: dir })
+        Ok(Store { journal, follower, watch, probe, control: control.ok(), cold: reader, _dir: dir })
     }
 }
 
@@ -198,6 +200,10 @@ impl Store {
     /// Writes what is to be written, takes a last checkpoint, and gives the directory free.
     pub(crate) fn stop(self) {
         self.watch.stop();
+        // Its file is not there any more when somebody copies the directory.
+        if self.probe.is_some_and(|probe| probe.join().is_err()) {
+            tracing::error!("the thread that measures the disk has ended by itself");
+        }
         if let Some(control) = self.control {
             control.stop();
         }

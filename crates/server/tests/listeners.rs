@@ -74,7 +74,7 @@ impl Load {
         let stop = Arc::clone(&enough);
         let thread = thread::spawn(move || {
             let mut count: u32 = 0;
-            while !stop.load(Ordering::Relaxed) {
+            loop {
                 count += 1;
                 publisher.send(&publish(5, 1, "load", &count.to_be_bytes()));
                 publisher.expect(0x40);
@@ -82,8 +82,10 @@ impl Load {
                 assert!(came.ends_with(&count.to_be_bytes()), "message {count} and nothing else");
                 let id = &came[6..8];
                 subscriber.send(&[0x40, 2, id[0], id[1]]);
+                if stop.load(Ordering::Relaxed) {
+                    return count;
+                }
             }
-            count
         });
         Self { enough, thread }
     }
