@@ -71,11 +71,12 @@ impl House {
 }
 
 /// Everything that changes something: method, path below the API, body.
-const DEEDS: [(&str, &str, &str); 8] = [
+const DEEDS: [(&str, &str, &str); 9] = [
     ("POST", "/publish", r#"{"topic":"stolen","payload":"x","retain":true}"#),
     ("DELETE", "/retained/kept", ""),
     ("DELETE", "/clients/victim", ""),
     ("DELETE", "/sessions/victim", ""),
+    ("DELETE", "/sessions/victim/queue", ""),
     ("POST", "/users", r#"{"name":"mallory","password":"x"}"#),
     ("PUT", "/users/mallory", r#"{"password":"x"}"#),
     ("DELETE", "/users/mallory", ""),
