@@ -210,3 +210,17 @@ fn files(path: &Path) -> BTreeSet<PathBuf> {
     let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { BTreeSet::from([path]) }).collect()
 }
+
+#[test]
+fn before_its_first_write_it_is_known_what_its_disk_has_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cold = FjallCold::open(&dir.path().join("cold")).unwrap();
+
+    assert!(cold.free_bytes().unwrap() > 0);
+
+    assert_eq!((cold.disk_bytes().unwrap(), cold.upkeep()), (0, Upkeep::Full));
+    assert!(cold.set_upkeep(Upkeep::None).unwrap());
+    let mut batch = Batch::new();
+    batch.put(Space(1), *b"key", *b"value");
+    cold.write(batch, AT).unwrap();
+}

@@ -42,7 +42,9 @@ impl FjallCold {
 
     /// Bytes that its file system has free.
     pub fn free_bytes(&self) -> Result<u64, ColdError> {
-        free_bytes(&self.shared.path).map_err(io("see how much is free beside", &self.shared.path))
+        // The directory itself is made by the first write.
+        let parent = self.shared.path.parent().unwrap_or(&self.shared.path);
+        free_bytes(parent).map_err(io("see how much is free in", parent))
     }
 
     /// About how many keys there are, removed ones that still take space included.
