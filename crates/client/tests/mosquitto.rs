@@ -294,7 +294,9 @@ async fn many_messages_through_a_small_window_arrive_in_order() {
     let Some(broker) = Mosquitto::start("allow_anonymous true\nmax_queued_messages 0") else {
         return;
     };
-    let subscriber = Client::builder("127.0.0.1", broker.port).connect().await.unwrap();
+    // In MQTT 5 it would end the connection with 0x93, and rightly: mosquitto 2.0.11 sends more than the receive maximum of a
+    // client that takes its time (`columba check` finds it, too). MQTT 3.1.1 knows no such bound.
+    let subscriber = Client::builder("127.0.0.1", broker.port).version(Version::V311).connect().await.unwrap();
     let mut inbox = subscriber.subscribe("n").qos(QoS::ExactlyOnce).await.unwrap();
     let mut builder = Client::builder("127.0.0.1", broker.port);
     builder.options_mut().inflight_max = 7;
