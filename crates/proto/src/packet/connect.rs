@@ -219,7 +219,7 @@ impl<'a> Will<'a> {
                     out.property(Some(Property::WillDelayInterval(self.delay)));
                 }
                 out.property(self.properties.message_expiry.map(Property::MessageExpiryInterval));
-                self.properties.each_forwarded(|property| property.write(out));
+                self.properties.write_forwarded(out);
             });
         }
         out.text(self.topic.as_str());

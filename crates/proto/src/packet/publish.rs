@@ -139,20 +139,31 @@ impl<'a> PublishProperties<'a> {
         Self::read_block(block, from)
     }
 
-    fn read_block(block: Properties<'a>, from: Peer) -> Result<Self, PeerError> {
+    fn read_block(mut block: Properties<'a>, from: Peer) -> Result<Self, PeerError> {
         let bytes = block.block();
-        let mut properties = Self {
-            user_properties: UserProperties::of_checked_block(bytes, PropertyPlace::Publish),
-            subscription_ids: SubscriptionIds::of_checked_block(bytes),
-            ..Self::default()
-        };
-        for property in block {
+        let mut properties = Self { subscription_ids: SubscriptionIds::of_checked_block(bytes), ..Self::default() };
+        let (mut run, mut user_bytes) = (0..0, 0);
+        loop {
+            let from_here = block.block();
+            let Some(property) = block.next() else { break };
             let property = property?;
+            if property.id() == PropertyId::UserProperty {
+                let (at, end) = (bytes.len() - from_here.len(), bytes.len() - block.block().len());
+                run = if user_bytes == 0 { at..end } else { run.start..end };
+                user_bytes += end - at;
+                continue;
+            }
             if property.id() == PropertyId::SubscriptionIdentifier && from == Peer::Client {
                 return Err(Violation::PropertyDirection(PropertyId::SubscriptionIdentifier).into());
             }
             properties.set(property)?;
         }
+        // Nearly everybody writes them one after the other.
+        properties.user_properties = if run.len() == user_bytes {
+            UserProperties::of_checked_run(&bytes[run])
+        } else {
+            UserProperties::of_checked_block(bytes, PropertyPlace::Publish)
+        };
         Ok(properties)
     }
 
@@ -175,15 +186,19 @@ impl<'a> PublishProperties<'a> {
     /// [MQTT-3.3.2-17] [MQTT-3.3.2-20]: payload format, content type, response topic, correlation data and User Properties,
     /// in this order. Expiry, alias and subscription identifiers belong to one hop and are not in it.
     pub fn forwarded_block(&self, out: &mut Vec<u8>) {
-        let mut out = Writer::new(out);
-        self.each_forwarded(|property| property.write(&mut out));
+        self.write_forwarded(&mut Writer::new(out));
+    }
+
+    pub(super) fn write_forwarded(&self, out: &mut Writer<'_>) {
+        self.each_forwarded(|property| property.write(out));
+        self.user_properties.write(out);
     }
 
     /// How many bytes [`PublishProperties::forwarded_block`] appends.
     pub fn forwarded_len(&self) -> usize {
         let mut len = 0;
         self.each_forwarded(|property| len += property.len());
-        len
+        len + self.user_properties.len()
     }
 
     /// Reads what [`PublishProperties::forwarded_block`] wrote.
@@ -191,7 +206,8 @@ impl<'a> PublishProperties<'a> {
         Self::read_block(Properties::of_block(block, PropertyPlace::Publish), Peer::Client)
     }
 
-    pub(super) fn each_forwarded(&self, mut each: impl FnMut(Property<'a>)) {
+    /// All but the User Properties, of which there may be many.
+    fn each_forwarded(&self, mut each: impl FnMut(Property<'a>)) {
         if let Some(is_text) = self.payload_format {
             each(Property::PayloadFormatIndicator(is_text));
         }
@@ -203,9 +219,6 @@ impl<'a> PublishProperties<'a> {
         }
         if let Some(data) = self.correlation_data {
             each(Property::CorrelationData(data));
-        }
-        for pair in self.user_properties.iter() {
-            each(Property::UserProperty(pair));
         }
     }
 }
@@ -371,6 +384,41 @@ mod tests {
     use alloc::vec;
 
     use super::*;
+
+    #[test]
+    fn user_properties_are_forwarded_in_their_order_whatever_stands_between_them() {
+        const A: &[u8] = b"\x26\0\x01a\0\x01b";
+        const C: &[u8] = b"\x26\0\x01c\0\x01d";
+        const TEXT: &[u8] = b"\x01\x01";
+        const EXPIRY: &[u8] = b"\x02\0\0\0\x09";
+        let blocks: [&[&[u8]]; 6] = [
+            &[A, C, TEXT, EXPIRY],
+            &[TEXT, A, C, EXPIRY],
+            &[EXPIRY, TEXT, A, C],
+            &[A, TEXT, C],
+            &[TEXT, A, EXPIRY, C],
+            &[A, EXPIRY, TEXT, C],
+        ];
+        for block in blocks {
+            let bytes = block.concat();
+            let properties = PublishProperties::from_forwarded_block(&bytes).unwrap();
+            let mut forwarded = Vec::new();
+            properties.forwarded_block(&mut forwarded);
+
+            assert_eq!(properties.user_properties.iter().collect::<Vec<_>>(), [("a", "b"), ("c", "d")]);
+            assert_eq!(forwarded, [TEXT, A, C].concat());
+            assert_eq!(properties.forwarded_len(), forwarded.len());
+        }
+    }
+
+    #[test]
+    fn each_user_property_is_checked_and_not_only_the_first() {
+        let good = b"\x26\0\x01a\0\x01b".as_slice();
+        for bad in [b"\x26\0\x01a\0\x01\0".as_slice(), b"\x26\0\x01\xFF\0\0", b"\x26\0\x02a", b"\x26"] {
+            let block = [good, bad].concat();
+            assert!(PublishProperties::from_forwarded_block(&block).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn a_message_that_fits_into_no_frame_is_refused_and_nothing_is_appended() {

@@ -4,6 +4,9 @@ use super::{Property, PropertyId, PropertyPlace};
 use crate::error::{Malformed, PeerError, Violation};
 use crate::wire::Reader;
 
+/// The bit that says that a User Property came, which may come again wherever it may come at all.
+const USER_PROPERTY_SEEN: u64 = 1 << PropertyId::UserProperty as u8;
+
 /// The properties of one block, one by one, each checked for place, multiplicity and value.
 #[derive(Clone, Debug)]
 pub struct Properties<'a> {
@@ -32,6 +35,11 @@ impl<'a> Properties<'a> {
     }
 
     fn read_one(&mut self) -> Result<Property<'a>, PeerError> {
+        // There may be thousands of them, and the first one was welcome here.
+        if self.seen & USER_PROPERTY_SEEN != 0 && self.block.rest().first() == Some(&(PropertyId::UserProperty as u8)) {
+            self.block.u8()?;
+            return Property::read(PropertyId::UserProperty, &mut self.block);
+        }
         let number = self.block.varint()?;
         let id = PropertyId::new(number).ok_or(Malformed::UnknownProperty(number))?;
         if !id.is_allowed(self.place) {

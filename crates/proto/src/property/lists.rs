@@ -14,6 +14,8 @@ pub struct UserProperties<'a>(Pairs<'a>);
 enum Pairs<'a> {
     /// A whole property block that has been checked, with other properties between.
     Block(&'a [u8], PropertyPlace),
+    /// A part of such a block that holds nothing else: copied as it is.
+    Run(&'a [u8]),
     Slice(&'a [(&'a str, &'a str)]),
 }
 
@@ -32,6 +34,11 @@ impl<'a> UserProperties<'a> {
         Self(Pairs::Block(block, place))
     }
 
+    /// Bytes of a block that has been read to its end without error, with User Properties and nothing else in them.
+    pub(crate) const fn of_checked_run(run: &'a [u8]) -> Self {
+        Self(Pairs::Run(run))
+    }
+
     /// Is there none?
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
@@ -41,6 +48,7 @@ impl<'a> UserProperties<'a> {
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + Clone + use<'a> {
         let (block, place, slice): (&[u8], _, &[_]) = match self.0 {
             Pairs::Block(block, place) => (block, place, &[]),
+            Pairs::Run(run) => (run, PropertyPlace::Publish, &[]),
             Pairs::Slice(slice) => (&[], PropertyPlace::Publish, slice),
         };
         let from_block = Properties::of_block(block, place).filter_map(|property| match property {
@@ -51,9 +59,21 @@ impl<'a> UserProperties<'a> {
     }
 
     pub(crate) fn write(&self, out: &mut Writer<'_>) {
+        if let Pairs::Run(run) = self.0 {
+            out.raw(run);
+            return;
+        }
         for pair in self.iter() {
             Property::UserProperty(pair).write(out);
         }
+    }
+
+    /// How many bytes [`UserProperties::write`] appends.
+    pub(crate) fn len(&self) -> usize {
+        if let Pairs::Run(run) = self.0 {
+            return run.len();
+        }
+        self.iter().map(|pair| Property::UserProperty(pair).len()).sum()
     }
 }
 
