@@ -131,6 +131,19 @@ fn configuration(ports: [u16; 4], dir: &Path, limits: &str) -> Result<String, Lo
     ))
 }
 
+/// A command that runs when nobody else wants the processor, where the system has `chrt`: on a network attackers bring processors of their own, and what
+/// they take from the good clients and the broker of the same machine by computing is none of the broker's doing. It is the policy and not the priority
+/// that counts: even one of the lowest priority keeps its slice of some milliseconds.
+fn only_when_idle(program: &Path) -> Command {
+    if Command::new("chrt").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    }
+}
+
 /// `program bench attacker`, which attacks until its input ends.
 struct Attackers {
     child: Child,
@@ -140,7 +153,7 @@ struct Attackers {
 impl Attackers {
     fn start(program: &Path, attack: Attack, connections: usize, target: &Target) -> Result<Self, LoadError> {
         let ports = [target.plain, target.tls, target.web_socket, target.certified].map(|address| address.port().to_string());
-        let mut child = Command::new(program)
+        let mut child = only_when_idle(program)
             .args(["bench", "attacker", attack.name(), "--connections", &connections.to_string()])
             .args(["--ports", &ports.join(",")])
             .stdin(Stdio::piped())
