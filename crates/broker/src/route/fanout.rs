@@ -110,6 +110,10 @@ impl Route {
         if self.groups.is_empty() {
             return Audience::Plain { route: self, publisher: publisher.session, qos, retain };
         }
+        self.chosen(publisher, qos, retain, turn)
+    }
+
+    fn chosen(&self, publisher: Publisher, qos: QoS, retain: bool, turn: Turn) -> Audience<'_> {
         let mut chosen = SmallVec::new();
         self.receivers(publisher, qos, retain, turn, |session, qos, retain, ids, claim| {
             chosen.push(ParcelTarget { session: session.clone(), qos, retain, claim, ids: ids.clone() });

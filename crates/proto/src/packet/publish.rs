@@ -185,10 +185,12 @@ impl<'a> PublishProperties<'a> {
     /// Appends the properties that a server forwards unchanged [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16]
     /// [MQTT-3.3.2-17] [MQTT-3.3.2-20]: payload format, content type, response topic, correlation data and User Properties,
     /// in this order. Expiry, alias and subscription identifiers belong to one hop and are not in it.
+    #[inline]
     pub fn forwarded_block(&self, out: &mut Vec<u8>) {
         self.write_forwarded(&mut Writer::new(out));
     }
 
+    #[inline]
     pub(super) fn write_forwarded(&self, out: &mut Writer<'_>) {
         self.each_forwarded(|property| property.write(out));
         self.user_properties.write(out);
@@ -207,6 +209,7 @@ impl<'a> PublishProperties<'a> {
     }
 
     /// All but the User Properties, of which there may be many.
+    #[inline]
     fn each_forwarded(&self, mut each: impl FnMut(Property<'a>)) {
         if let Some(is_text) = self.payload_format {
             each(Property::PayloadFormatIndicator(is_text));

@@ -58,11 +58,17 @@ impl<'a> UserProperties<'a> {
         from_block.chain(slice.iter().copied())
     }
 
+    #[inline]
     pub(crate) fn write(&self, out: &mut Writer<'_>) {
-        if let Pairs::Run(run) = self.0 {
-            out.raw(run);
-            return;
+        match self.0 {
+            // Most messages have none.
+            Pairs::Run([]) | Pairs::Slice([]) => {}
+            Pairs::Run(run) => out.raw(run),
+            Pairs::Block(..) | Pairs::Slice(_) => self.write_each(out),
         }
+    }
+
+    fn write_each(&self, out: &mut Writer<'_>) {
         for pair in self.iter() {
             Property::UserProperty(pair).write(out);
         }
@@ -70,10 +76,10 @@ impl<'a> UserProperties<'a> {
 
     /// How many bytes [`UserProperties::write`] appends.
     pub(crate) fn len(&self) -> usize {
-        if let Pairs::Run(run) = self.0 {
-            return run.len();
+        match self.0 {
+            Pairs::Run(run) => run.len(),
+            Pairs::Block(..) | Pairs::Slice(_) => self.iter().map(|pair| Property::UserProperty(pair).len()).sum(),
         }
-        self.iter().map(|pair| Property::UserProperty(pair).len()).sum()
     }
 }
 

@@ -172,3 +172,21 @@ fn what_is_given_up_is_not_sent_again_and_keeps_its_place() {
     let again: Vec<_> = sender.resume().collect();
     assert_eq!(again, [(id(1), &Sending::AwaitPubcomp), (id(3), &Sending::AwaitPuback("three"))]);
 }
+
+#[test]
+fn exchanges_are_found_wherever_they_stand() {
+    let mut sender = Sender::new(100);
+    sender.ids.go_on_behind(id(u16::MAX - 3));
+    let begun: Vec<PacketId> = (0..8).map(|number| sender.begin(QoS::AtLeastOnce, number)).collect();
+    assert_eq!(begun.iter().map(|id| id.get()).collect::<Vec<_>>(), [65_533, 65_534, 65_535, 1, 2, 3, 4, 5]);
+    let gone = [1, 4];
+    for at in gone {
+        assert!(sender.remove(begun[at]).is_some());
+    }
+
+    for (at, id) in begun.into_iter().enumerate() {
+        let found = sender.get(id).and_then(Sending::message).copied();
+        assert_eq!(found, (!gone.contains(&at)).then_some(at));
+    }
+    assert_eq!(sender.get(id(6)), None);
+}
