@@ -7,7 +7,7 @@ use std::{
 
 use clap::Subcommand;
 use columba_server::{
-    Config,
+    Config, Server, StartError,
     config::{self, Origins, Sources, mosquitto::Import},
 };
 
@@ -78,12 +78,19 @@ fn check(file: PathBuf, set: Vec<String>) -> Result<(String, Exit), Failure> {
     let name = file.display().to_string();
     let sources = Sources { file: Some(file), env: Sources::process_env(), set, ..Sources::default() };
     let config = Config::load(&sources).map_err(|error| Failure::usage(error.to_string()))?;
+    Server::check(&config).map_err(|error| not_started(&error))?;
     let mut text = String::new();
     for note in &config.notes {
         text += note;
         text.push('\n');
     }
     Ok((format!("{text}{name}: ok"), Exit::Done))
+}
+
+/// What a start would say.
+fn not_started(error: &StartError) -> Failure {
+    let failure = error.notes().into_iter().fold(Failure::usage(error.to_string()), Failure::note);
+    error.tries().into_iter().fold(failure, Failure::try_this)
 }
 
 fn print(file: Option<PathBuf>, set: Vec<String>, origin: bool) -> Result<(String, Exit), Failure> {

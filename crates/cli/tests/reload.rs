@@ -119,3 +119,19 @@ fn where_no_broker_runs_reload_says_so() {
     assert_eq!(code, Some(1));
     assert!(told.starts_with("error: "), "{told}");
 }
+
+#[test]
+fn a_checkpoint_and_how_it_is_going_can_be_asked_for_by_signals() {
+    let mut house = House::start("");
+    let signal = |name: &str| {
+        let status = Command::new("kill").args(["-s", name, &house.program.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    };
+    signal("USR1");
+    signal("USR2");
+
+    house.program.until_has("a checkpoint is asked for");
+    let line = house.program.until_has("how it is going");
+    assert!(line.contains("sessions=0") && line.contains("connections=0"), "{line}");
+    assert!(house.publish(&["-m", "still there"]).status.success());
+}

@@ -230,6 +230,43 @@ fn a_file_is_read_and_its_mistakes_are_placed() {
     assert_eq!(text, format!("error: {file}:2:1: unknown key \"log.fromat\"; did you mean \"format\"?\n"));
 }
 
+#[test]
+fn what_would_not_start_is_told_by_check_in_the_same_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| -> String {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let broken = file("broken", "no users file\n");
+    let (tls, users) = ("[[listener]]\nurl = \"mqtts://127.0.0.1:0\"\n", "[auth.password]\nfile = ");
+    let cases = [
+        ("columba.toml", "[[listener]]\nurl = \"mqtt://*:0\"\n".to_owned(), "has no authentication"),
+        ("mosquitto.conf", "listener 24020\n".to_owned(), "no way to log in"),
+        ("columba.toml", format!("{users}\"/none/users\"\n"), "/none/users"),
+        ("columba.toml", format!("{users}\"{broken}\"\n"), "broken:1"),
+        ("columba.toml", "[acl]\nfile = \"/none/acl.toml\"\n".to_owned(), "/none/acl.toml"),
+        ("columba.toml", format!("[acl]\nfile = \"{broken}\"\n"), "broken:1"),
+        ("columba.toml", format!("{tls}cert = \"/none/cert\"\nkey = \"/none/key\"\n"), "/none/cert"),
+        ("columba.toml", format!("{tls}cert = \"{broken}\"\nkey = \"{broken}\"\n"), "broken"),
+        ("columba.toml", "[auth.jwt]\nkey_file = \"/none/key\"\n".to_owned(), "/none/key"),
+        ("columba.toml", "[auth]\norder = [\"http\"]\n".to_owned(), "auth.http.url"),
+        ("columba.toml", "[[listener]]\nurl = \"mqtt://no-such-host.invalid:0\"\n".to_owned(), "no-such-host.invalid"),
+    ];
+    for (name, text, part) in cases {
+        let path = file(name, &text);
+        let started = refused(&["-c", &path]);
+        let check = Command::new(env!("CARGO_BIN_EXE_columba")).args(["config", "check", &path]).output().unwrap();
+        let told = String::from_utf8(check.stderr).unwrap();
+
+        let first = |text: &str| text.lines().find(|line| line.starts_with("error: ")).unwrap_or_default().to_owned();
+        assert!(first(&told).contains(part), "{text}: {told}");
+        assert_eq!(first(&told), first(&started.1), "{text}");
+        assert_eq!(check.status.code(), Some(2), "{text}");
+        assert_ne!(started.0, Some(0), "{text}");
+    }
+}
+
 fn health(url: &str, more: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_columba")).args(["health", "--url", url]).args(more).output().unwrap();
     (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())

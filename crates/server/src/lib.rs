@@ -51,6 +51,7 @@ mod loader;
 pub mod log;
 mod login;
 mod notify;
+mod policy;
 mod pressure;
 mod process;
 mod reload;

@@ -95,6 +95,14 @@ pub(crate) fn check_reach(listeners: &[Listener], access: Access) -> Result<(), 
     Ok(())
 }
 
+/// Looks whether its host has an address.
+pub(crate) fn check_host(listener: &Listener) -> Result<(), StartError> {
+    match &listener.address {
+        ListenAddress::Net { host, port, .. } => resolve(host, *port).map(drop),
+        ListenAddress::Unix(_) => Ok(()),
+    }
+}
+
 /// Binds all addresses of all listeners.
 pub(crate) fn reserve(listeners: &[Listener]) -> Result<Vec<Reserved>, StartError> {
     let mut reserved = Vec::new();

@@ -119,9 +119,10 @@ impl Listeners {
         &self.terms
     }
 
-    /// The number that each has now.
+    /// The numbers that each has: what it asks for now holds also for those who came when it had another one.
     pub(crate) fn numbered(&self) -> impl Iterator<Item = (u16, &Listener)> {
-        self.open.iter().map(|open| (open.door.number, &open.listener))
+        let doors = |open: &'_ Open| open.former.iter().chain([&open.door]).map(|door| door.number).collect::<Vec<_>>();
+        self.open.iter().flat_map(move |open| doors(open).into_iter().map(move |number| (number, &open.listener)))
     }
 
     /// Makes ready what the next configuration has: reads its certificates, takes its addresses. `sync` is what holds where a listener says nothing.

@@ -6,9 +6,8 @@ use std::{
     hash::{BuildHasher, Hasher},
     io,
     net::{SocketAddr, TcpListener},
-    path::Path,
     sync::{
-        Arc, Mutex, OnceLock, Weak,
+        Arc, Mutex,
         mpsc::{self, Receiver, Sender},
     },
     time::Instant,
@@ -16,7 +15,7 @@ use std::{
 
 use columba_broker::{
     Shard,
-    auth::{Answer, Login, Users},
+    auth::{self, Answer, Login},
     durable::State,
     id::{Clock, ConnectionId, ShardId},
     limits,
@@ -29,28 +28,27 @@ use columba_proto::{Time, scram::Secret};
 use thiserror::Error;
 
 use crate::{
-    acl,
     admin::{Cold, Live, Plane, Shards},
     banner::{Banner, Recovered},
     certificates, checkpoint,
     clock::ProcessClock,
     commons::Common,
-    config::{Access, Config, ConfigError, Data, Http, Listener, OnFailure, Wanted},
+    config::{Config, ConfigError, Data, Http, Listener, OnFailure, Wanted},
     core::{Bounds, Door, DoorBounds, Doorkeeper, Ledger, Mail, Mesh, Progress, Shared, Shell, Worker, polls},
     durability::{self, Plan},
     entrance::Entrance,
     error::StartError,
     listen::{self, ListeningAt},
     listeners::{Listeners, NotTaken, certificates_of, terms_of},
-    loader,
-    login::{self, Asked, Fetched, Methods, Tokens},
-    notify, pressure, process,
+    loader, notify,
+    policy::Policy,
+    pressure, process,
     reload::{self, Askers},
     room::Space,
     signals,
     store::{Opened, Store},
-    users::{Attempts, Judges, KnownUsers, UsersError, UsersFile},
-    watch::{Watch, Watched},
+    users::{Attempts, Court, Judges},
+    watch::Watch,
 };
 
 /// A broker that can be started.
@@ -72,8 +70,9 @@ pub struct Running {
     /// What is in force, and the part of it that shards have.
     config: Config,
     limits: Arc<limits::Config>,
-    /// By what clients show who they are.
-    methods: Arc<Methods>,
+    policy: Policy,
+    /// Where nonces come from.
+    secret: Arc<Secret>,
     words: Receiver<Word>,
     speaker: Sender<Word>,
 }
@@ -90,6 +89,10 @@ pub(crate) enum Word {
     Stop,
     /// A signal asks to look at the files again.
     Reload,
+    /// A signal asks to write what there is, as mosquitto's does.
+    Checkpoint,
+    /// A signal asks how it is going.
+    Tell,
     /// A worker ended by itself.
     Broken,
     /// The journal cannot be written any more.
@@ -108,6 +111,18 @@ pub enum Failure {
 }
 
 impl Server {
+    /// Looks whether a broker would start with this configuration, as far as that can be known without taking its addresses and its data: everything that it names
+    /// is read.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Server::start`].
+    pub fn check(config: &Config) -> Result<(), StartError> {
+        Policy::read(config, &Arc::default())?;
+        doors(&config.listeners)?;
+        config.listeners.iter().try_for_each(listen::check_host)
+    }
+
     /// Starts a broker: the addresses are taken, the data is recovered, and only then does it listen.
     pub fn start(config: Config) -> Result<Running, StartError> {
         process::raise_descriptor_limit();
@@ -116,26 +131,18 @@ impl Server {
             tracing::info!(note, "note on the configuration");
         }
         let attempts = Arc::new(Attempts::default());
-        let users =
-            config.password_file.as_deref().map(|path| known_users(path, &attempts, config.password_upgrade)).transpose()?;
-        let fetched = Fetched::new(&config.auth.jwt)?;
-        let tokens = Tokens::open(&config.auth.jwt, fetched.clone())?;
-        let asked = Asked::new(&config.auth.http)?;
-        let methods = Arc::new(Methods::new(&config, users.clone(), tokens.clone(), asked)?);
-        check_access(&config.listeners, config.access, &methods)?;
-        let acl = config.acl_file.as_deref().map(acl::read).transpose()?.map(Arc::new);
+        let policy = Policy::read(&config, &attempts)?;
         let doors = doors(&config.listeners)?;
-        let login = (!methods.is_empty()).then(|| {
-            let empty = || Arc::new(KnownUsers::new(&UsersFile::default(), Arc::clone(&attempts)));
-            let users = users.clone().unwrap_or_else(empty) as Arc<dyn Users>;
-            let doors = doors.iter().zip(&config.listeners).map(|(door, listener)| methods.open(door.number, listener)).collect();
-            Login { users, secret: Arc::new(Secret::new(random_bytes())), doors }
+        let secret = Arc::new(Secret::new(random_bytes()));
+        let login = policy.login(Arc::clone(&secret), &attempts).map(|login| {
+            let asks = |(door, listener): (&Arc<Door>, &Listener)| policy.methods.open(door.number, listener);
+            Login { doors: doors.iter().zip(&config.listeners).map(asks).collect(), ..login }
         });
         let reserved = listen::reserve(&config.listeners)?;
         let http = open_http(&config.http)?;
         let http_addresses = http.iter().filter_map(|socket| socket.local_addr().ok()).collect();
         let system = |what| move |error: io::Error| StartError::System { what, error };
-        let plane = Plane::start(&config, http, fetched.clone()).map_err(system("a thread"))?;
+        let plane = Plane::start(&config, http, policy.key_set()).map_err(system("a thread"))?;
         let clock = ProcessClock::start();
         let began = Instant::now();
         let Opened { placement_key, lanes, state, store } = match &config.data {
@@ -164,7 +171,7 @@ impl Server {
             progress: Progress::new(usize::from(shards)),
             space: Space::default(),
             checkpoints,
-            judges: OnceLock::new(),
+            judges: Court::default(),
             attempts: Arc::clone(&attempts),
             reload: Askers::default(),
             words: speaker.clone(),
@@ -182,27 +189,16 @@ impl Server {
         };
 
         let has_users = login.is_some();
-        let mut watched = Vec::new();
-        if !methods.is_empty() {
-            let judges =
-                Judges::start(Arc::clone(&methods), shared.clock, attempts, answers(&shared)).map_err(system("a thread"))?;
-            shared.judges.set(judges).unwrap_or_else(|_| unreachable!("they are started once"));
-        }
-        if let (Some(users), Some(path)) = (users, &config.password_file) {
-            watched.push(watch_users(path, users, Arc::downgrade(&shared)));
-        }
-        watched.extend(tokens.iter().flat_map(login::watched));
+        shared.judges.seat(judges(&policy, &shared).map_err(system("a thread"))?);
+        let mut watched = policy.watched(&config, None, &shared);
         watched.extend(doors.iter().filter_map(|door| door.entrance.certificates()).flat_map(certificates::watched));
-        if let Some(path) = &config.acl_file {
-            watched.push(watch_acl(path, Arc::downgrade(&shared)));
-        }
         let watch = Watch::start(watched).map_err(system("a thread"))?;
         let pressure = pressure::Watch::start(&shared).map_err(system("a thread"))?;
         let brain_config = Arc::new(limits::Config {
             written_listeners: plan.written_listeners.clone(),
             listeners: terms_of(&config.listeners),
             login,
-            acl,
+            acl: policy.rules.as_ref().map(|rules| Arc::clone(&rules.acl)),
             ..config.limits.clone()
         });
         let mut shells = Vec::new();
@@ -236,7 +232,6 @@ impl Server {
             journal: store.as_ref().map(Store::watch),
             cold: store.as_ref().map(|store| Cold(store.cold())),
             files: watch.files(),
-            key_set: fetched,
         });
         let banner = Banner {
             data: config.data.clone(),
@@ -259,7 +254,8 @@ impl Server {
             pressure,
             config,
             limits,
-            methods,
+            policy,
+            secret,
             words,
             speaker,
         })
@@ -299,7 +295,7 @@ impl Running {
         }
     }
 
-    /// Runs until SIGTERM or SIGINT, then stops. A second signal ends the process at once. At SIGHUP, or when somebody asks at the control socket, `read` gives
+    /// Runs until SIGTERM or SIGINT, then stops. A second signal ends the process at once. SIGUSR1 asks for a checkpoint, at SIGUSR2 the log says how it is going. At SIGHUP, or when somebody asks at the control socket, `read` gives
     /// the configuration that is to be in force from then on.
     pub fn until_signalled(mut self, mut read: impl FnMut() -> Result<Config, ConfigError>) -> Result<(), Failure> {
         notify::ready(&self.banner.to_string());
@@ -314,6 +310,15 @@ impl Running {
                         tracing::error!(%error, "the configuration is not taken: what it said before stays in force");
                     }
                     self.shared.reload.tell(&outcome);
+                }
+                Ok(Word::Checkpoint) => {
+                    tracing::info!("a checkpoint is asked for");
+                    self.shared.checkpoints.hurry();
+                }
+                Ok(Word::Tell) => {
+                    if let Some(plane) = &self.plane {
+                        plane.tell_status();
+                    }
                 }
                 Ok(Word::Broken) | Err(_) => break Some(Failure::Broken),
                 Ok(Word::JournalFailed) if self.config.durability.on_failure == OnFailure::Exit => {
@@ -348,18 +353,33 @@ impl Running {
     ///
     /// Where a listener cannot be had as it is wanted; nothing has changed then.
     pub fn reload(&mut self, next: Config) -> Result<Vec<&'static str>, ReloadError> {
-        check_access(&next.listeners, self.config.access, &self.methods).map_err(|error| ReloadError(error.into()))?;
+        let not_taken = |error: StartError| ReloadError(error.into());
+        let policy = self.policy.next(&self.config, &next, &self.shared.attempts).map_err(not_taken)?;
         let ready = self.listeners.prepare(&next.listeners, self.config.durability.sync, &self.shared).map_err(ReloadError)?;
+        let has_other_ways = !Arc::ptr_eq(&policy.methods, &self.policy.methods);
+        let judges = has_other_ways.then(|| judges(&policy, &self.shared)).transpose();
+        let judges = judges.map_err(|error| not_taken(StartError::System { what: "a thread", error }))?;
+        // From here on nothing fails.
+        let before = std::mem::replace(&mut self.policy, policy);
         let change = self.listeners.change(ready, &self.shared);
-        self.open_doors();
+        self.limits = Arc::new(limits::Config { login: self.doors(), ..(*self.limits).clone() });
+        let mut watched = self.policy.watched(&next, Some(&before), &self.shared);
+        // Who may come in is known everywhere before the first one comes through a new listener.
+        if let Some(judges) = judges {
+            self.shared.judges.seat(judges);
+        }
         let waiting = reload::apply(&self.shared, &mut self.config, &mut self.limits, &self.listeners, next);
-        let watched = change.carry_out(&self.shared);
+        self.tell_policy(&before);
+        // What it named is not looked at any more.
+        drop(before);
+        // Of those that stay the files may say something else, too.
         self.watch.look_now();
-        if let Some(fetched) = self.methods.fetched() {
+        watched.extend(change.carry_out(&self.shared));
+        if let Some(fetched) = self.policy.methods.fetched() {
             fetched.fetch_now();
         }
         if let Err(error) = self.watch.add(watched) {
-            tracing::error!(%error, "the certificates of new listeners are not read again when they change");
+            tracing::error!(%error, "the files of new listeners and ways to log in are not read again when they change");
         }
         if waiting.is_empty() {
             tracing::info!("configuration read again");
@@ -369,20 +389,34 @@ impl Running {
         Ok(waiting)
     }
 
-    /// What listeners ask for that have come, or have other terms, by their numbers.
-    fn open_doors(&mut self) {
-        let mut login = self.limits.login.clone();
+    /// What each listener asks of those who come in, by their numbers.
+    fn doors(&self) -> Option<Login> {
+        let mut login = self.policy.login(Arc::clone(&self.secret), &self.shared.attempts);
         for (number, listener) in self.listeners.numbered() {
-            let door = self.methods.open(number, listener);
+            let door = self.policy.methods.open(number, listener);
             if let Some(login) = &mut login {
                 let room = usize::from(number) + 1;
                 if login.doors.len() < room {
-                    login.doors.resize(room, door);
+                    login.doors.resize(room, auth::Door::default());
                 }
                 login.doors[usize::from(number)] = door;
             }
         }
-        self.limits = Arc::new(limits::Config { login, ..(*self.limits).clone() });
+        login
+    }
+
+    /// Tells everybody else who may come in and what they may do. Shards know the ways in already.
+    fn tell_policy(&self, before: &Policy) {
+        for shard in 0..self.shared.mesh.len() {
+            if self.policy.has_other_rules_than(before) {
+                let acl = self.policy.rules.as_ref().map(|rules| Arc::clone(&rules.acl));
+                self.shared.mesh.post_one(shard, Mail::Acl(acl));
+            }
+            self.shared.mesh.post_one(shard, Mail::UsersChanged);
+        }
+        if let Some(plane) = &self.plane {
+            plane.has_other_policy(&self.config, self.policy.key_set());
+        }
     }
 
     /// Sends everyone away, writes what is to be written, and gives ports and directory free.
@@ -427,18 +461,6 @@ impl Drop for Running {
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").field("banner", &self.banner).finish_non_exhaustive()
-    }
-}
-
-/// Refuses to let in nobody at all, and whoever reaches a listener where that is not wanted.
-fn check_access(listeners: &[Listener], access: Access, methods: &Methods) -> Result<(), StartError> {
-    methods.check_all(listeners)?;
-    let lets_in = |listener: &Listener| listener.names_its_users() || listener.auth.is_some();
-    match (!methods.is_empty(), access) {
-        (false, Access::Users) if !listeners.iter().all(lets_in) => Err(StartError::NobodyMayConnect),
-        (false, Access::ThisMachine | Access::Anyone) => listen::check_reach(listeners, access),
-        // Everybody shows a certificate, or logs in.
-        (false, Access::Users) | (true, _) => Ok(()),
     }
 }
 
@@ -521,9 +543,10 @@ pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-fn known_users(path: &Path, attempts: &Arc<Attempts>, are_upgraded: bool) -> Result<Arc<KnownUsers>, UsersError> {
-    let users = KnownUsers::new(&UsersFile::read(path)?, Arc::clone(attempts));
-    Ok(Arc::new(if are_upgraded { users.upgrading(path.to_owned()) } else { users }))
+/// Those who look at what clients show, where there is anything to look at.
+fn judges(policy: &Policy, shared: &Arc<Shared>) -> io::Result<Option<Judges>> {
+    let start = || Judges::start(Arc::clone(&policy.methods), shared.clock, Arc::clone(&shared.attempts), answers(shared));
+    (!policy.methods.is_empty()).then(start).transpose()
 }
 
 /// How an answer gets to the shard that has asked, as long as there is one.
@@ -534,38 +557,4 @@ fn answers(shared: &Arc<Shared>) -> impl Fn(usize, ConnectionId, Answer) + Clone
             shared.mesh.post_one(shard, Mail::Answered(connection, answer));
         }
     }
-}
-
-/// The ACL file, and what happens when it has changed.
-fn watch_acl(path: &Path, shared: Weak<Shared>) -> Watched {
-    let from = path.to_owned();
-    let read = move || {
-        let acl = Arc::new(acl::read(&from).map_err(|error| error.to_string())?);
-        if let Some(shared) = shared.upgrade() {
-            for shard in 0..shared.mesh.len() {
-                shared.mesh.post_one(shard, Mail::Acl(Arc::clone(&acl)));
-            }
-        }
-        Ok(())
-    };
-    Watched::new("ACL file", path.to_owned(), read)
-}
-
-/// The users file, and what happens when it has changed.
-fn watch_users(path: &Path, users: Arc<KnownUsers>, shared: Weak<Shared>) -> Watched {
-    let path = path.to_owned();
-    let read = {
-        let path = path.clone();
-        move || {
-            let file = UsersFile::read(&path).map_err(|error| error.to_string())?;
-            users.replace(&file);
-            if let Some(shared) = shared.upgrade() {
-                for shard in 0..shared.mesh.len() {
-                    shared.mesh.post_one(shard, Mail::UsersChanged);
-                }
-            }
-            Ok(())
-        }
-    };
-    Watched::new("users file", path, read)
 }

@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: the first asks for a stop, the second is obeyed at once. SIGHUP: files are read again.
+//! SIGTERM and SIGINT: the first asks for a stop, the second is obeyed at once. SIGHUP: files are read again. SIGUSR1: a checkpoint is written. SIGUSR2: the log
+//! says how it is going.
 
 use std::{
     io,
@@ -7,7 +8,7 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2},
     flag,
     iterator::Signals,
 };
@@ -17,7 +18,7 @@ use crate::server::Word;
 /// The exit code of a process that was told twice.
 const IMPATIENT: i32 = 1;
 
-/// Sends [`Word::Stop`] at the first signal, and [`Word::Reload`] at each SIGHUP.
+/// Sends a [`Word`] for each signal.
 pub(crate) fn listen(words: Sender<Word>) -> io::Result<()> {
     let asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -25,10 +26,15 @@ pub(crate) fn listen(words: Sender<Word>) -> io::Result<()> {
         flag::register_conditional_shutdown(signal, IMPATIENT, Arc::clone(&asked))?;
         flag::register(signal, Arc::clone(&asked))?;
     }
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
     let wait = move || {
         for signal in signals.forever() {
-            let word = if signal == SIGHUP { Word::Reload } else { Word::Stop };
+            let word = match signal {
+                SIGHUP => Word::Reload,
+                SIGUSR1 => Word::Checkpoint,
+                SIGUSR2 => Word::Tell,
+                _ => Word::Stop,
+            };
             if words.send(word).is_err() {
                 return;
             }

@@ -91,7 +91,8 @@ pub(crate) struct Watch {
 
 #[derive(Debug)]
 enum Order {
-    Look,
+    /// The answer says that it is done.
+    Look(Sender<()>),
     Add(Vec<Watched>),
     Stop,
 }
@@ -159,7 +160,11 @@ impl Watch {
                 files.retain(|file| (file.is_needed)());
                 match order {
                     Ok(Order::Add(more)) => files.extend(more),
-                    Ok(Order::Look) => files.iter_mut().for_each(Watched::read_again),
+                    Ok(Order::Look(done)) => {
+                        files.iter_mut().for_each(Watched::read_again);
+                        // Whoever asked may not wait.
+                        done.send(()).unwrap_or_default();
+                    }
                     Err(RecvTimeoutError::Timeout) => files.iter_mut().for_each(Watched::look),
                     Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 }
@@ -185,9 +190,13 @@ impl Watch {
         self.files.clone()
     }
 
-    /// Reads all files again, changed or not.
+    /// Reads all files again, changed or not, and waits until that is done.
     pub(crate) fn look_now(&self) {
-        self.orders.send(Order::Look).unwrap_or_default();
+        let (done, is_done) = mpsc::channel();
+        if self.orders.send(Order::Look(done)).is_ok() {
+            // Without an answer the thread has ended, and said so.
+            is_done.recv().unwrap_or_default();
+        }
     }
 
     /// Ends the thread.

@@ -67,16 +67,19 @@ fn broker(url: &str, order: &str, dir: &tempfile::TempDir) -> Running {
 }
 
 fn broker_with(service: &str, order: &str, dir: &tempfile::TempDir) -> Running {
+    Server::start(config("127.0.0.1:0", service, order, dir)).unwrap()
+}
+
+fn config(listener: &str, service: &str, order: &str, dir: &tempfile::TempDir) -> Config {
     let users = dir.path().join("users");
     let mut file = UsersFile::default();
     file.set("eve", Secret::derive(Kind::Sha512, "pencil", [1; 16]).unwrap()).unwrap();
     file.write(&users).unwrap();
     let text = format!(
-        "[[listener]]\nurl = \"127.0.0.1:0\"\n[auth]\norder = {order}\n[auth.password]\nfile = {users:?}\n\
+        "[[listener]]\nurl = \"{listener}\"\n[auth]\norder = {order}\n[auth.password]\nfile = {users:?}\n\
          [auth.http]\n{service}\nconnections = 2\ntimeout = \"1m\"\n[limits]\nconnect_wait = \"5m\"\n"
     );
-    let config = Config { data: Data::Ephemeral, http: Http::off(), ..Config::parse("test.toml", &text).unwrap() };
-    Server::start(config).unwrap()
+    Config { data: Data::Ephemeral, http: Http::off(), ..Config::parse("test.toml", &text).unwrap() }
 }
 
 fn connect<'c>(client_id: &'c str, user: &'c str, password: &'c str) -> Connect<'c> {
@@ -136,6 +139,31 @@ fn what_the_service_does_not_know_goes_on_to_the_next_way_and_its_no_ends_it() {
     assert_eq!(outcome(&broker, "eve", "chalk"), ReasonCode::BAD_USER_NAME_OR_PASSWORD);
     assert_eq!(outcome(&broker, "nobody", "x"), ReasonCode::BAD_USER_NAME_OR_PASSWORD);
     assert_eq!(service.count().0, 4);
+}
+
+#[test]
+fn whoever_waits_for_a_service_that_is_not_asked_any_more_hears_it_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (service, gate) = open();
+    let url = format!("url = {:?}", service.url("/auth"));
+    let listener = format!("127.0.0.1:{}", columba_check::load::free_port().unwrap());
+    let mut broker = Server::start(config(&listener, &url, "[\"http\"]", &dir)).unwrap();
+    let mut waiting: Vec<TcpStream> = (0..2).map(|number| knock(&broker, &format!("slow-{number}"))).collect();
+    until("two lines are busy", || service.count().0 == 2);
+
+    let (other, _) = open();
+    let other_url = format!("url = {:?}", other.url("/auth"));
+    broker.reload(config(&listener, &other_url, "[\"http\"]", &dir)).unwrap();
+
+    let mut codes = Vec::new();
+    until("all have their answers", || {
+        waiting.retain(|stream| answered(stream).map(|code| codes.push(code)).is_none());
+        waiting.is_empty()
+    });
+    assert!(codes.iter().all(|code| [0x88, 0x89].contains(code)), "come back later: {codes:x?}");
+    assert_eq!(outcome(&broker, "quick", "x"), ReasonCode::SUCCESS);
+    assert_eq!((service.count().0, other.count().0), (2, 1), "it is the other one that is asked");
+    let_go(&gate);
 }
 
 #[test]

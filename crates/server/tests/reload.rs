@@ -14,7 +14,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use columba_check::talk::{Heard, Talk};
+use columba_check::{
+    load::SessionKind,
+    talk::{Heard, Talk},
+};
 use columba_proto::{
     AckKind, PacketId, QoS, ReasonCode, Version,
     packet::{Connect, ConnectProperties},
@@ -186,8 +189,8 @@ fn a_listener_more_other_limits_and_a_user_less_under_load() {
 
     let also = broker.local_addrs()[1];
     assert_eq!(also.port(), second);
-    // The file is read beside the reload.
-    while login(also, "new-carl", "carl", "pencil").is_ok() {}
+    let carl = login(also, "new-carl", "carl", "pencil");
+    assert_eq!(carl.unwrap_err(), ReasonCode::BAD_USER_NAME_OR_PASSWORD, "the file was read before the listener was opened");
     let mut newcomer = login(also, "new", "dora", "chalk").unwrap();
     newcomer.publish(QoS::ExactlyOnce, "t", b"x", 1);
     assert_eq!(newcomer.hear(), Heard::Disconnect(ReasonCode::QOS_NOT_SUPPORTED), "the limits are the new ones");
@@ -206,4 +209,72 @@ fn a_listener_more_other_limits_and_a_user_less_under_load() {
         let expected = if ["carl", "dora"].contains(&user) { Some(GONE) } else { None };
         assert_eq!(ended, expected, "{user}");
     }
+}
+
+fn stranger(address: SocketAddr, client_id: &str) -> Result<Talk, ReasonCode> {
+    Talk::connect(address, Version::V5, client_id, SessionKind::Clean).map(|(talk, _)| talk)
+}
+
+fn policy(directory: &Path, listeners: &[u16], rest: &str) -> Config {
+    let listeners: Vec<String> = listeners.iter().map(|port| format!("[[listener]]\nurl = \"127.0.0.1:{port}\"\n")).collect();
+    let config = Config::parse("test.toml", &(listeners.concat() + rest)).unwrap();
+    Config { data: Data::Directory(directory.join("data")), http: Http::off(), ..config }
+}
+
+#[test]
+fn who_may_come_in_and_do_what_holds_at_once_and_before_a_new_listener_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second] = [columba_check::load::free_port().unwrap(), columba_check::load::free_port().unwrap()];
+    let (users, others, rules) = (dir.path().join("users"), dir.path().join("others"), dir.path().join("acl.toml"));
+    write_users(&users, &[("anna", "pencil"), ("carl", "pencil")]);
+    write_users(&others, &[("anna", "pencil"), ("bert", "chalk")]);
+    fs::write(&rules, "default = \"deny\"\n[[rule]]\nallow = \"all\"\ntopics = \"open/#\"\n").unwrap();
+    let mut broker = Server::start(policy(dir.path(), &[first], "[auth]\nanonymous = true\n")).unwrap();
+    let at = broker.local_addrs()[0];
+    let mut unnamed = stranger(at, "unnamed").unwrap();
+
+    // From nothing to users and rules, and a listener that has never known anything else.
+    let guarded = format!("[auth]\nanonymous = false\n[auth.password]\nfile = {users:?}\n[acl]\nfile = {rules:?}\n");
+    assert!(broker.reload(policy(dir.path(), &[first, second], &guarded)).unwrap().is_empty(), "nothing waits for a start");
+
+    assert_eq!(unnamed.hear(), Heard::Disconnect(ReasonCode::NOT_AUTHORIZED), "it would not be let in now");
+    let also = broker.local_addrs()[1];
+    for (number, address) in [at, also].into_iter().enumerate() {
+        assert_eq!(stranger(address, "stranger").unwrap_err(), ReasonCode::NOT_AUTHORIZED, "listener {number}");
+        let mut anna = login(address, "anna", "anna", "pencil").unwrap();
+        anna.publish(QoS::AtLeastOnce, "secret", b"x", 1);
+        let Heard::Ack(AckKind::Puback, _, reason) = anna.hear() else { panic!("no answer") };
+        assert_eq!(reason, ReasonCode::NOT_AUTHORIZED, "listener {number}");
+        anna.publish(QoS::AtLeastOnce, "open/door", b"x", 1);
+        let Heard::Ack(AckKind::Puback, _, reason) = anna.hear() else { panic!("no answer") };
+        assert_eq!(reason, ReasonCode::NO_MATCHING_SUBSCRIBERS, "listener {number}");
+    }
+
+    // Another file of users: who is in both is still there.
+    let mut anna = login(at, "anna", "anna", "pencil").unwrap();
+    let mut carl = login(at, "carl", "carl", "pencil").unwrap();
+    let other_users = guarded.replace("/users", "/others");
+    broker.reload(policy(dir.path(), &[first, second], &other_users)).unwrap();
+    assert_eq!(carl.hear(), Heard::Disconnect(GONE));
+    anna.ping();
+    assert_eq!(anna.hear(), Heard::Pong);
+    login(also, "bert", "bert", "chalk").unwrap();
+    // It is the new one that is looked at from now on.
+    write_users(&others, &[("bert", "chalk")]);
+    assert_eq!(anna.hear(), Heard::Disconnect(GONE));
+
+    // What cannot be read changes nothing at all, and opens nothing.
+    let third = columba_check::load::free_port().unwrap();
+    for wrong in [other_users.replace("/others", "/none"), other_users.replace("/acl.toml", "/none.toml")] {
+        broker.reload(policy(dir.path(), &[third], &wrong)).unwrap_err();
+        login(at, "bert", "bert", "chalk").unwrap();
+        std::net::TcpStream::connect(("127.0.0.1", third)).unwrap_err();
+    }
+
+    // And back again.
+    broker.reload(policy(dir.path(), &[first], "[auth]\nanonymous = true\n")).unwrap();
+    let mut free = stranger(at, "free").unwrap();
+    free.publish(QoS::AtLeastOnce, "secret", b"x", 1);
+    let Heard::Ack(AckKind::Puback, _, reason) = free.hear() else { panic!("no answer") };
+    assert_eq!(reason, ReasonCode::NO_MATCHING_SUBSCRIBERS);
 }

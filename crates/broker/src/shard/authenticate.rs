@@ -247,16 +247,21 @@ impl Shard {
         self.received(cx, id, &[]);
     }
 
-    /// Users have come, gone, or have other passwords. Who is connected as one that has gone, or by a password that is none any more, is sent away.
+    /// Users have come, gone, or have other passwords, or others are let in than before. Who is connected as one that has gone, by a password that is none any more,
+    /// or without a name where that is not enough any more, is sent away.
     pub fn users_changed(&mut self, cx: &Cx<'_>) {
         let Some(users) = self.config.login.as_ref().map(|login| Arc::clone(&login.users)) else { return };
         let ids: Vec<_> = self.connections.ids().collect();
         for id in ids {
-            let open = self.connections.get_mut(id).and_then(Connection::open);
-            let Some(login) = open.and_then(|open| open.login.as_ref()) else { continue };
-            if login.known.version.is_some_and(|version| users.version(&login.known.user) != Some(version)) {
-                self.fail(cx, id, ReasonCode::NOT_AUTHORIZED, "its user has gone, or has another password");
-            }
+            let refuses_strangers = self.refuses_strangers(id);
+            let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { continue };
+            let is_user = |known: &Known| known.version.is_none_or(|version| users.version(&known.user) == Some(version));
+            let why = match &open.login {
+                Some(login) if !is_user(&login.known) => "its user has gone, or has another password",
+                None if refuses_strangers => "clients that do not log in are not let in any more",
+                Some(_) | None => continue,
+            };
+            self.fail(cx, id, ReasonCode::NOT_AUTHORIZED, why);
         }
         self.end_call(cx);
     }

@@ -32,7 +32,7 @@ impl Plane {
     /// Begins before there are shards: who asks for health meanwhile has an answer.
     pub(crate) fn start(config: &Config, sockets: Vec<TcpListener>, key_set: Option<Arc<Fetched>>) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let outside = Arc::new(Outside::new(config));
+        let outside = Arc::new(Outside::new(config, key_set));
         let (ending, mut ends) = watch::channel(false);
         let (seen, interval) = (Arc::clone(&outside), config.sys_interval);
         let work = async move {
@@ -41,8 +41,9 @@ impl Plane {
                 _ = ends.changed() => {}
                 () = publish_sys(&seen, interval) => {}
                 () = watchdog::feed(&seen) => {}
-                () = keep(key_set) => {}
+                () = keep(seen.key_set.subscribe()) => {}
                 () = http::api::tick(&seen) => {}
+                () = tell_status(&seen) => {}
                 () = http::serve(sockets, Arc::clone(&seen)) => {}
             }
         };
@@ -59,6 +60,16 @@ impl Plane {
         self.outside.set_live(live);
     }
 
+    /// Others may come in, or do other things.
+    pub(crate) fn has_other_policy(&self, config: &Config, key_set: Option<Arc<Fetched>>) {
+        self.outside.set_policy(config, key_set);
+    }
+
+    /// Lets the log say how it is going.
+    pub(crate) fn tell_status(&self) {
+        self.outside.is_asked.notify_one();
+    }
+
     /// The broker shuts down.
     pub(crate) fn drains(&self) {
         self.outside.drains();
@@ -72,10 +83,51 @@ async fn publish_sys(outside: &Outside, interval: Option<Duration>) {
     }
 }
 
-async fn keep(key_set: Option<Arc<Fetched>>) {
-    match key_set {
-        Some(key_set) => key_set.keep().await,
-        None => std::future::pending().await,
+/// Says in the log how it is going, each time somebody asks for it.
+async fn tell_status(outside: &Outside) {
+    loop {
+        outside.is_asked.notified().await;
+        let Some(shards) = outside.live() else {
+            tracing::info!("what was stored is being brought back");
+            continue;
+        };
+        match shards.status().await {
+            Ok(status) => tracing::info!(
+                connections = status.connections,
+                sessions = status.census.attached + status.census.detached,
+                subscriptions = status.subscriptions,
+                retained = status.retained_messages,
+                queued = status.census.queued_messages,
+                in_flight = status.census.in_flight_out,
+                received = status.publishes_received(),
+                sent = status.publishes_sent(),
+                dropped = status.dropped(),
+                uptime_s = outside.started.elapsed().as_secs(),
+                "how it is going"
+            ),
+            Err(error) => tracing::error!(%error, "the shards do not say how it is going"),
+        }
+    }
+}
+
+/// Keeps the set of keys up to date that is in force.
+async fn keep(mut in_force: watch::Receiver<Option<Arc<Fetched>>>) {
+    loop {
+        let key_set = in_force.borrow_and_update().clone();
+        let keeping = async {
+            match key_set {
+                Some(key_set) => key_set.keep().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = keeping => {}
+            changed = in_force.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
     }
 }
 

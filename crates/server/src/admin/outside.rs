@@ -5,13 +5,13 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use columba_broker::seam::Commons as _;
 use columba_store::ColdRead;
@@ -34,10 +34,11 @@ pub(crate) struct Outside {
     pub(crate) started: Instant,
     /// Who may use the API.
     pub(super) keys: Keys,
-    /// Clients have to say who they are, or may not do everything: who is on this machine is nobody special.
-    pub(super) has_rules: bool,
-    /// Who may log in.
-    pub(super) password_file: Option<PathBuf>,
+    gate: RwLock<Gate>,
+    /// The log is to say how it is going.
+    pub(super) is_asked: Notify,
+    /// The keys of tokens that are fetched.
+    pub(super) key_set: watch::Sender<Option<Arc<Fetched>>>,
     /// Held while it is changed.
     pub(super) users_file: tokio::sync::Mutex<()>,
     /// What is made once a second for those who look.
@@ -71,12 +72,26 @@ pub(crate) struct Live {
     pub(crate) cold: Option<Cold>,
     /// The files that are looked at.
     pub(crate) files: WatchedFiles,
-    /// The keys of tokens that are fetched.
-    pub(crate) key_set: Option<Arc<Fetched>>,
+}
+
+/// What is to be known of the ways in.
+#[derive(Debug)]
+struct Gate {
+    has_rules: bool,
+    password_file: Option<PathBuf>,
+}
+
+impl Gate {
+    fn of(config: &Config) -> Self {
+        Self {
+            has_rules: config.access == Access::Users || config.password_file.is_some() || config.acl_file.is_some(),
+            password_file: config.password_file.clone(),
+        }
+    }
 }
 
 impl Outside {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, key_set: Option<Arc<Fetched>>) -> Self {
         let tokens = match (&config.http.tokens_file, &config.data) {
             (Some(path), _) => Some(path.clone()),
             (None, Data::Directory(path)) => Some(path.join(tokens::FILE)),
@@ -85,8 +100,9 @@ impl Outside {
         Self {
             http: config.http.clone(),
             keys: Keys::new(tokens),
-            has_rules: config.access == Access::Users || config.password_file.is_some() || config.acl_file.is_some(),
-            password_file: config.password_file.clone(),
+            gate: RwLock::new(Gate::of(config)),
+            is_asked: Notify::new(),
+            key_set: watch::Sender::new(key_set),
             users_file: tokio::sync::Mutex::default(),
             ticks: Ticks::default(),
             started: Instant::now(),
@@ -95,6 +111,26 @@ impl Outside {
             is_draining: AtomicBool::new(false),
             said: Mutex::default(),
         }
+    }
+
+    /// Others may come in, or do other things.
+    pub(super) fn set_policy(&self, config: &Config, key_set: Option<Arc<Fetched>>) {
+        *self.gate.write().unwrap_or_else(PoisonError::into_inner) = Gate::of(config);
+        self.key_set.send_if_modified(|now| {
+            let is_same = now.as_ref().map(Arc::as_ptr) == key_set.as_ref().map(Arc::as_ptr);
+            *now = key_set;
+            !is_same
+        });
+    }
+
+    /// Clients have to say who they are, or may not do everything: who is on this machine is nobody special.
+    pub(super) fn has_rules(&self) -> bool {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner).has_rules
+    }
+
+    /// Who may log in.
+    pub(super) fn password_file(&self) -> Option<PathBuf> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner).password_file.clone()
     }
 
     /// The recovery is over.

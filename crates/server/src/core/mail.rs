@@ -38,7 +38,7 @@ pub(crate) enum Mail {
     /// Users have come, gone, or have other passwords.
     UsersChanged,
     /// Other rules hold.
-    Acl(Arc<Acl>),
+    Acl(Option<Arc<Acl>>),
     /// The disk has room, or has none.
     Room(Room),
     /// Memory is short, or is not any more.

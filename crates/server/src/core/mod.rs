@@ -18,7 +18,7 @@ mod worker;
 
 use std::{
     io,
-    sync::{Arc, Mutex, OnceLock, Weak, mpsc::Sender},
+    sync::{Arc, Mutex, Weak, mpsc::Sender},
 };
 
 use mio::{Poll, Waker};
@@ -42,7 +42,7 @@ use crate::{
     reload::Askers,
     room::Space,
     server::Word,
-    users::{Attempts, Judges},
+    users::{Attempts, Court},
 };
 
 /// What all shards of one broker share.
@@ -60,8 +60,8 @@ pub(crate) struct Shared {
     pub(crate) progress: Progress,
     pub(crate) space: Space,
     pub(crate) checkpoints: Checkpoints,
-    /// Who looks at passwords; set at the start where there are any.
-    pub(crate) judges: OnceLock<Judges>,
+    /// Who looks at passwords.
+    pub(crate) judges: Court,
     pub(crate) attempts: Arc<Attempts>,
     /// Who waits for another configuration.
     pub(crate) reload: Askers,

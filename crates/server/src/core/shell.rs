@@ -379,7 +379,7 @@ impl Shell {
                 Mail::LoadedRetained(loaded) => self.brain.retained_loaded(cx, loaded),
                 Mail::Stored(up_to) => self.brain.stored(up_to),
                 Mail::Answered(connection, answer) => self.brain.answered(cx, connection, answer),
-                Mail::Acl(acl) => self.brain.set_acl(Some(acl)),
+                Mail::Acl(acl) => self.brain.set_acl(acl),
                 Mail::UsersChanged => self.brain.users_changed(cx),
                 Mail::Room(room) => {
                     self.disk = room;
@@ -488,7 +488,7 @@ impl Shell {
             }
             Output::Ask { connection, question } => {
                 let ask = Ask { shard: self.index, connection, question, from: 0 };
-                if !self.shared.judges.get().is_some_and(|judges| judges.ask(ask)) {
+                if !self.shared.judges.ask(ask) {
                     self.brain.answered(cx, connection, Answer::Unjudged);
                 }
             }

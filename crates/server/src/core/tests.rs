@@ -60,7 +60,7 @@ fn house(shards: u16) -> House {
         progress: Progress::new(usize::from(shards)),
         space: Space::default(),
         checkpoints: checkpoint::channel().0,
-        judges: std::sync::OnceLock::new(),
+        judges: crate::users::Court::default(),
         attempts: Arc::default(),
         reload: Askers::default(),
         words: speaker,

@@ -6,11 +6,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use tokio::{
-    runtime,
-    sync::{Semaphore, oneshot},
-    task::JoinSet,
-};
+use tokio::{runtime, sync::Semaphore, task::JoinSet};
 
 use super::{Asked, Moment, Verdict, wire::Line};
 use crate::{
@@ -24,17 +20,19 @@ pub(crate) struct Desk {
     waiting: Mutex<Waiting>,
     /// As many permits as questions wait.
     bell: Semaphore,
+    /// Never any: whoever waits for one waits for the end.
+    end: Semaphore,
 }
 
 /// The running thread.
 pub(crate) struct Couriers {
+    desk: Arc<Desk>,
     thread: Option<JoinHandle<()>>,
-    ending: Option<oneshot::Sender<()>>,
 }
 
 impl Desk {
     pub(crate) fn new() -> Self {
-        Self { waiting: Mutex::default(), bell: Semaphore::new(0) }
+        Self { waiting: Mutex::default(), bell: Semaphore::new(0), end: Semaphore::new(0) }
     }
 
     /// Takes a question; false where there is no room for one more.
@@ -46,10 +44,11 @@ impl Desk {
         taken
     }
 
-    /// Takes no more.
-    pub(crate) fn close(&self) {
+    /// Takes no more; whoever waits hears that nobody can be reached.
+    fn close(&self) {
         self.lock().close();
         self.bell.close();
+        self.end.close();
     }
 
     /// Nothing panics while the lock is held.
@@ -68,20 +67,16 @@ impl Couriers {
         done: impl Fn(Ask, Verdict) + Clone + Send + 'static,
     ) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let (ending, ends) = oneshot::channel();
+        let at = Arc::clone(&desk);
         let work = async move {
             let mut lines = JoinSet::new();
             for _ in 0..asked.lines() {
-                lines.spawn(carry(Arc::clone(&desk), Arc::clone(&asked), clock, name.clone(), done.clone()));
+                lines.spawn(carry(Arc::clone(&at), Arc::clone(&asked), clock, name.clone(), done.clone()));
             }
-            tokio::select! {
-                // Whoever dropped the sender wants the same.
-                _ = ends => {}
-                _ = lines.join_all() => {}
-            }
+            lines.join_all().await;
         };
         let thread = thread::Builder::new().name("couriers".into()).spawn(move || runtime.block_on(work))?;
-        Ok(Self { thread: Some(thread), ending: Some(ending) })
+        Ok(Self { desk, thread: Some(thread) })
     }
 }
 
@@ -98,14 +93,21 @@ async fn carry(
         permit.forget();
         let Some(ask) = desk.lock().pop() else { continue };
         let listener = name(ask.question.listener);
-        let verdict = asked.judge(&mut line, &ask.question, &listener, Moment::now(&clock)).await;
+        let verdict = tokio::select! {
+            verdict = asked.judge(&mut line, &ask.question, &listener, Moment::now(&clock)) => verdict,
+            // There is none to be had.
+            _ = desk.end.acquire() => Verdict::Unreachable,
+        };
         done(ask, verdict);
+    }
+    while let Some(ask) = { desk.lock().pop() } {
+        done(ask, Verdict::Unreachable);
     }
 }
 
 impl Drop for Couriers {
     fn drop(&mut self) {
-        drop(self.ending.take());
+        self.desk.close();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

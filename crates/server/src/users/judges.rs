@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt, io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -39,7 +39,26 @@ pub(crate) struct Ask {
     pub(crate) from: usize,
 }
 
-/// Where shards ask, and the threads behind it.
+/// Where shards ask.
+#[derive(Debug, Default)]
+pub(crate) struct Court(RwLock<Option<Judges>>);
+
+impl Court {
+    /// Takes a question; false where there is no room for one more, or nobody to be asked.
+    pub(crate) fn ask(&self, ask: Ask) -> bool {
+        let judges = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        judges.as_ref().is_some_and(|judges| judges.ask(ask))
+    }
+
+    /// These judge from now on. Whoever waits for those before them hears that it was not judged, and may try again.
+    pub(crate) fn seat(&self, judges: Option<Judges>) {
+        let before = std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), judges);
+        // Its threads end while shards ask the others.
+        drop(before);
+    }
+}
+
+/// Some judges, and the threads that they are.
 pub(crate) struct Judges {
     bench: Arc<Bench>,
     threads: Vec<JoinHandle<()>>,
@@ -125,12 +144,14 @@ impl Judges {
         taken
     }
 
-    /// Ends the threads. What waits is not answered any more.
-    pub(crate) fn stop(&mut self) {
+    /// Ends the threads. What waits, or is being looked at, is not judged any more, and hears so.
+    fn stop(&mut self) {
         self.bench.lock().close();
         self.bench.bell.notify_all();
-        self.bench.desk.close();
         drop(self.couriers.take());
+        if let Some(fetched) = self.bench.methods.fetched() {
+            fetched.send_back();
+        }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread that looks at passwords has ended by itself");
@@ -154,7 +175,12 @@ impl Bench {
                     self.tell_attempts();
                     continue;
                 }
-                Next::End => return,
+                Next::End => {
+                    while let Some(ask) = { self.lock().pop() } {
+                        tell(ask.shard, ask.connection, Answer::Unjudged);
+                    }
+                    return;
+                }
             };
             self.tell_attempts();
             let (shard, connection) = (ask.shard, ask.connection);
@@ -162,7 +188,13 @@ impl Bench {
                 tell(shard, connection, Answer::Unjudged);
                 continue;
             }
-            match self.methods.judge(&ask.question, ask.from, Moment::now(&self.clock)) {
+            let outcome = self.methods.judge(&ask.question, ask.from, Moment::now(&self.clock));
+            if self.lock().is_over {
+                // By what does not hold any more.
+                tell(shard, connection, Answer::Unjudged);
+                continue;
+            }
+            match outcome {
                 Outcome::Said(verdict) => {
                     let is_user = matches!(&verdict, Verdict::Right(known) if known.version.is_some());
                     tell(shard, connection, answer(verdict));

@@ -48,6 +48,14 @@ impl KnownUsers {
         Self { upgraded: Some(path), ..self }
     }
 
+    /// Who may log in by another file: whoever is in both with the same secret is the same user.
+    pub(crate) fn followed_by(&self, file: &UsersFile) -> Self {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let now = RwLock::new(Arc::new(Snapshot::of(file, &self.chance, &kept)));
+        let (attempts, chance) = (Arc::clone(&self.attempts), self.chance.clone());
+        Self { now, attempts, chance, upgraded: None, kept: Mutex::new(kept), has_told: AtomicBool::new(false) }
+    }
+
     /// The file has changed.
     pub(crate) fn replace(&self, file: &UsersFile) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,7 +23,7 @@ use crate::server::random_bytes;
 pub use self::secret::{Argon2id, Kind, Secret, SecretError};
 pub(crate) use self::{
     attempts::{Attempts, Told},
-    judges::{Ask, Judges, Waiting},
+    judges::{Ask, Court, Judges, Waiting},
     known::KnownUsers,
 };
 

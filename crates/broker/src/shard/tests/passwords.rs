@@ -322,6 +322,22 @@ fn who_has_gone_or_has_another_password_is_sent_away_and_nobody_else() {
     bench.subscribe(stranger, "t", QoS::AtMostOnce);
 }
 
+#[test]
+fn who_came_without_a_name_goes_when_that_is_not_enough_any_more() {
+    for (strangers, expected) in [(Strangers::Welcome, vec![]), (Strangers::Refused, vec!["disconnect 0x87"])] {
+        let (mut bench, eve) = bench_with(Strangers::Welcome);
+        let stranger = bench.connect("s", &Setup { version: Version::V5, ..Setup::default() }).0;
+        let user = logged_in(&mut bench, "c", &as_eve(Version::V5));
+
+        let login = Login::new(Arc::clone(&eve) as Arc<dyn Users>, Secret::new([3; 32]), strangers);
+        bench.act(|shard, cx| shard.reconfigure(cx, Arc::new(Config { login: Some(login), ..Config::default() })));
+        bench.act(crate::Shard::users_changed);
+
+        assert_eq!(bench.told(stranger), expected);
+        assert_eq!(bench.told(user), NOTHING);
+    }
+}
+
 /// A yes with what came along.
 fn right_with(bench: &Bench, lasts_ms: Option<u64>, rules: Option<Acl>) -> Answer {
     let until = lasts_ms.map(|ms| bench.now.plus_ms(ms));

@@ -88,7 +88,7 @@ async fn ours(outside: &Outside) -> Result<String, Problem> {
         listeners: live.shards.listeners(),
         certificates: live.shards.certificates_expire_s(),
         files: refused(&live.files),
-        key_set: live.key_set.as_ref().map(|set| (set.url().to_string(), set.seen())),
+        key_set: outside.key_set.borrow().as_ref().map(|set| (set.url().to_string(), set.seen())),
         has_refused_reload: live.shards.has_refused_reload(),
         syncs: live.journal.as_ref().map(columba_store::Watch::sync_times),
         memory: Memory::read(),

@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -37,8 +37,10 @@ pub(crate) struct Fetched {
     /// Somebody wants it now.
     bell: Notify,
     /// Where those go who have waited.
-    back: OnceLock<Box<dyn Fn(Ask) + Send + Sync>>,
+    back: Mutex<Option<Back>>,
 }
+
+type Back = Box<dyn Fn(Ask) + Send + Sync>;
 
 #[derive(Debug)]
 struct State {
@@ -100,7 +102,7 @@ impl Fetched {
         }
         let state = State { set: None, progress: Progress::Fetching, waiting: Waiting::default(), seen: Seen::default() };
         let every = wanted.jwks_refresh;
-        Ok(Some(Arc::new(Self { wires, every, state: Mutex::new(state), bell: Notify::new(), back: OnceLock::new() })))
+        Ok(Some(Arc::new(Self { wires, every, state: Mutex::new(state), bell: Notify::new(), back: Mutex::default() })))
     }
 
     pub(crate) fn url(&self) -> &HttpUrl {
@@ -146,9 +148,19 @@ impl Fetched {
         }
     }
 
-    /// Where those go who have waited; said once.
+    /// Where those go who have waited, from now on.
     pub(crate) fn send_back_by(&self, back: impl Fn(Ask) + Send + Sync + 'static) {
-        self.back.set(Box::new(back)).unwrap_or_else(|_| unreachable!("the judges are started once"));
+        *self.back() = Some(Box::new(back));
+    }
+
+    /// Sends back whoever waits, without what they wait for.
+    pub(crate) fn send_back(&self) {
+        let mut waited = std::mem::take(&mut self.lock().waiting);
+        if let Some(back) = &*self.back() {
+            while let Some(ask) = waited.pop() {
+                back(ask);
+            }
+        }
     }
 
     /// Fetches it as soon as can be, whenever it was fetched last.
@@ -213,12 +225,14 @@ impl Fetched {
             }
         };
         state.progress = Progress::Resting(Instant::now());
-        let mut waited = std::mem::take(&mut state.waiting);
         drop(state);
-        while let (Some(ask), Some(back)) = (waited.pop(), self.back.get()) {
-            back(ask);
-        }
+        self.send_back();
         pause
+    }
+
+    /// Whoever is called while it is held takes no lock of this set.
+    fn back(&self) -> MutexGuard<'_, Option<Back>> {
+        self.back.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nothing panics while the lock is held, and nobody waits with it.

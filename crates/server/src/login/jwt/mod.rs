@@ -270,8 +270,9 @@ pub(crate) fn watched(tokens: &Arc<Tokens>) -> impl Iterator<Item = Watched> + u
     let Jwt { secret_file, key_file, jwks, .. } = &tokens.wanted;
     let files = [("secret of tokens", secret_file), ("keys of tokens", key_file), ("key set of tokens", jwks)];
     let watch = |(what, path): (&'static str, &Path)| {
-        let tokens = Arc::clone(tokens);
-        Watched::new(what, path.to_owned(), move || tokens.read_again().map_err(|error| error.to_string()))
+        let (tokens, needed) = (Arc::downgrade(tokens), Arc::downgrade(tokens));
+        let read = move || tokens.upgrade().map_or(Ok(()), |tokens| tokens.read_again().map_err(|error| error.to_string()));
+        Watched::new(what, path.to_owned(), read).while_needed(move || needed.strong_count() > 0)
     };
     let watched: Vec<Watched> = files.into_iter().filter_map(|(what, path)| Some((what, path.as_deref()?))).map(watch).collect();
     watched.into_iter()
