@@ -140,6 +140,8 @@ pub(crate) struct Open {
     pub(crate) published: Published,
     /// A broker in a client's place: the highest bit of the level in CONNECT says so (3.x, as mosquitto's bridges do).
     pub(crate) is_bridge: bool,
+    /// It was told of that it asked for more subscriptions than it may have.
+    pub(crate) is_full_told: bool,
     /// Aliases that the client has set.
     pub(crate) aliases: Option<Box<AliasesIn>>,
     /// Aliases that we have given to topics, where the client takes any.

@@ -51,7 +51,7 @@ pub enum Event {
         /// By which rule.
         rule: Box<str>,
     },
-    /// A subscription was refused, because nothing could come by it.
+    /// A subscription was refused, because nothing could come by it, or its client has as many as it may have; the latter is told once for each connection.
     SubscriptionDenied {
         /// Whose.
         client_id: Box<str>,

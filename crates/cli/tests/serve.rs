@@ -290,6 +290,38 @@ fn health_says_by_its_exit_code_whether_the_broker_is_well() {
 }
 
 #[test]
+fn a_configuration_that_is_not_taken_is_noted_and_the_broker_is_ready_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("columba.toml");
+    std::fs::write(&file, "").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_columba"));
+    command.args(["serve", "--http", "http://127.0.0.1:0", "--listen", "127.0.0.1:0", "--ephemeral", "-c"]).arg(&file);
+    let broker = Broker::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()));
+    let url = broker.banner[2].split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+    let at: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
+    let ready = || {
+        let mut stream = TcpStream::connect(at).unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(!ready().contains("notes"));
+
+    std::fs::write(&file, "[limits]\ninflght = 5\n").unwrap();
+    broker.signal("HUP");
+
+    let answer = loop {
+        let answer = ready();
+        if answer.contains("notes") {
+            break answer;
+        }
+    };
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"note\":\"config-refused\""), "{answer}");
+    assert_eq!(health(url, &[]), (Some(0), "ready\n".into()));
+}
+
+#[test]
 fn ctl_shows_and_changes_a_running_broker_and_tokens_say_who_may() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();

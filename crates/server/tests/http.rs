@@ -201,6 +201,33 @@ fn clients_are_listed_shown_and_kicked() {
     assert_eq!(call(at, "DELETE", "/sessions/client%2F3", &[], "").0, 204);
     assert_eq!(call(at, "GET", "/clients/client%2F3", &[], "").0, 404);
     assert_eq!(call(at, "GET", "/clients?cursor=x", &[], "").0, 400);
+    for (wrong, part) in [("limit=x", "limit"), ("limt=2", "limt")] {
+        let (status, problem) = call(at, "GET", &format!("/clients?{wrong}"), &[], "");
+        assert_eq!((status, &problem["status"]), (400, &400.into()));
+        assert!(problem["detail"].as_str().unwrap().contains(part), "{problem}");
+    }
+}
+
+#[test]
+fn a_file_that_was_not_taken_is_noted_and_the_broker_is_ready_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = dir.path().join("acl.toml");
+    std::fs::write(&rules, "default = \"allow\"\n").unwrap();
+    let (_broker, at) = broker(&[&format!("acl.file={}", rules.display())]);
+    assert_eq!(get(at, "/readyz").2, r#"{"reasons":[],"status":"ready"}"#);
+
+    std::fs::write(&rules, "nonsense").unwrap();
+
+    // Files are looked at once a second.
+    let (status, body) = loop {
+        let (status, _, body) = get(at, "/readyz");
+        if body.contains("notes") {
+            break (status, body);
+        }
+    };
+    let said: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &said["status"], &said["notes"][0]["note"]), (200, &"ready".into(), &"file-refused".into()));
+    assert!(!body.contains(dir.path().to_str().unwrap()), "whoever asks is not told where it is: {body}");
 }
 
 #[test]

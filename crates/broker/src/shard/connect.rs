@@ -224,6 +224,7 @@ impl Shard {
             held_bytes: 0,
             published: Published::Nothing,
             is_bridge: connect.bridge,
+            is_full_told: false,
             aliases: (version.has_topic_aliases() && offer.max_topic_alias > 0)
                 .then(|| Box::new(AliasesIn::new(offer.max_topic_alias))),
             aliases_out: aliases_out(connect),

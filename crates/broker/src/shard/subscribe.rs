@@ -121,6 +121,9 @@ impl Shard {
                 }
                 self.subscribe(cx, slot, &filter, &entry, *subscription_id).map_err(Refused::Entry)
             });
+            if matches!(granted, Err(Refused::Entry(ReasonCode::QUOTA_EXCEEDED))) {
+                self.tell_full(id, slot, entry.filter);
+            }
             match granted {
                 Ok((qos, change)) => {
                     request.until = request.until.max(change);
@@ -139,6 +142,18 @@ impl Shard {
                 Err(Refused::Entry(reason)) => self.fail(cx, id, reason, "a topic filter with too many levels"),
                 Err(Refused::Connection(reason, why)) => self.fail(cx, id, reason, why),
             }
+        }
+    }
+
+    /// Says once for each connection that it asks for more subscriptions than it may have.
+    fn tell_full(&mut self, id: ConnectionId, slot: u32, filter: &str) {
+        let session = &self.sessions[slot as usize];
+        let is_full = session.subscriptions.len() >= self.config.subscriptions_max;
+        let client_id = Box::from(&*session.client_id);
+        let open = self.connections.get_mut(id).and_then(|connection| connection.open());
+        if is_full && open.is_some_and(|open| !core::mem::replace(&mut open.is_full_told, true)) {
+            let rule = "more than limits.subscriptions".into();
+            self.event(Event::SubscriptionDenied { client_id, filter: filter.into(), rule });
         }
     }
 

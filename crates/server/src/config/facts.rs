@@ -90,6 +90,7 @@ pub(super) static FACTS: &[Fact] = &[
     fact("limits.connections_per_address", Is("\"none\""), NumberOrNone(1, U32)),
     fact("limits.connect_rate_per_address", Is("\"none\""), NumberOrNone(1, U32)),
     fact("limits.connections_per_user", Is("\"none\""), NumberOrNone(1, U32)),
+    fact("limits.subscriptions", Is("10000"), Number(1, U32)),
     fact("limits.memory", Is("\"none\""), SizeOrNone),
     fact("limits.max_packet_size", Is("\"2MiB\""), Size),
     fact("limits.max_payload", Is("\"none\""), SizeOrNone),

@@ -167,6 +167,10 @@ static KEYS: &[Key<Config>] = &[
         config.limits.connections_per_user = value.or_none(|value| count(value, 1))?;
         Ok(())
     }),
+    key("limits.subscriptions", |config, value| {
+        config.limits.subscriptions_max = count(value, 1)? as usize;
+        Ok(())
+    }),
     key("limits.memory", |config, value| {
         let memory = value.or_none(Value::size)?;
         if memory.is_some_and(|bytes| bytes < MEMORY_MIN) {

@@ -126,6 +126,26 @@ fn a_request_with_an_ill_formed_filter_ends_the_connection_and_does_nothing() {
 }
 
 #[test]
+fn one_subscription_more_than_there_may_be_is_refused_and_told_once() {
+    for (version, refused) in [(Version::V5, "suback 151"), (Version::V311, "suback 128")] {
+        let mut bench = Bench::with(crate::limits::Config { subscriptions_max: 2, ..Default::default() });
+        let (client, _) = bench.connect("c", &Setup { version, ..Setup::default() });
+        for filter in ["a", "b"] {
+            bench.subscribe(client, filter, QoS::AtMostOnce);
+        }
+        for filter in ["c", "d"] {
+            bench.ask(client, filter, QoS::AtMostOnce);
+            assert_eq!(bench.told(client), [refused], "{filter}");
+        }
+        // One that is there may be changed.
+        bench.subscribe(client, "a", QoS::AtLeastOnce);
+
+        let told = bench.events.iter().filter(|event| event.contains("limits.subscriptions")).count();
+        assert_eq!(told, 1, "{:?}", bench.events);
+    }
+}
+
+#[test]
 fn what_is_in_flight_and_too_large_for_the_next_connection_counts_as_delivered() {
     let mut bench = Bench::new();
     let (subscriber, _) = bench.connect("s", &v5(100));

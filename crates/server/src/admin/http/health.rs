@@ -8,9 +8,9 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::admin::outside::Outside;
+use crate::{admin::outside::Outside, watch::FileState};
 
 /// Why a broker is not to be given work.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,20 +38,35 @@ impl Reason {
 /// Whether its event loops turn. A broker that reads its data back lives.
 pub(super) async fn alive(State(outside): State<Arc<Outside>>) -> Response {
     let Some(shards) = outside.live() else {
-        return tell("alive", &[]);
+        return tell("alive", &[], &[]);
     };
     for shard in 0..shards.len() {
         if shards.ask(shard, |_, _| ()).await.is_err() {
-            return tell("stuck", &[Reason::ShardStuck]);
+            return tell("stuck", &[Reason::ShardStuck], &[]);
         }
     }
-    tell("alive", &[])
+    tell("alive", &[], &[])
 }
 
 /// Whether it takes everything that clients may bring.
 pub(super) async fn ready(State(outside): State<Arc<Outside>>) -> Response {
     let reasons = reasons(&outside).await;
-    tell(if reasons.is_empty() { "ready" } else { "not ready" }, &reasons)
+    tell(if reasons.is_empty() { "ready" } else { "not ready" }, &reasons, &notes(&outside))
+}
+
+/// What somebody should see to, though the broker takes everything.
+fn notes(outside: &Outside) -> Vec<Value> {
+    let Some(live) = outside.alive() else { return Vec::new() };
+    let config = live.shards.has_refused_reload().then(|| {
+        let detail = "the configuration was read again and not taken: what it said before is in force (columba reload says why)";
+        json!({ "note": "config-refused", "detail": detail })
+    });
+    let file = |file: FileState| {
+        // Whoever asks is not told where it is.
+        let detail = format!("the {} was not taken: what it said before is in force (the log says why)", file.what);
+        file.is_refused.then(|| json!({ "note": "file-refused", "detail": detail }))
+    };
+    config.into_iter().chain(live.files.now().into_iter().filter_map(file)).collect()
 }
 
 async fn reasons(outside: &Outside) -> Vec<Reason> {
@@ -76,7 +91,7 @@ async fn reasons(outside: &Outside) -> Vec<Reason> {
     reasons
 }
 
-fn tell(status: &str, reasons: &[Reason]) -> Response {
+fn tell(status: &str, reasons: &[Reason], notes: &[Value]) -> Response {
     let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let reasons: Vec<_> = reasons
         .iter()
@@ -85,5 +100,9 @@ fn tell(status: &str, reasons: &[Reason]) -> Response {
             json!({ "reason": word, "detail": detail })
         })
         .collect();
-    (code, Json(json!({ "status": status, "reasons": reasons }))).into_response()
+    let mut said = json!({ "status": status, "reasons": reasons });
+    if !notes.is_empty() {
+        said["notes"] = notes.into();
+    }
+    (code, Json(said)).into_response()
 }

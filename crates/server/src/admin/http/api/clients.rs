@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::StatusCode,
 };
 use columba_broker::{SessionView, Wanted};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{
     access::{Admin, Viewer},
     live,
-    paging::{Page, cursor},
+    paging::{Asked, Page, cursor},
 };
 use crate::admin::{
     http::problem::Problem,
@@ -27,7 +27,7 @@ const LOOK: usize = 1024;
 pub(super) async fn list_clients(
     _: Viewer,
     State(outside): State<Arc<Outside>>,
-    Query(page): Query<Page>,
+    Asked(page): Asked<Page>,
 ) -> Result<Json<Value>, Problem> {
     list(&outside, &page, true).await
 }
@@ -35,7 +35,7 @@ pub(super) async fn list_clients(
 pub(super) async fn list_sessions(
     _: Viewer,
     State(outside): State<Arc<Outside>>,
-    Query(page): Query<Page>,
+    Asked(page): Asked<Page>,
 ) -> Result<Json<Value>, Problem> {
     list(&outside, &page, false).await
 }
@@ -69,7 +69,7 @@ pub(super) async fn subscriptions(
     _: Viewer,
     State(outside): State<Arc<Outside>>,
     Path(id): Path<String>,
-    Query(page): Query<Page>,
+    Asked(page): Asked<Page>,
 ) -> Result<Json<Value>, Problem> {
     let live = live(&outside)?;
     let (limit, (from, _)) = (page.limit(), page.place()?);

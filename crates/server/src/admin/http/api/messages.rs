@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::StatusCode,
 };
 use columba_broker::{
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::{
     access::{Admin, Viewer},
     live,
-    paging::Page,
+    paging::{Asked, Page},
 };
 use crate::{
     admin::{
@@ -37,7 +37,7 @@ use crate::{
 pub(super) async fn list_retained(
     _: Viewer,
     State(outside): State<Arc<Outside>>,
-    Query(page): Query<Page>,
+    Asked(page): Asked<Page>,
 ) -> Result<Json<Value>, Problem> {
     let live = live(&outside)?;
     let filter: TopicFilter = page.filter.as_deref().unwrap_or("#").parse().map_err(|error| bad(format!("filter: {error}")))?;

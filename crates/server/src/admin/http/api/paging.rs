@@ -1,7 +1,10 @@
 //! Lists come in pages: `limit` items, and a `cursor` for the rest.
 
-use axum::http::StatusCode;
-use serde::Deserialize;
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::{StatusCode, request::Parts},
+};
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::admin::http::problem::Problem;
 
@@ -9,8 +12,22 @@ use crate::admin::http::problem::Problem;
 const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 
+/// What stands behind the `?`, refused in our words where it is wrong.
+#[derive(Debug)]
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let asked = Query::<T>::from_request_parts(parts, state).await;
+        asked.map(|Query(asked)| Self(asked)).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))
+    }
+}
+
 /// What a request for a list may ask for.
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Page {
     limit: Option<usize>,
     /// Where to go on, from the page before.
