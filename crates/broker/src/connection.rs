@@ -156,6 +156,8 @@ pub(crate) struct Open {
     pub(crate) mount: Option<MountPoint>,
     /// How fast it may send, where that is bounded.
     pub(crate) pace: Option<Box<Pace>>,
+    /// How fast it may be sent PUBLISH, where that is bounded.
+    pub(crate) pace_out: Option<Box<Pace>>,
     /// What a 3.x client may have to be sent again; present while anything is in flight to it.
     pub(crate) unanswered: Option<Box<Unanswered>>,
     /// A SUBSCRIBE or UNSUBSCRIBE with so many filters that others had their turn in between.

@@ -132,11 +132,13 @@ pub enum DropReason {
     PayloadTooLarge,
     /// An administrator has emptied the queue that it waited in.
     Purged,
+    /// QoS 0, and the client has been sent as much as it may be in a second.
+    BeyondRate,
 }
 
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::SlowConsumer,
         Self::Expired,
         Self::TooLarge,
@@ -148,6 +150,7 @@ impl DropReason {
         Self::NotForReader,
         Self::PayloadTooLarge,
         Self::Purged,
+        Self::BeyondRate,
     ];
 
     /// A stable word for it.
@@ -164,6 +167,7 @@ impl DropReason {
             Self::NotForReader => "not-for-reader",
             Self::PayloadTooLarge => "payload-too-large",
             Self::Purged => "purged",
+            Self::BeyondRate => "beyond-rate",
         }
     }
 }

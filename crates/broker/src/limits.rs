@@ -114,6 +114,11 @@ pub struct Config {
     pub bytes_in: Option<Rate>,
     /// The same for PUBLISH packets.
     pub messages_in: Option<Rate>,
+    /// Bytes of PUBLISH packets, as they would be without topic aliases, that one client is sent in a second, and a second's worth at once; what is more waits in
+    /// its queue, or at QoS 0 is dropped. `None`: as many as it reads.
+    pub bytes_out: Option<Rate>,
+    /// The same in PUBLISH packets.
+    pub messages_out: Option<Rate>,
     /// How often one client identifier may be let in within a minute, before it is banned for a while. `None`: as often as it likes.
     pub flapping_connects: Option<Rate>,
     /// For how long it is banned then, in milliseconds.
@@ -305,6 +310,8 @@ impl Default for Config {
             retained_bytes: 16 * 1024 * 1024,
             bytes_in: None,
             messages_in: None,
+            bytes_out: None,
+            messages_out: None,
             flapping_connects: None,
             ban_ms: 300_000,
             cold_window: 64,

@@ -28,6 +28,8 @@ pub(crate) enum Timer {
     Expiry(u32, SessionNo),
     /// A client that has sent faster than it may.
     Pace(ConnectionId),
+    /// A client that has been sent as much as it may be.
+    PaceOut(ConnectionId),
     /// A reader whose queue is full.
     SlowConsumer(u32, SessionNo),
     /// A shared subscription whose queue is full.

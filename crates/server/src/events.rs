@@ -35,6 +35,7 @@ pub(crate) fn tell(event: &Event, attempts: &Attempts) {
         Event::Dropped { client_id, reason, count } => {
             let reason = match reason {
                 DropReason::SlowConsumer => "the client does not read",
+                DropReason::BeyondRate => "the client is sent as much as limits.bytes_out and limits.messages_out allow",
                 DropReason::Expired => "the message expired",
                 DropReason::TooLarge => "larger than the client's maximum packet size",
                 DropReason::Purged => "an administrator has emptied its queue",

@@ -278,3 +278,54 @@ fn who_may_come_in_and_do_what_holds_at_once_and_before_a_new_listener_is_there(
     let Heard::Ack(AckKind::Puback, _, reason) = free.hear() else { panic!("no answer") };
     assert_eq!(reason, ReasonCode::NO_MATCHING_SUBSCRIBERS);
 }
+
+#[test]
+fn a_client_that_was_sent_its_share_gets_the_rest_when_it_may_and_a_reload_is_for_those_that_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = columba_check::load::free_port().unwrap();
+    let limits = |limits: &str| Config { data: Data::Ephemeral, ..config(dir.path(), &[port], limits) };
+    write_users(&dir.path().join("users"), &USERS.map(|user| (user, "pencil")));
+    let mut broker = Server::start(limits("bytes_out = \"1k\"")).unwrap();
+    let address = broker.local_addrs()[0];
+    let stays = || {
+        let properties = ConnectProperties { session_expiry: Some(3_600), ..ConnectProperties::default() };
+        let connect = Connect {
+            version: Version::V5,
+            bridge: false,
+            clean_start: false,
+            keep_alive: 60,
+            client_id: "reader",
+            will: None,
+            username: Some("anna"),
+            password: Some(b"pencil"),
+            properties,
+        };
+        Talk::call(address, &connect).unwrap().0
+    };
+    let mut reader = stays();
+    assert_eq!(reader.subscribe("t", QoS::AtLeastOnce), ReasonCode::GRANTED_QOS_1);
+    let mut publisher = login(address, "publisher", "bert", "pencil").unwrap();
+    // A quarter of an hour's worth.
+    let long = vec![b'x'; 900_000];
+    let payloads: [&[u8]; 3] = [&long, b"second", b"third"];
+    for (id, payload) in (1..).zip(payloads) {
+        publisher.publish(QoS::AtLeastOnce, "t", payload, id);
+        assert_eq!(publisher.hear(), Heard::Ack(AckKind::Puback, PacketId::new(id).unwrap(), ReasonCode::SUCCESS));
+    }
+    let first = PacketId::new(1).unwrap();
+    assert_eq!(reader.hear(), Heard::Message(Some(first), long.clone()));
+    reader.acknowledge(AckKind::Puback, first);
+    reader.ping();
+    assert_eq!(reader.hear(), Heard::Pong, "an answer does not wait, and the messages do");
+
+    broker.reload(limits("")).unwrap();
+    reader.ping();
+    assert_eq!(reader.hear(), Heard::Pong, "a connection keeps what it came with");
+    let mut reader = stays();
+
+    for payload in &payloads[1..] {
+        let Heard::Message(Some(id), came) = reader.hear() else { panic!("a message") };
+        assert_eq!(came, *payload);
+        reader.acknowledge(AckKind::Puback, id);
+    }
+}

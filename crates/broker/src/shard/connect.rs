@@ -233,6 +233,7 @@ impl Shard {
             offer,
             mount: mount.cloned(),
             pace: Pace::new(self.config.bytes_in, self.config.messages_in, cx.now).map(Box::new),
+            pace_out: Pace::new(self.config.bytes_out, self.config.messages_out, cx.now).map(Box::new),
             unanswered: None,
             half: None,
         };

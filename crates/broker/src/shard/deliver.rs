@@ -29,7 +29,7 @@ use crate::{
     route::{Claim, Grant, Receiver, UNCLAIMED},
     seam::{Cx, Delivery, SubscriptionIds},
     session::{Cursor, queue::Front},
-    timers::Timer,
+    timers::{Timer, Timers},
 };
 
 /// Into sessions.
@@ -70,6 +70,8 @@ impl Shard {
         } else if pending + open.ring.first_len() > self.config.deliver_ahead_max || open.ring.len() > self.config.held_frames_max
         {
             Some(DropReason::SlowConsumer)
+        } else if open.pace_out.as_mut().is_some_and(|pace| !pace.lets_pass(cx.now, len)) {
+            Some(DropReason::BeyondRate)
         } else {
             None
         };
@@ -128,12 +130,15 @@ impl Shard {
             let no = session.no;
             let Some(id) = session.connection() else { return };
             let Some(connection) = self.connections.get_mut(id) else { return };
-            if connection.out.len() > self.config.deliver_ahead_max || connection.open().is_none() {
+            let pending = connection.out.len();
+            let Some(open) = connection.open() else { break };
+            if pending > self.config.deliver_ahead_max || Self::has_its_share(&mut self.timers, cx, id, open) {
                 break;
             }
             if let Some((packet_id, _)) = session.sender.resume_next() {
                 // Left over from the last connection, and now there is room for it.
-                self.send(cx, id, ChangeSeq(0), Frame::Publish { id: packet_id, dup: true });
+                self.arm_retry(cx, id);
+                self.send_publish(cx, id, ChangeSeq(0), packet_id, true);
                 continue;
             }
             if !session.sender.has_room() {
@@ -141,7 +146,7 @@ impl Shard {
             }
             if let Some(qos) = session.next_given() {
                 // Nothing of it is dropped: it was promised to a group.
-                if qos == QoS::AtMostOnce && !self.takes_more(id) {
+                if qos == QoS::AtMostOnce && !self.takes_more(cx, id) {
                     break;
                 }
                 self.send_given(cx, slot, id);
@@ -216,7 +221,7 @@ impl Shard {
             }
             self.arm_retry(cx, id);
             let packet_id = self.sessions[slot as usize].sender.begin(delivery.qos, delivery);
-            self.send(cx, id, ChangeSeq(0), Frame::Publish { id: packet_id, dup: false });
+            self.send_publish(cx, id, ChangeSeq(0), packet_id, false);
             return;
         }
         self.sessions[slot as usize].sub_given();
@@ -235,8 +240,37 @@ impl Shard {
         let version = open.protocol.version();
         let mut frame = Vec::new();
         head(open, &delivery, &on_the_wire(&delivery.ids), None, false, cx).encode(version, &mut frame).expect(FITS);
+        if let Some(pace) = &mut open.pace_out {
+            pace.spend_publish(frame.len() as u64);
+        }
         self.counters.publish_sent(QoS::AtMostOnce, delivery.message.payload().len());
         self.send_bytes(id, until, &frame);
+    }
+
+    /// Whether a client has been sent as much as it may be for now; then a timer goes on.
+    fn has_its_share(timers: &mut Timers, cx: &Cx<'_>, id: ConnectionId, open: &mut Open) -> bool {
+        open.pace_out.as_mut().is_some_and(|pace| pace.owes(cx.now, timers, Timer::PaceOut(id)))
+    }
+
+    /// Whether what waits for a client does so because it was sent as much as it may be.
+    pub(super) fn is_held_back(&self, id: ConnectionId) -> bool {
+        let open = self.connections.get(id).and_then(Connection::as_open);
+        open.and_then(|open| open.pace_out.as_ref()).is_some_and(|pace| pace.is_timed())
+    }
+
+    /// Sends the PUBLISH of an exchange, and counts it towards what its client may be sent.
+    fn send_publish(&mut self, cx: &Cx<'_>, id: ConnectionId, until: ChangeSeq, packet_id: PacketId, dup: bool) {
+        let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
+        if open.pace_out.is_some()
+            && let Some(delivery) = self.sessions[open.session as usize].sender.get(packet_id).and_then(Sending::message)
+        {
+            let len =
+                head(open, delivery, &on_the_wire(&delivery.ids), Some(packet_id), dup, cx).frame_len(open.protocol.version());
+            if let Some(pace) = &mut open.pace_out {
+                pace.spend_publish(len);
+            }
+        }
+        self.send(cx, id, until, Frame::Publish { id: packet_id, dup });
     }
 
     /// Why a message cannot be sent, if it cannot.
@@ -269,7 +303,7 @@ impl Shard {
                 until = until.max(sent);
             }
         }
-        self.send(cx, id, until, Frame::Publish { id: packet_id, dup: false });
+        self.send_publish(cx, id, until, packet_id, false);
     }
 
     /// The search for retained messages gives way to others for a moment.
@@ -322,7 +356,7 @@ impl Shard {
                     break;
                 }
             };
-            if message.qos.min(grant.qos) == QoS::AtMostOnce && !self.takes_more(id) {
+            if message.qos.min(grant.qos) == QoS::AtMostOnce && !self.takes_more(cx, id) {
                 // Nothing of them is dropped: the cursor stays in front of the rest until there is room.
                 let before = before?;
                 end = Page::After(before);
@@ -365,11 +399,13 @@ impl Shard {
     }
 
     /// Whether a delivery at QoS 0 would be written rather than dropped.
-    fn takes_more(&mut self, id: ConnectionId) -> bool {
+    fn takes_more(&mut self, cx: &Cx<'_>, id: ConnectionId) -> bool {
         let Some(connection) = self.connections.get_mut(id) else { return false };
         let pending = connection.out.len();
         let Some(open) = connection.open() else { return false };
-        pending + open.ring.first_len() <= self.config.deliver_ahead_max && open.ring.len() <= self.config.held_frames_max
+        pending + open.ring.first_len() <= self.config.deliver_ahead_max
+            && open.ring.len() <= self.config.held_frames_max
+            && !Self::has_its_share(&mut self.timers, cx, id, open)
     }
 
     fn deliver_retained(&mut self, cx: &Cx<'_>, slot: u32, no: SessionNo, recorded: bool, grant: Grant, message: Arc<Message>) {
@@ -446,7 +482,11 @@ impl Shard {
             rare.suback = None;
         }
         let until = if session.recorded { self.batch.last_append() } else { ChangeSeq(0) };
-        let frames: Vec<_> = session.sender.resume().map(|(packet_id, sending)| again(packet_id, sending)).collect();
+        let open = self.connections.get_mut(id).and_then(Connection::open);
+        let is_paced = open.is_some_and(|open| open.pace_out.is_some());
+        let at_once = if is_paced { 0 } else { u16::MAX };
+        let frames: Vec<_> =
+            session.sender.resume_at_most(at_once).map(|(packet_id, sending)| again(packet_id, sending)).collect();
         if !frames.is_empty() {
             self.arm_retry(cx, id);
         }
@@ -479,7 +519,8 @@ impl Shard {
             return;
         }
         let is_out = is_written && open.ring.is_empty();
-        let current: Vec<_> = if is_out { session.sender.iter().map(|(packet_id, _)| packet_id).collect() } else { Vec::new() };
+        let current: Vec<_> =
+            if is_out { session.sender.on_the_wire().map(|(packet_id, _)| packet_id).collect() } else { Vec::new() };
         let older = core::mem::replace(&mut unanswered.older, core::mem::take(&mut unanswered.newer));
         let (due, young): (Vec<_>, Vec<_>) = current.into_iter().partition(|packet_id| older.contains(packet_id));
         unanswered.older.retain(|packet_id| !due.contains(packet_id));
@@ -489,7 +530,18 @@ impl Shard {
         open.unanswered = Some(unanswered);
         self.timers.set(cx.now.plus_ms(self.config.retry_interval_ms / 2), Timer::Retry(id));
         for frame in frames {
-            self.send(cx, id, ChangeSeq(0), frame);
+            match frame {
+                Frame::Publish { id: packet_id, dup } => {
+                    let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
+                    // Where it has its share, a later look finds this one again.
+                    if !Self::has_its_share(&mut self.timers, cx, id, open) {
+                        self.send_publish(cx, id, ChangeSeq(0), packet_id, dup);
+                    }
+                }
+                Frame::Ack { .. } | Frame::Denied { .. } | Frame::Bytes(_) => {
+                    self.send(cx, id, ChangeSeq(0), frame);
+                }
+            }
         }
     }
 }

@@ -204,6 +204,10 @@ impl Shard {
         let Some(since) = session.full_since() else { return };
         let at = since.plus_ms(self.config.slow_consumer_timeout_ms);
         match session.connection() {
+            // It would take more: it is not sent more.
+            Some(id) if at <= cx.now && session.sender.has_room() && self.is_held_back(id) => {
+                self.timers.set(cx.now.plus_ms(self.config.slow_consumer_timeout_ms), Timer::SlowConsumer(slot, no));
+            }
             Some(id) if at <= cx.now => self.fail(cx, id, ReasonCode::QUOTA_EXCEEDED, "it takes nothing from its full queue"),
             Some(_) => self.timers.set(at, Timer::SlowConsumer(slot, no)),
             None => {}

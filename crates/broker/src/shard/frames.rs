@@ -133,8 +133,18 @@ impl Shard {
     pub(super) fn look_at_pace(&mut self, cx: &Cx<'_>, id: ConnectionId) {
         let pace = self.connections.get_mut(id).and_then(Connection::open).and_then(|open| open.pace.as_mut());
         if let Some(pace) = pace {
-            pace.is_timed = false;
+            pace.timer_passed();
             self.check_reading(cx, id);
+        }
+    }
+
+    /// A client that was sent as much as it may be may be sent more.
+    pub(super) fn look_at_pace_out(&mut self, cx: &Cx<'_>, id: ConnectionId) {
+        let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { return };
+        if let Some(pace) = &mut open.pace_out {
+            pace.timer_passed();
+            let slot = open.session;
+            self.pump(cx, slot);
         }
     }
 
@@ -156,15 +166,7 @@ impl Shard {
         let fills = open.published == Published::IntoQueues && self.room == Room::Ample;
         // Those that fill the journal need not wait for an acknowledgement: what is retained at QoS 0 has none.
         let held_back = (self.holds_back || journal_is_full) && fills;
-        let is_too_fast = open.pace.as_mut().is_some_and(|pace| match pace.even_at(cx.now) {
-            Some(at) => {
-                if !core::mem::replace(&mut pace.is_timed, true) {
-                    self.timers.set(at, Timer::Pace(id));
-                }
-                true
-            }
-            None => false,
-        });
+        let is_too_fast = open.pace.as_mut().is_some_and(|pace| pace.owes(cx.now, &mut self.timers, Timer::Pace(id)));
         let is_pressed = self.pressure == Pressure::High && (open.published != Published::Nothing || is_long);
         let held_back = held_back || is_too_fast || is_pressed || waits;
         let too_much = held_back || unread > unread_max || held > held_max || open.held_bytes > self.config.held_bytes_max;

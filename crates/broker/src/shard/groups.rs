@@ -463,7 +463,8 @@ impl Shard {
         let session = &self.sessions[slot as usize];
         let Some(membership) = &session.membership else { return };
         let connection = session.connection().and_then(|id| self.connections.get(id));
-        let takes = connection.is_some_and(|it| it.out.len() <= self.config.deliver_ahead_max);
+        let has_room = connection.is_some_and(|it| it.out.len() <= self.config.deliver_ahead_max);
+        let takes = has_room && !session.connection().is_some_and(|id| self.is_held_back(id));
         if !session.tell_load(takes) {
             return;
         }

@@ -268,7 +268,7 @@ impl Shard {
         if let Some(open) = connection.open() {
             open.keep_alive.heard(cx.now);
             if let Some(pace) = &mut open.pace {
-                pace.came(bytes.len());
+                pace.spend_bytes(bytes.len());
             }
         }
         if connection.turn != Turn::Done {
@@ -485,6 +485,7 @@ impl Shard {
                 Timer::Retry(id) => self.repeat_unanswered(cx, id),
                 Timer::Refused(id) => self.refused_long_enough(cx, id),
                 Timer::Pace(id) => self.look_at_pace(cx, id),
+                Timer::PaceOut(id) => self.look_at_pace_out(cx, id),
                 Timer::Will(slot, no) => self.will_delay_passed(cx, slot, no),
                 Timer::Expiry(slot, no) => self.check_expiry(cx, slot, no),
                 Timer::SlowConsumer(slot, no) => self.check_slow_consumer(cx, slot, no),
@@ -507,7 +508,8 @@ impl Shard {
                 | Timer::LoginEnds(id)
                 | Timer::Retry(id)
                 | Timer::Refused(id)
-                | Timer::Pace(id) => connections.get(id).is_some(),
+                | Timer::Pace(id)
+                | Timer::PaceOut(id) => connections.get(id).is_some(),
                 Timer::Will(slot, no)
                 | Timer::Expiry(slot, no)
                 | Timer::SlowConsumer(slot, no)

@@ -122,7 +122,7 @@ impl Shard {
             Ok(topic) => match self.cache.route_within(cx, topic.as_str(), &mut self.work, self.turns.unfinished()) {
                 Some(route) => {
                     if let Some(pace) = &mut open.pace {
-                        pace.published();
+                        pace.spend_message();
                     }
                     Routed::To(route, offer)
                 }

@@ -9,6 +9,7 @@ use columba_broker::{
     Config, Shard,
     commons::LocalCommons,
     durable::State,
+    limits::Rate,
     placement::Placement,
     route::{Strategies, Strategy},
     seam::Gone,
@@ -43,6 +44,9 @@ const NOBODY: LinkNo = LinkNo(u32::MAX);
 
 /// The longest a drained run may take.
 const DRAIN_MOST: Micros = 300_000_000;
+
+/// Longer than any message takes at the rate of these worlds.
+const PAUSE_MOST: Micros = 5_000_000;
 
 /// One connection.
 struct Link {
@@ -114,6 +118,8 @@ impl World {
         let odds = Odds::draw(&mut rng);
         let medium = Medium::new(&mut rng);
         medium.disk.ignore_syncs(fault == Some(PlantedFault::LostSync));
+        // Drawn apart: seeds that are named for what happens under them stay as they are otherwise.
+        let mut pace = Rng::new(!seed);
         let config = Config {
             receive_maximum: rng.pick(&[2, 20, 1024]),
             inflight: rng.pick(&[1, 5, 100]),
@@ -128,6 +134,8 @@ impl World {
             held_frames_max: rng.pick(&[4, 8_192]),
             max_topic_alias: rng.pick(&[0, 2, 64]),
             cached_topics_max: rng.pick(&[1, 2, 65_536]),
+            bytes_out: pace.pick(&[None, None, None, Rate::new(5_000)]),
+            messages_out: pace.pick(&[None, None, None, Rate::new(20)]),
             ..Config::default()
         };
         let key = u128::from(rng.next_u64()).to_le_bytes();
@@ -1121,7 +1129,8 @@ impl World {
                 at_rest &= client.is_open() && client.is_at_rest();
             }
         }
-        if at_rest && !self.agenda.has_work() {
+        let last = self.history.facts.last().map_or(0, |(at, _)| *at).max(self.draining.unwrap_or(0));
+        if at_rest && !self.agenda.has_work() && self.now >= last + self.longest_pause() {
             if !std::mem::take(&mut self.absent) {
                 return true;
             }
@@ -1129,6 +1138,11 @@ impl World {
         }
         self.agenda.add(self.now + 20_000, Due::Drain);
         false
+    }
+
+    /// For how long nothing at all may happen though there is more to come: a client that was sent its share waits for the next second's.
+    fn longest_pause(&self) -> Micros {
+        if self.config.bytes_out.is_some() || self.config.messages_out.is_some() { PAUSE_MOST } else { 0 }
     }
 
     /// A stranger subscribes to everything: what is retained?

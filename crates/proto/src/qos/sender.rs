@@ -288,8 +288,13 @@ impl<M> Sender<M> {
     /// No more `PUBLISHes` than the window has room for: the rest waits, and [`Sender::resume_next`] gives it out as
     /// acknowledgements make room. PUBRELs never wait [MQTT-3.3.4-10].
     pub fn resume(&mut self) -> impl Iterator<Item = (PacketId, &Sending<M>)> {
+        self.resume_at_most(u16::MAX)
+    }
+
+    /// The same, and so many of them at once at most: whoever sends them by and by begins with 0.
+    pub fn resume_at_most(&mut self, most: u16) -> impl Iterator<Item = (PacketId, &Sending<M>)> {
         let released = self.exchanges.iter().filter(|exchange| exchange.is_released()).count();
-        let mut room = usize::from(self.window).saturating_sub(released);
+        let mut room = usize::from(self.window).saturating_sub(released).min(usize::from(most));
         self.waiting = 0;
         for exchange in &mut self.exchanges {
             exchange.waiting = !exchange.is_released() && room == 0;

@@ -114,6 +114,8 @@ pub(super) static FACTS: &[Fact] = &[
     fact("limits.queue_full", Is("\"reject\""), Choice(&["reject", "drop-newest", "drop-oldest", "disconnect"])),
     fact("limits.bytes_in", Is("\"none\""), SizeOrNone),
     fact("limits.messages_in", Is("\"none\""), NumberOrNone(1, U32)),
+    fact("limits.bytes_out", Is("\"none\""), SizeOrNone),
+    fact("limits.messages_out", Is("\"none\""), NumberOrNone(1, U32)),
     fact("limits.flapping_connects", Is("\"none\""), NumberOrNone(1, U32)),
     fact("limits.ban", Is("\"5m\""), Duration),
     fact("limits.retained_cache", Is("\"16MiB\""), Size),

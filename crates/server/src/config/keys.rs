@@ -279,6 +279,14 @@ static KEYS: &[Key<Config>] = &[
         config.limits.messages_in = value.or_none(|value| rate(value.number(1..=u64::from(u32::MAX))?))?;
         Ok(())
     }),
+    key("limits.bytes_out", |config, value| {
+        config.limits.bytes_out = value.or_none(|value| rate(value.size()?))?;
+        Ok(())
+    }),
+    key("limits.messages_out", |config, value| {
+        config.limits.messages_out = value.or_none(|value| rate(value.number(1..=u64::from(u32::MAX))?))?;
+        Ok(())
+    }),
     key("limits.flapping_connects", |config, value| {
         config.limits.flapping_connects = value.or_none(|value| rate(value.number(1..=u64::from(u32::MAX))?))?;
         Ok(())

@@ -1,13 +1,20 @@
 //! Bounds: windows, slow readers, repetition, keep-alive.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
-use columba_proto::{AckKind, QoS, Version};
+use columba_proto::{
+    AckKind, QoS, Version,
+    packet::{Packet, Publish},
+};
 
-use super::bench::{Bench, Setup, v5};
-use crate::{Config, limits::Rate};
+use super::bench::{Bench, Client, Setup, message, persistent, v5};
+use crate::{
+    Config,
+    limits::{QueueFull, Rate},
+};
 
 const NOTHING: Vec<&str> = Vec::new();
+const NO_NUMBERS: [u16; 0] = [];
 
 #[test]
 fn a_client_gets_no_more_than_its_window_at_once() {
@@ -192,4 +199,256 @@ fn who_sends_more_bytes_than_allowed_is_read_from_later_whatever_they_are() {
     assert!(!bench.act(|shard, _| shard.wants_reading(client.id)));
     bench.pass(200);
     assert!(bench.act(|shard, _| shard.wants_reading(client.id)));
+}
+
+/// Ten messages a second, so a second's worth and the one that makes it more come at once.
+fn ten_a_second() -> Config {
+    Config { messages_out: Rate::new(10), ..Config::default() }
+}
+
+fn publish_numbers(bench: &mut Bench, qos: QoS, count: u16) {
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    for number in 1..=count {
+        bench.publish(publisher, "t", qos, if qos == QoS::AtMostOnce { 0 } else { number }, &format!("{number}"));
+    }
+}
+
+/// The payloads of what a client was told, which are all messages.
+fn payloads(bench: &mut Bench, client: Client) -> Vec<u16> {
+    let told = bench.told(client);
+    told.iter().map(|it| it.rsplit(' ').next().and_then(|payload| payload.parse().ok()).expect("a message")).collect()
+}
+
+fn drops(bench: &mut Bench) -> Vec<String> {
+    bench.pass(1_000);
+    bench.outputs();
+    bench.events.iter().filter(|event| event.starts_with("Dropped")).cloned().collect()
+}
+
+#[test]
+fn who_has_been_sent_as_much_as_it_may_be_gets_the_rest_later_and_in_order() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut bench = Bench::with(ten_a_second());
+        let (reader, _) = bench.connect("r", &v5(100));
+        bench.subscribe(reader, "t", qos);
+        let (other, _) = bench.connect("o", &Setup::default());
+        bench.subscribe(other, "other", qos);
+
+        publish_numbers(&mut bench, qos, 20);
+        if qos == QoS::ExactlyOnce {
+            let (publisher, _) = bench.connect("p", &Setup::default());
+            assert_eq!(payloads(&mut bench, reader), NO_NUMBERS, "nothing is released");
+            for id in 1..=20 {
+                bench.publish(publisher, "t", qos, id, &format!("{id}"));
+                bench.ack(publisher, AckKind::Pubrel, id);
+            }
+        }
+
+        assert_eq!(payloads(&mut bench, reader), (1..=11).collect::<Vec<_>>());
+        bench.say_bytes(reader, &[0xc0, 0]);
+        assert_eq!(bench.told(reader), ["pingresp"], "nothing but messages waits");
+        bench.pass(99);
+        assert_eq!(payloads(&mut bench, reader), NO_NUMBERS);
+        for number in 12..=20 {
+            bench.pass(if number == 12 { 1 } else { 100 });
+            assert_eq!(payloads(&mut bench, reader), [number]);
+        }
+        assert_eq!(drops(&mut bench), NOTHING);
+    }
+}
+
+#[test]
+fn acknowledgements_and_pubrel_pass_what_waits() {
+    let mut bench = Bench::with(ten_a_second());
+    let (reader, _) = bench.connect("r", &v5(100));
+    bench.subscribe(reader, "t", QoS::ExactlyOnce);
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    for id in 1..=20 {
+        bench.publish(publisher, "t", QoS::ExactlyOnce, id, "x");
+        bench.ack(publisher, AckKind::Pubrel, id);
+    }
+    assert_eq!(bench.told(reader).len(), 11);
+
+    bench.ack(reader, AckKind::Pubrec, 1);
+    bench.publish(reader, "elsewhere", QoS::AtLeastOnce, 1, "x");
+    bench.ask(reader, "u", QoS::AtMostOnce);
+
+    assert_eq!(bench.told(reader), ["pubrel 1", "puback 1 0x10", "suback 0"]);
+}
+
+#[test]
+fn bytes_are_counted_as_the_packets_have_them_and_a_long_message_is_sent_whole() {
+    let mut bench = Bench::with(Config { bytes_out: Rate::new(1_000), ..Config::default() });
+    let (reader, _) = bench.connect("r", &Setup::default());
+    bench.subscribe(reader, "t", QoS::AtLeastOnce);
+    let (publisher, _) = bench.connect("p", &Setup::default());
+
+    // Fixed header 3, topic 3, identifier 2: a frame of 3,000 bytes.
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 1, &"x".repeat(2_992));
+    bench.publish(publisher, "t", QoS::AtLeastOnce, 2, "y");
+    assert_eq!(bench.told(reader).len(), 1);
+    bench.pass(1_999);
+    assert_eq!(bench.told(reader), NOTHING);
+    bench.pass(1);
+
+    assert_eq!(bench.told(reader), ["publish q1 id2 t y"]);
+}
+
+#[test]
+fn at_qos_0_what_is_beyond_the_rate_is_dropped_and_counted_and_what_waits_comes_first() {
+    let mut bench = Bench::with(ten_a_second());
+    let (reader, _) = bench.connect("r", &Setup::default());
+    bench.subscribe(reader, "t", QoS::AtLeastOnce);
+    publish_numbers(&mut bench, QoS::AtMostOnce, 20);
+    assert_eq!(payloads(&mut bench, reader), (1..=11).collect::<Vec<_>>());
+    let dropped = drops(&mut bench);
+    assert_eq!(dropped, ["Dropped { client_id: \"r\", reason: BeyondRate, count: 9 }"]);
+
+    publish_numbers(&mut bench, QoS::AtLeastOnce, 20);
+    let at_once = payloads(&mut bench, reader).len();
+    // As much time as one message takes: it is the one that waits.
+    bench.now.0 += 100;
+    publish_numbers(&mut bench, QoS::AtMostOnce, 1);
+    assert_eq!(payloads(&mut bench, reader), NO_NUMBERS);
+    bench.pass(0);
+
+    assert_eq!(payloads(&mut bench, reader), [u16::try_from(at_once).unwrap() + 1]);
+}
+
+#[test]
+fn what_is_sent_again_to_a_session_that_is_taken_up_keeps_to_the_rate_too() {
+    let mut bench = Bench::with(Config { inflight: 30, ..Config::default() });
+    let (reader, _) = bench.connect("r", &persistent());
+    bench.subscribe(reader, "t", QoS::ExactlyOnce);
+    publish_numbers(&mut bench, QoS::AtLeastOnce, 20);
+    assert_eq!(payloads(&mut bench, reader).len(), 20);
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    bench.publish(publisher, "t", QoS::ExactlyOnce, 21, "21");
+    bench.ack(publisher, AckKind::Pubrel, 21);
+    bench.ack(reader, AckKind::Pubrec, 21);
+    assert_eq!(bench.told(reader), ["publish q2 id21 t 21", "pubrel 21"]);
+    bench.cut_off(reader);
+    bench.act(|shard, cx| shard.reconfigure(cx, alloc::sync::Arc::new(Config { inflight: 30, ..ten_a_second() })));
+
+    let reader = bench.open("r", &persistent());
+    let told = bench.told(reader);
+
+    assert_eq!(told[..3], ["connack present", "pubrel 21", "publish dup q1 id1 t 1"]);
+    assert_eq!(told.len(), 2 + 11);
+    for number in 12..=20 {
+        // For what is not sent yet, which changes nothing.
+        bench.ack(reader, AckKind::Puback, number);
+        bench.pass(100);
+        assert_eq!(bench.told(reader), [format!("publish dup q1 id{number} t {number}")]);
+    }
+}
+
+#[test]
+fn what_a_3_1_1_client_has_left_unanswered_is_repeated_within_its_rate() {
+    let mut bench = Bench::with(Config { retry_interval_ms: 1_000, messages_out: Rate::new(1), ..Config::default() });
+    let (reader, _) = bench.connect("r", &Setup::default());
+    bench.subscribe(reader, "t", QoS::AtLeastOnce);
+    publish_numbers(&mut bench, QoS::AtLeastOnce, 2);
+    assert_eq!(bench.told(reader).len(), 2);
+
+    let mut repeated = Vec::new();
+    for half_seconds in 1..=20 {
+        bench.pass(500);
+        repeated.extend(bench.told(reader));
+        assert!(repeated.len() <= half_seconds / 2, "{repeated:?}");
+    }
+
+    assert!(repeated.len() >= 8, "{repeated:?}");
+    for id in 1..=2 {
+        assert!(repeated.contains(&format!("publish dup q1 id{id} t {id}")), "{repeated:?}");
+    }
+}
+
+#[test]
+fn retained_messages_come_within_the_rate_and_none_is_dropped() {
+    let mut bench = Bench::with(ten_a_second());
+    let (publisher, _) = bench.connect("p", &Setup::default());
+    for number in 10..40 {
+        let (topic, payload) = (format!("r/{number}"), format!("{number}"));
+        bench.say(publisher, &Packet::Publish(Publish { retain: true, ..message(&topic, QoS::AtMostOnce, 0, &payload) }));
+    }
+    let (reader, _) = bench.connect("r", &Setup::default());
+    bench.ask(reader, "r/+", QoS::AtMostOnce);
+    let told = bench.told(reader);
+    assert_eq!((told.len(), &*told[0]), (12, "suback 0"));
+
+    let mut got = Vec::new();
+    for _ in 0..19 {
+        bench.pass(100);
+        got.extend(payloads(&mut bench, reader));
+    }
+
+    assert_eq!(got, (21..40).collect::<Vec<_>>());
+    assert_eq!(drops(&mut bench), NOTHING);
+}
+
+#[test]
+fn a_reader_that_is_held_back_is_not_a_slow_one_and_one_that_acknowledges_nothing_is() {
+    let config = Config { inflight: 5, ephemeral_queue_max: 4, slow_consumer_timeout_ms: 1_000, ..ten_a_second() };
+    let mut bench = Bench::with(Config { messages_out: Rate::new(1), ..config });
+    let (reader, _) = bench.connect("r", &Setup::default());
+    bench.subscribe(reader, "t", QoS::AtLeastOnce);
+    publish_numbers(&mut bench, QoS::AtLeastOnce, 20);
+
+    let mut got = Vec::new();
+    for _ in 0..18 {
+        for number in payloads(&mut bench, reader) {
+            bench.ack(reader, AckKind::Puback, number);
+            got.push(number);
+        }
+        bench.pass(1_000);
+    }
+    assert_eq!(got, (1..=19).collect::<Vec<_>>());
+
+    publish_numbers(&mut bench, QoS::AtLeastOnce, 20);
+    let sessions = bench.shard.sessions();
+    bench.pass(10_000);
+    bench.pass(10_000);
+    assert_eq!(bench.shard.sessions(), sessions - 1, "it takes nothing");
+}
+
+#[test]
+fn what_waits_for_a_reader_that_is_held_back_keeps_to_the_bounds_of_its_queue() {
+    let config = Config { queue_messages_max: 3, queue_full: QueueFull::DropOldest, ..ten_a_second() };
+    let mut bench = Bench::with(config);
+    let (reader, _) = bench.connect("r", &persistent());
+    bench.subscribe(reader, "t", QoS::AtLeastOnce);
+
+    publish_numbers(&mut bench, QoS::AtLeastOnce, 20);
+
+    let mut got = payloads(&mut bench, reader);
+    for _ in 0..4 {
+        bench.pass(100);
+        got.extend(payloads(&mut bench, reader));
+    }
+    assert_eq!(got, (1..=11).chain(18..=20).collect::<Vec<_>>());
+    let dropped = drops(&mut bench);
+    assert_eq!(dropped, ["Dropped { client_id: \"r\", reason: QueueFull, count: 6 }"]);
+}
+
+#[test]
+fn of_a_shared_subscription_a_member_that_is_held_back_leaves_the_rest_to_the_others() {
+    let mut bench = Bench::with(Config { messages_out: Rate::new(1), ..Config::default() });
+    let (held_back, _) = bench.connect("held", &Setup::default());
+    bench.subscribe(held_back, "$share/g/t", QoS::AtLeastOnce);
+    bench.act(|shard, cx| shard.reconfigure(cx, alloc::sync::Arc::new(Config::default())));
+    let (free, _) = bench.connect("free", &Setup::default());
+    bench.subscribe(free, "$share/g/t", QoS::AtLeastOnce);
+
+    publish_numbers(&mut bench, QoS::AtLeastOnce, 20);
+
+    let few = payloads(&mut bench, held_back);
+    let mut all = payloads(&mut bench, free);
+    assert_eq!((few.len(), all.len()), (2, 18));
+    all.extend(few);
+    all.sort_unstable();
+    assert_eq!(all, (1..=20).collect::<Vec<_>>());
+    bench.pass(1_000);
+    publish_numbers(&mut bench, QoS::AtLeastOnce, 2);
+    assert_eq!(payloads(&mut bench, held_back).len(), 1, "it is a member as before");
 }

@@ -48,7 +48,8 @@ fn what_connack_has_offered_holds_as_long_as_the_connection_does() {
 
 #[test]
 fn who_waits_behind_a_bound_goes_on_when_it_is_wider() {
-    let mut bench = Bench::with(Config { messages_in: Rate::new(1), queue_messages_max: 1, ..Config::default() });
+    let config = Config { messages_in: Rate::new(1), messages_out: Rate::new(1), queue_messages_max: 1, ..Config::default() };
+    let mut bench = Bench::with(config);
     let (away, _) = bench.connect("away", &persistent());
     bench.subscribe(away, "t", QoS::AtLeastOnce);
     bench.disconnect(away);
@@ -65,6 +66,10 @@ fn who_waits_behind_a_bound_goes_on_when_it_is_wider() {
     let (next, _) = bench.connect("q", &v5(0));
     (0..5).for_each(|_| bench.publish(next, "t", QoS::AtMostOnce, 0, "z"));
     assert!(bench.act(|shard, _| shard.wants_reading(next.id)));
+    let (reader, _) = bench.connect("r", &v5(0));
+    bench.subscribe(reader, "u", QoS::AtMostOnce);
+    (0..5).for_each(|_| bench.publish(next, "u", QoS::AtMostOnce, 0, "z"));
+    assert_eq!(bench.told(reader).len(), 5);
 }
 
 #[test]

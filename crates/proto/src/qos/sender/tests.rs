@@ -134,6 +134,23 @@ fn a_session_read_from_the_store_is_sent_again_in_its_order() {
 }
 
 #[test]
+fn what_is_sent_again_by_and_by_goes_in_its_order_and_pubrels_at_once() {
+    let mut sender = Sender::new(10);
+    for (number, state) in [(1, Sending::AwaitPuback(())), (2, Sending::AwaitPubcomp), (3, Sending::AwaitPubrec(()))] {
+        sender.restore(id(number), state);
+    }
+
+    assert_eq!(ids(sender.resume_at_most(0)), [2]);
+    assert_eq!(ids(sender.on_the_wire()), [2]);
+    assert!(!sender.has_room());
+    assert_eq!(sender.resume_next().map(|(packet_id, _)| packet_id), Some(id(1)));
+    assert_eq!(sender.resume_next().map(|(packet_id, _)| packet_id), Some(id(3)));
+
+    assert_eq!(sender.resume_next(), None);
+    assert!(sender.has_room());
+}
+
+#[test]
 fn a_smaller_window_holds_publishes_back_and_never_pubrels() {
     let mut sender = Sender::new(10);
     for (number, state) in
