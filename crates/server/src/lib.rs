@@ -50,6 +50,7 @@ mod listeners;
 mod loader;
 pub mod log;
 mod login;
+mod machine;
 mod notify;
 mod policy;
 mod pressure;

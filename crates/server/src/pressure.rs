@@ -17,9 +17,12 @@ use crate::{
     core::{Mail, Shared},
 };
 
-/// How often memory is looked at where it has a bound, and how often whether it has one.
+/// How often memory is looked at: near its bound, and far from it or where it has none.
 const INTERVAL: Duration = Duration::from_millis(100);
-const UNBOUNDED_INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes by which memory may grow in a millisecond: what peers could send if nothing else held them up.
+const GROWTH_PER_MS: u64 = 2 << 20;
 
 /// From so many parts of a hundred on publishers are held back, until it is so many again.
 const HIGH: u64 = 85;
@@ -91,7 +94,7 @@ impl Watching {
             let bound = self.shared.doorkeeper.memory_max();
             let resident = bound.and_then(|_| Memory::resident_now());
             self.look(resident.unwrap_or(0), bound.unwrap_or(u64::MAX));
-            let interval = if bound.is_some() { INTERVAL } else { UNBOUNDED_INTERVAL };
+            let interval = bound.map_or(INTERVAL_MAX, |bound| interval(resident.unwrap_or(0), bound));
             if orders.recv_timeout(interval) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
@@ -127,6 +130,12 @@ impl Watching {
             self.shared.mesh.post_one(shard, Mail::Memory(told));
         }
     }
+}
+
+/// How long the bound cannot be reached from here.
+fn interval(resident: u64, bound: u64) -> Duration {
+    let far = parts(bound, HIGH).saturating_sub(resident) / GROWTH_PER_MS;
+    Duration::from_millis(far).clamp(INTERVAL, INTERVAL_MAX)
 }
 
 fn parts(bound: u64, of_hundred: u64) -> u64 {
@@ -178,6 +187,14 @@ mod tests {
         ] {
             assert_eq!(judge(before, resident, 1_000), expected, "{before:?} {resident}");
         }
+    }
+
+    #[test]
+    fn memory_that_is_far_from_its_bound_is_looked_at_seldom() {
+        assert_eq!(interval(50 << 20, 64 << 20), INTERVAL);
+        assert_eq!(interval(1 << 30, 20 << 30), INTERVAL_MAX);
+        let between = interval(1 << 30, 2 << 30);
+        assert!(between > INTERVAL && between < INTERVAL_MAX, "{between:?}");
     }
 
     #[test]

@@ -32,7 +32,7 @@ enum Shape {
     NumberOrNone(u64, u64),
     Size,
     SizeOrNone,
-    /// As much of the file system, too.
+    /// A part of what there is, too.
     Quota,
     Duration,
     DurationOrNone,
@@ -91,7 +91,7 @@ pub(super) static FACTS: &[Fact] = &[
     fact("limits.connect_rate_per_address", Is("\"none\""), NumberOrNone(1, U32)),
     fact("limits.connections_per_user", Is("\"none\""), NumberOrNone(1, U32)),
     fact("limits.subscriptions", Is("10000"), Number(1, U32)),
-    fact("limits.memory", Is("\"none\""), SizeOrNone),
+    fact("limits.memory", Is("\"80%\""), Quota),
     fact("limits.max_packet_size", Is("\"2MiB\""), Size),
     fact("limits.max_payload", Is("\"none\""), SizeOrNone),
     fact("limits.receive_maximum", Is("1024"), Number(1, U16)),

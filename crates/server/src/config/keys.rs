@@ -172,11 +172,7 @@ static KEYS: &[Key<Config>] = &[
         Ok(())
     }),
     key("limits.memory", |config, value| {
-        let memory = value.or_none(Value::size)?;
-        if memory.is_some_and(|bytes| bytes < MEMORY_MIN) {
-            return Err(Wrong("a size of 32 MiB or more".into()));
-        }
-        config.memory_max = memory;
+        config.memory_max = quota(value, "memory", MEMORY_MIN)?;
         Ok(())
     }),
     key("limits.max_packet_size", |config, value| {
@@ -324,7 +320,7 @@ static KEYS: &[Key<Config>] = &[
         Ok(())
     }),
     key("durability.disk_quota", |config, value| {
-        config.disk.quota = quota(value)?;
+        config.disk.quota = quota(value, "the file system", QUOTA_BYTES_MIN)?;
         Ok(())
     }),
     // The promise broken on purpose, so that tests can show that they notice.
@@ -539,17 +535,17 @@ const SYS_INTERVAL_MIN_MS: u64 = 100;
 /// A longer one would be `none` in all but name.
 const SYNC_INTERVAL_MAX_MS: u64 = 30_000;
 
-/// A part of the file system, or a size, or nothing.
-fn quota(value: &Value) -> Result<Quota, Wrong> {
+/// A part of what there is, or a size of so many bytes at least, or nothing.
+fn quota(value: &Value, what: &str, least: u64) -> Result<Quota, Wrong> {
     let percent = value.text().ok().and_then(|text| text.strip_suffix('%')).map(str::parse::<u8>);
     match percent {
         Some(Ok(percent @ 1..=100)) => Ok(Quota::Percent(percent)),
-        Some(_) => Err(Wrong("a part of the file system from \"1%\" to \"100%\"".into())),
+        Some(_) => Err(Wrong(format!("a part of {what} from \"1%\" to \"100%\""))),
         None if value.text() == Ok("none") => Ok(Quota::None),
         None => match value.size() {
-            Ok(bytes) if bytes >= QUOTA_BYTES_MIN => Ok(Quota::Bytes(bytes)),
-            Ok(_) => Err(Wrong("a size of 16 MiB or more".into())),
-            Err(Wrong(expected)) => Err(Wrong(format!("{expected}, a part of the file system like \"90%\", or \"none\""))),
+            Ok(bytes) if bytes >= least => Ok(Quota::Bytes(bytes)),
+            Ok(_) => Err(Wrong(format!("a size of {} MiB or more", least >> 20))),
+            Err(Wrong(expected)) => Err(Wrong(format!("{expected}, a part of {what} like \"90%\", or \"none\""))),
         },
     }
 }
@@ -695,7 +691,7 @@ mod tests {
 
     #[test]
     fn a_quota_is_a_part_of_the_file_system_or_a_size() {
-        let quota = |text: &str| quota(&Value::Text(text.into()));
+        let quota = |text: &str| quota(&Value::Text(text.into()), "the file system", QUOTA_BYTES_MIN);
 
         assert_eq!(quota("90%"), Ok(Quota::Percent(90)));
         assert_eq!(quota("2GiB"), Ok(Quota::Bytes(2 << 30)));

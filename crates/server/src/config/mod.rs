@@ -58,8 +58,8 @@ pub struct Config {
     pub connections_per_address: Option<u32>,
     /// Connections of one address in a second, where bounded.
     pub connect_rate_per_address: Option<u32>,
-    /// Bytes of memory of the whole process, where bounded.
-    pub memory_max: Option<u64>,
+    /// Memory of the whole process.
+    pub memory_max: Quota,
     /// What a shard's brain allows.
     pub limits: limits::Config,
     /// How shared subscriptions spread their messages.
@@ -160,15 +160,18 @@ impl Sync {
     }
 }
 
-/// How much of the disk may be used.
+/// How much memory the process may have where nothing is said: what is left is for the system and its cache.
+const MEMORY_PERCENT: u8 = 80;
+
+/// How much of the disk, or of memory, may be used.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Quota {
-    /// As much as there is, but for the reserve.
+    /// As much as there is; of the disk, but for the reserve.
     #[default]
     None,
-    /// So many percent of the file system may be in use, by whomever.
+    /// So many percent of the file system may be in use, by whomever; of memory, by this process.
     Percent(u8),
-    /// The data directory may have so many bytes.
+    /// The data directory, or the process, may have so many bytes.
     Bytes(u64),
 }
 
@@ -229,7 +232,7 @@ impl Default for Config {
             max_connections: None,
             connections_per_address: None,
             connect_rate_per_address: None,
-            memory_max: None,
+            memory_max: Quota::Percent(MEMORY_PERCENT),
             limits: limits::Config::default(),
             shared: Strategies::default(),
             durability: Durability {

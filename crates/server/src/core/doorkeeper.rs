@@ -11,8 +11,9 @@ use std::{
 };
 
 use crate::{
-    config::{Config, Listener},
+    config::{Config, Listener, Quota},
     entrance::{Address, Entrance},
+    machine,
 };
 
 /// Connections beyond the bounds that are let in far enough to hear so in their CONNACK; who comes while these are there finds the door shut.
@@ -56,7 +57,11 @@ impl Bounds {
             max: config.max_connections,
             per_address: config.connections_per_address,
             rate_per_address: config.connect_rate_per_address,
-            memory: config.memory_max,
+            memory: match config.memory_max {
+                Quota::None => None,
+                Quota::Percent(percent) => machine::memory().map(|bytes| bytes / 100 * u64::from(percent)),
+                Quota::Bytes(bytes) => Some(bytes),
+            },
         }
     }
 }
