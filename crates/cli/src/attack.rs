@@ -65,7 +65,7 @@ pub(crate) fn bouts(args: &AttackArgs) -> Result<(String, Exit), Failure> {
         for run in 1..=args.runs {
             say(&format!("{attack}, run {run} of {}: {connections} connections", args.runs));
             // A broker of its own each time: what one attack leaves behind is not the next one's.
-            let stage = Stage::set(&program, &limits)?;
+            let stage = Stage::set(&program, &limits)?.with_attackers_that_yield();
             calm.push(p99_us(&stage.calm(args.duration)?));
             let bout = stage.bout(attack, connections, args.duration)?;
             under.push(p99_us(&bout.good));

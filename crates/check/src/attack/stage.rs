@@ -1,5 +1,6 @@
 //! A broker under attack, the attackers in a process of their own, and good clients beside them.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,6 +33,8 @@ pub struct Stage {
     target: Target,
     running: Running,
     dir: TempDir,
+    /// Attackers compute only when nobody else wants the processor.
+    yields: bool,
 }
 
 /// What one attack did.
@@ -56,7 +59,14 @@ impl Stage {
         fs::write(&config, configuration(ports, dir.path(), limits)?).map_err(LoadError::io("writing the configuration"))?;
         let running = Peer::columba(&program, &[]).with_config(config).start(ports[0], dir.path())?;
         let [plain, tls, web_socket, certified] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        Ok(Self { program, target: Target { plain, tls, web_socket, certified }, running, dir })
+        Ok(Self { program, target: Target { plain, tls, web_socket, certified }, running, dir, yields: false })
+    }
+
+    /// The same with attackers that compute only when nobody else wants the processor: to see how long the broker lets good clients wait, where on a network
+    /// attackers have processors of their own. On a machine that has much else to do they hardly attack.
+    #[must_use]
+    pub fn with_attackers_that_yield(self) -> Self {
+        Self { yields: true, ..self }
     }
 
     /// Where it listens.
@@ -93,11 +103,20 @@ impl Stage {
                 good.join().map_err(|_| LoadError::Stalled { doing: "loading the broker" })??;
                 return Err(LoadError::Stalled { doing: "connecting" });
             }
-            let attackers = Attackers::start(&self.program, attack, connections, &self.target)?;
+            let attackers = Attackers::start(&self.attacking_program(), attack, connections, &self.target)?;
             let good = good.join().map_err(|_| LoadError::Stalled { doing: "loading the broker" })??;
             let seen = attackers.stop()?;
             Ok(Bout { good, seen, peak: self.peak()? })
         })
+    }
+
+    /// The program and its arguments before its own, where the system has `chrt`. It is the policy and not the priority that counts: even at the lowest one a process
+    /// keeps its slice of some milliseconds.
+    fn attacking_program(&self) -> Vec<OsString> {
+        let has_chrt =
+            || Command::new("chrt").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+        let policy = if self.yields && has_chrt() { &["chrt", "--idle", "0"][..] } else { &[] };
+        policy.iter().map(OsString::from).chain([self.program.clone().into()]).collect()
     }
 
     /// QoS 1, on schedule, whatever happens around them.
@@ -131,19 +150,6 @@ fn configuration(ports: [u16; 4], dir: &Path, limits: &str) -> Result<String, Lo
     ))
 }
 
-/// A command that runs when nobody else wants the processor, where the system has `chrt`: on a network attackers bring processors of their own, and what
-/// they take from the good clients and the broker of the same machine by computing is none of the broker's doing. It is the policy and not the priority
-/// that counts: even one of the lowest priority keeps its slice of some milliseconds.
-fn only_when_idle(program: &Path) -> Command {
-    if Command::new("chrt").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
-        let mut command = Command::new("chrt");
-        command.args(["--idle", "0"]).arg(program);
-        command
-    } else {
-        Command::new(program)
-    }
-}
-
 /// `program bench attacker`, which attacks until its input ends.
 struct Attackers {
     child: Child,
@@ -151,9 +157,11 @@ struct Attackers {
 }
 
 impl Attackers {
-    fn start(program: &Path, attack: Attack, connections: usize, target: &Target) -> Result<Self, LoadError> {
+    fn start(program: &[OsString], attack: Attack, connections: usize, target: &Target) -> Result<Self, LoadError> {
         let ports = [target.plain, target.tls, target.web_socket, target.certified].map(|address| address.port().to_string());
-        let mut child = only_when_idle(program)
+        let (first, rest) = program.split_first().ok_or(LoadError::Stalled { doing: "starting the attackers" })?;
+        let mut child = Command::new(first)
+            .args(rest)
             .args(["bench", "attacker", attack.name(), "--connections", &connections.to_string()])
             .args(["--ports", &ports.join(",")])
             .stdin(Stdio::piped())
