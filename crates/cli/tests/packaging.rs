@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     io::{BufRead, BufReader},
     os::unix::net::UnixDatagram,
@@ -199,5 +200,73 @@ fn the_debian_package_finds_its_assets() {
     for script in ["postinst", "build"] {
         let path = root().join("packaging/debian").join(script);
         assert!(Command::new("bash").arg("-n").arg(path).status().unwrap().success(), "{script}");
+    }
+}
+
+/// Whose a file is, and what they may do with it.
+#[derive(Debug)]
+struct Installed {
+    owner: String,
+    group: String,
+    mode: u32,
+}
+
+impl Installed {
+    fn by_dpkg(mode: &str) -> Self {
+        Self { owner: "root".into(), group: "root".into(), mode: u32::from_str_radix(mode, 8).unwrap() }
+    }
+}
+
+/// What the package's script says to the system when it is configured, in the words of its commands.
+fn configured(dir: &Path) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let said = dir.join("said");
+    for name in ["chown", "chmod", "systemd-sysusers", "adduser"] {
+        let command = dir.join(name);
+        fs::write(&command, format!("#!/bin/sh\necho {name} \"$@\" >> {}\n", said.display())).unwrap();
+        fs::set_permissions(&command, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:{}", dir.display(), env::var("PATH").unwrap());
+    let script = root().join("packaging/debian/postinst");
+    assert!(Command::new("sh").arg(script).arg("configure").env("PATH", path).status().unwrap().success());
+    fs::read_to_string(said).unwrap()
+}
+
+#[test]
+fn the_packaged_service_can_read_its_configuration_and_others_cannot() {
+    let manifest: toml::Table = read("crates/cli/Cargo.toml").parse().unwrap();
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().unwrap().clone();
+    let ours = assets.iter().map(|asset| (format!("/{}", asset[1].as_str().unwrap()), asset[2].as_str().unwrap().to_owned()));
+    let mut files: BTreeMap<String, Installed> =
+        ours.filter(|(path, _)| path.starts_with("/etc/")).map(|(path, mode)| (path, Installed::by_dpkg(&mode))).collect();
+    files.insert("/etc/columba".into(), Installed::by_dpkg("755"));
+    let dir = tempfile::tempdir().unwrap();
+
+    for line in configured(dir.path()).lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let paths = words.get(2..).unwrap_or_default();
+        match words[0] {
+            "chown" => {
+                let (owner, group) = words[1].split_once(':').unwrap();
+                for &path in paths {
+                    let file = files.get_mut(path).unwrap();
+                    (file.owner, file.group) = (owner.to_owned(), group.to_owned());
+                }
+            }
+            "chmod" => {
+                for &path in paths {
+                    files.get_mut(path).unwrap().mode = u32::from_str_radix(words[1], 8).unwrap();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    let unit = read("packaging/systemd/columba.service");
+    assert!(unit.contains("\nUser=columba\nGroup=columba\n"));
+    assert!(files.contains_key("/etc/columba/columba.toml"));
+    for (path, file) in &files {
+        assert!(file.owner == "root" && file.group == "columba", "{path}: {file:?}: the service cannot read it");
+        assert!(file.mode & 0o047 == 0o040, "{path}: {file:?}: the service reads it, and nobody else");
     }
 }

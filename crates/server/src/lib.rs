@@ -52,6 +52,7 @@ pub mod log;
 mod login;
 mod machine;
 mod notify;
+mod owners;
 mod policy;
 mod pressure;
 mod process;

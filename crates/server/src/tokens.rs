@@ -16,6 +16,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
+use crate::owners;
+
 /// The name of the file in a data directory.
 pub const FILE: &str = "tokens";
 
@@ -108,13 +110,14 @@ impl Tokens {
         Ok(Self(tokens?))
     }
 
-    /// Writes a file that only its owner reads, whole or not at all.
+    /// Writes a file that only its owner reads, and the group of a directory that is another's; whole or not at all.
     pub fn write(&self, path: &Path) -> Result<(), TokensError> {
         let written = || {
             let mut beside = path.as_os_str().to_owned();
             beside.push(".new");
             let beside = PathBuf::from(beside);
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+            owners::settle(&file, path)?;
             file.write_all(self.to_string().as_bytes())?;
             file.sync_all()?;
             fs::rename(&beside, path)

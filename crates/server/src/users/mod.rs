@@ -18,7 +18,7 @@ use std::{
 
 use thiserror::Error;
 
-use crate::server::random_bytes;
+use crate::{owners, server::random_bytes};
 
 pub use self::secret::{Argon2id, Kind, Secret, SecretError};
 pub(crate) use self::{
@@ -223,7 +223,8 @@ impl UsersFile {
         self.lines.len() < before
     }
 
-    /// Puts it in the place of what is there, all or nothing. A new file is for its owner's eyes only; an old one keeps its permissions.
+    /// Puts it in the place of what is there, all or nothing. An old file keeps its permissions, owner and group. A new one is for its owner's eyes only, and
+    /// for the group of its directory where that is another than the writer's: what root writes into a broker's directory, the broker can read.
     pub fn write(&self, path: &Path) -> Result<(), UsersError> {
         self.try_write(path).map_err(|error| UsersError::Io { what: "write", path: path.into(), error })
     }
@@ -271,9 +272,7 @@ impl<'p> Beside<'p> {
     }
 
     fn take_its_place(mut self, users: &UsersFile) -> io::Result<()> {
-        if let Ok(old) = fs::metadata(self.path) {
-            self.file.set_permissions(old.permissions())?;
-        }
+        owners::settle(&self.file, self.path)?;
         self.file.write_all(users.to_string().as_bytes())?;
         self.file.sync_all()?;
         fs::rename(&self.at, self.path)
