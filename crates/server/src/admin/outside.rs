@@ -5,13 +5,13 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, SetOnce, watch};
 
 use columba_broker::seam::Commons as _;
 use columba_store::ColdRead;
@@ -43,8 +43,7 @@ pub(crate) struct Outside {
     pub(super) users_file: tokio::sync::Mutex<()>,
     /// What is made once a second for those who look.
     pub(super) ticks: Ticks,
-    live: OnceLock<Live>,
-    goes_live: Notify,
+    live: SetOnce<Live>,
     is_draining: AtomicBool,
     /// What stands in `$SYS`.
     said: Mutex<BTreeMap<String, String>>,
@@ -106,8 +105,7 @@ impl Outside {
             users_file: tokio::sync::Mutex::default(),
             ticks: Ticks::default(),
             started: Instant::now(),
-            live: OnceLock::new(),
-            goes_live: Notify::new(),
+            live: SetOnce::new(),
             is_draining: AtomicBool::new(false),
             said: Mutex::default(),
         }
@@ -137,7 +135,6 @@ impl Outside {
     pub(super) fn set_live(&self, live: Live) {
         // It goes live once.
         drop(self.live.set(live));
-        self.goes_live.notify_one();
     }
 
     /// The shards, unless the broker is still bringing back what was stored.
@@ -150,14 +147,9 @@ impl Outside {
         self.live.get()
     }
 
-    /// Waits for the end of the recovery; for one who waits.
+    /// Waits for the end of the recovery.
     pub(super) async fn wait_live(&self) -> &Live {
-        loop {
-            if let Some(live) = self.live.get() {
-                return live;
-            }
-            self.goes_live.notified().await;
-        }
+        self.live.wait().await
     }
 
     /// How many retained messages are the broker's own.
