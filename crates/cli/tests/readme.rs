@@ -126,6 +126,24 @@ fn every_console_block_of_the_readme_prints_what_it_shows() {
 }
 
 #[test]
+fn every_page_of_the_guide_is_linked_from_the_readme_and_every_link_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let links: Vec<&str> = readme.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link).collect();
+
+    for page in std::fs::read_dir(root.join("docs")).unwrap() {
+        let page = page.unwrap().path();
+        if page.extension().is_some_and(|ending| ending == "md") {
+            let link = format!("docs/{}", page.file_name().unwrap().display());
+            assert!(links.contains(&&*link), "README.md has no link to {link}");
+        }
+    }
+    for link in links {
+        assert!(root.join(link).exists(), "README.md leads to {link}, which is not there");
+    }
+}
+
+#[test]
 fn a_block_is_read_as_commands_with_their_output() {
     let text = "```console\n$ one\nprints\n$ two\n```\n```\n$ not this\n```\n";
 
