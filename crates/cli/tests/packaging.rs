@@ -181,6 +181,76 @@ fn what_the_image_copies_and_starts_is_there() {
 }
 
 #[test]
+fn the_image_is_built_from_sources_alone() {
+    let ignored = read(".dockerignore");
+    let ignored: Vec<&str> = ignored.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+
+    assert!(ignored.contains(&"**/target") && ignored.contains(&"/.git"), "{ignored:?}");
+    // What the build needs is not among it.
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let members = manifest["workspace"]["members"].as_array().unwrap().iter().map(|member| member.as_str().unwrap().to_owned());
+    let copied = read("packaging/docker/Dockerfile");
+    let copied = copied.lines().filter_map(|line| line.strip_prefix("COPY ")?.split(' ').next().map(str::to_owned));
+    for path in members.chain(copied).chain(["Cargo.lock".to_owned()]) {
+        let is_in = |pattern: &&&str| path.starts_with(pattern.trim_start_matches('/'));
+        assert_eq!(ignored.iter().find(is_in), None, "{path}");
+    }
+}
+
+/// The words of a command of a shell that is in this directory.
+fn words_of(command: &str, dir: &Path) -> Vec<String> {
+    let print = format!("for word in {command}; do printf '%s\\n' \"$word\"; done");
+    let output = Command::new("sh").args(["-c", &print]).current_dir(dir).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// What stands in the guide about a container: `docker run`, without the engine. Volumes become what is mounted there.
+#[test]
+fn the_container_of_the_guide_starts_as_printed_and_lets_its_user_in() {
+    let guide = read("docs/installing.md").replace("\\\n", " ");
+    let runs: Vec<&str> = guide.lines().filter(|line| line.starts_with("docker run ")).collect();
+    assert!(runs.len() >= 2, "{runs:?}");
+    for run in runs {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("mqtt-password"), "rook\n").unwrap();
+        let words = words_of(run, dir.path());
+        assert_eq!(words.last().unwrap(), "columba", "{run}");
+        let after = |option: &str| -> Vec<String> {
+            words.windows(2).filter(|pair| pair[0] == option).map(|pair| pair[1].clone()).collect()
+        };
+        let mounts: Vec<(String, String)> = after("-v")
+            .iter()
+            .filter_map(|volume| volume.trim_end_matches(":ro").split_once(':'))
+            .map(|(from, to)| (to.to_owned(), from.to_owned()))
+            .collect();
+        let variables: Vec<(String, String)> = after("-e")
+            .iter()
+            .map(|variable| variable.split_once('=').unwrap())
+            .map(|(name, value)| {
+                let mounted = mounts.iter().find(|(to, _)| to == value).map_or(value, |(_, from)| from);
+                (name.to_owned(), mounted.to_owned())
+            })
+            .collect();
+        let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (&**name, &**value)).collect();
+
+        let mut broker = Running(start_container(dir.path(), &variables).spawn().unwrap());
+        let mut told = String::new();
+        BufReader::new(broker.0.stderr.take().unwrap()).read_line(&mut told).unwrap();
+        let port = broker.port();
+
+        let (user, password) = match variables.iter().find(|(name, _)| *name == "COLUMBA_USER") {
+            Some((_, user)) => (*user, "rook"),
+            None => ("columba", told.split(" is ").nth(1).unwrap().split(' ').next().unwrap()),
+        };
+        let sent = Command::new(COLUMBA)
+            .args(["pub", "-p", &port, "-t", "t", "-m", "x", "-q", "1", "-u", user, "-P", password])
+            .status()
+            .unwrap();
+        assert!(sent.success(), "{run}");
+    }
+}
+
+#[test]
 fn the_debian_package_finds_its_assets() {
     let manifest: toml::Table = read("crates/cli/Cargo.toml").parse().unwrap();
     let deb = &manifest["package"]["metadata"]["deb"];
