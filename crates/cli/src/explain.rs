@@ -1,17 +1,18 @@
 //! What went wrong, in the words of the person at the keyboard.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use columba_client::{ConnectError, LayerError, Lost, PublishError, ReasonCode, Refusal, ScramError, SubscribeError, Version};
+use columba_client::{
+    CertificateFault, ConnectError, LayerError, Lost, PublishError, ReasonCode, Refusal, ScramError, Spoken, SubscribeError,
+    Version,
+};
 use columba_proto::{SubscriptionFilterError, TopicFilterError, TopicNameError};
 
 use crate::args::CommonArgs;
 use crate::connect::{Target, exit_of};
 use crate::exit::{Exit, Failure};
-use crate::target::MQTT_PORT;
-
-const MQTTS_PORT: u16 = 8883;
+use crate::target::{MQTT_PORT, Scheme};
 
 /// Why there is no connection.
 pub(crate) fn connecting(error: &ConnectError, args: &CommonArgs, target: &Target) -> Failure {
@@ -22,21 +23,30 @@ pub(crate) fn connecting(error: &ConnectError, args: &CommonArgs, target: &Targe
             Failure::new(Exit::NotConnected, format!("nobody listens at {} ({})", path.display(), io(source)))
         }
         ConnectError::ServerName(name) => Failure::usage(format!("\"{name}\" is no name that a certificate could have")),
-        ConnectError::Layer(error) => layer(error, target),
+        ConnectError::Layer(error) => layer(error, args, target),
         ConnectError::TimedOut { after } => Failure::new(
             Exit::NotConnected,
             format!("no answer from {}:{} within {} s", target.host, target.port, after.as_secs()),
         ),
-        ConnectError::Closed(_) => {
-            let place = format!("{}:{}", target.host, target.port);
-            if target.port == MQTTS_PORT && !target.scheme.has_tls() {
-                let what = format!("{place} closed the connection before CONNACK; that port usually speaks TLS");
-                return Failure::new(Exit::Lost, what).try_this(format!("-L mqtts://{}", target.host));
-            }
-            Failure::new(Exit::Lost, format!("{place} closed the connection before CONNACK"))
+        ConnectError::Closed(_) => closed(target),
+        ConnectError::ClosedInHandshake(_) if target.scheme.has_tls() => {
+            let place = place(target);
+            Failure::new(Exit::Tls, format!("{place} closed the connection in the middle of the TLS handshake"))
+                .note("a port without TLS does so")
+                .try_this(format!("-L {}", url(target, target.scheme.plain())))
+        }
+        ConnectError::ClosedInHandshake(_) => Failure::new(
+            Exit::NotConnected,
+            format!("{} closed the connection in the middle of the WebSocket handshake", place(target)),
+        ),
+        ConnectError::Speaks(Spoken::Tls) => Failure::new(Exit::Tls, format!("{} speaks TLS", place(target)))
+            .try_this(format!("-L {}", url(target, Scheme::Mqtts))),
+        ConnectError::Speaks(Spoken::Http) => {
+            let failure = Failure::new(Exit::NotConnected, format!("{} speaks HTTP, not MQTT", place(target)));
+            failure.try_this(format!("-L {}   # MQTT in WebSockets", url(target, target.scheme.web())))
         }
         ConnectError::NotMqtt(why) => {
-            let what = format!("{}:{} answered, but not as an MQTT broker", target.host, target.port);
+            let what = format!("{} answered, but not as an MQTT broker", place(target));
             Failure::new(Exit::NotConnected, what).note(why.to_string())
         }
         ConnectError::Authentication(ScramError::Signature) => {
@@ -49,29 +59,108 @@ pub(crate) fn connecting(error: &ConnectError, args: &CommonArgs, target: &Targe
     }
 }
 
+fn place(target: &Target) -> String {
+    match (&target.path, target.scheme) {
+        (Some(path), Scheme::Unix) => path.clone(),
+        _ if target.host.contains(':') => format!("[{}]:{}", target.host, target.port),
+        _ => format!("{}:{}", target.host, target.port),
+    }
+}
+
+/// The same host and port by another way.
+fn url(target: &Target, scheme: Scheme) -> String {
+    format!("{}://{}", scheme.name(), place(target))
+}
+
+/// There was a server, and it went away without a word.
+fn closed(target: &Target) -> Failure {
+    let failure = Failure::new(Exit::Lost, format!("{} closed the connection before CONNACK", place(target)));
+    if target.scheme.has_tls() || target.scheme == Scheme::Unix {
+        return failure;
+    }
+    // Some servers say with an alert that they speak TLS, others, like mosquitto, go without a word.
+    let usual = target.port == Scheme::Mqtts.port();
+    let note = if usual { "that port usually speaks TLS" } else { "a port that speaks TLS does so" };
+    failure.note(note).try_this(format!("-L {}", url(target, target.scheme.secured())))
+}
+
 /// TLS or WebSocket did not come about.
-fn layer(error: &LayerError, target: &Target) -> Failure {
-    let place = format!("{}:{}", target.host, target.port);
-    let words = error.to_string();
+fn layer(error: &LayerError, args: &CommonArgs, target: &Target) -> Failure {
+    let place = place(target);
     match error {
-        LayerError::Tls(_) if words.contains("corrupt message") || words.contains("InvalidMessage") => {
-            Failure::new(Exit::Tls, format!("{place} answered, but not with TLS")).try_this(format!("-L mqtt://{place}"))
+        LayerError::Tls(error) if error.is_not_tls() => Failure::new(Exit::Tls, format!("{place} answered, but not with TLS"))
+            .try_this(format!("-L {}", url(target, target.scheme.plain()))),
+        LayerError::Tls(error) if error.is_certificate_wanted() => {
+            Failure::new(Exit::Tls, format!("{place} wants a certificate of its clients")).try_this("--cert FILE --key FILE")
         }
-        LayerError::Tls(_) if words.contains("not valid for name") || words.contains("NotValidForName") => {
-            Failure::new(Exit::Tls, format!("the certificate of {place} is for another name"))
-                .note(words)
-                .try_this("-h NAME, as it stands in the certificate, or --insecure")
-        }
-        LayerError::Tls(_) if words.contains("UnknownIssuer") => Failure::new(
-            Exit::Tls,
-            format!("the certificate of {place} is not trusted: none of the known authorities has signed it"),
-        )
-        .try_this("--cafile ca.pem, or --insecure"),
-        LayerError::Tls(_) => Failure::new(Exit::Tls, format!("no TLS with {place}")).note(words),
+        LayerError::Tls(error) => match error.certificate() {
+            Some(fault) => certificate(&fault, args, target),
+            None => Failure::new(Exit::Tls, format!("no TLS with {place}")).note(error.to_string()),
+        },
         LayerError::WebSocket(_) | LayerError::Proxy(_) => {
-            Failure::new(Exit::NotConnected, format!("no WebSocket with {place}")).note(words)
+            Failure::new(Exit::NotConnected, format!("no WebSocket with {place}")).note(error.to_string())
         }
     }
+}
+
+/// The server's certificate does not do.
+fn certificate(fault: &CertificateFault, args: &CommonArgs, target: &Target) -> Failure {
+    let place = place(target);
+    let failure = |what: String| Failure::new(Exit::Tls, what);
+    let blindly = "--insecure   # whoever answers reads along";
+    match fault {
+        CertificateFault::Untrusted => {
+            let who = match (&args.cafile, &args.capath) {
+                (Some(known), _) | (None, Some(known)) => format!("no authority in {}", known.display()),
+                (None, None) => "none of the authorities that this machine knows".to_owned(),
+            };
+            let failure = failure(format!("the certificate of {place} is not trusted: {who} has signed it"));
+            failure.try_this("--cafile ca.pem   # of the authority that has").try_this(blindly)
+        }
+        CertificateFault::OtherName { wanted, names } => {
+            let whom =
+                if names.is_empty() { "names nobody whom it is for".to_owned() } else { format!("is for {}", names.join(", ")) };
+            let failure = failure(format!("the certificate of {place} {whom}, not for {wanted}"));
+            match names.iter().find(|name| !name.starts_with("*.")) {
+                Some(name) => failure.try_this(format!("-h {name} -p {}", target.port)).try_this(blindly),
+                None => failure.try_this(blindly),
+            }
+        }
+        CertificateFault::Expired { not_after } => {
+            let when = not_after.map_or_else(String::new, |end| format!(" on {}", day(end)));
+            failure(format!("the certificate of {place} expired{when}")).note("the broker needs a new one").try_this(blindly)
+        }
+        CertificateFault::NotYet { not_before } => {
+            let when = not_before.map_or_else(String::new, |begin| format!(" before {}", day(begin)));
+            failure(format!("the certificate of {place} is not valid{when}"))
+                .try_this("date   # is the clock of this machine right?")
+        }
+        CertificateFault::Revoked => failure(format!("the certificate of {place} has been revoked")),
+        CertificateFault::Authority => failure(format!("{place} shows an authority's certificate as its own"))
+            .note("it is one to sign others with; the broker needs one of its own, like that of the command below")
+            .try_this(own_certificate(&target.host)),
+        CertificateFault::Version1 => {
+            failure(format!("the certificate of {place} is of version 1, which cannot say whom it is for"))
+                .note("the broker needs another one, like that of the command below")
+                .try_this(own_certificate(&target.host))
+        }
+        CertificateFault::Other(words) => failure(format!("the certificate of {place} does not do: {words}")),
+    }
+}
+
+/// A command that makes a certificate that a server can show and `--cafile` can name.
+fn own_certificate(host: &str) -> String {
+    let kind = if host.parse::<IpAddr>().is_ok() { "IP" } else { "DNS" };
+    format!(
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 365 -subj /CN={host} \
+         -addext subjectAltName={kind}:{host} -addext basicConstraints=critical,CA:FALSE"
+    )
+}
+
+/// Seconds since 1970 as a day of the calendar, in UTC.
+fn day(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| format!("second {seconds} of 1970"), |time| time.strftime("%Y-%m-%d").to_string())
 }
 
 fn unreachable_address(address: SocketAddr, source: &io::Error) -> Failure {
@@ -268,6 +357,54 @@ mod tests {
         assert_eq!(filter("a/b+/c"), "error: \"a/b+/c\" is no topic filter\n  a/b+/c\n     ^ '+' must fill a whole level");
         let error = topic_name("home/+", TopicNameError::Wildcard).to_string();
         assert!(error.ends_with("  home/+\n       ^ '+' and '#' only work in subscriptions"), "{error}");
+    }
+
+    fn target(scheme: Scheme) -> Target {
+        Target { scheme, host: "10.0.0.5".into(), port: 2883, ..Target::default() }
+    }
+
+    #[test]
+    fn tls_where_there_is_none_and_none_where_it_is_are_told_on_any_port() {
+        let told = |error: &ConnectError, scheme| connecting(error, &CommonArgs::default(), &target(scheme));
+
+        let plain = told(&ConnectError::Speaks(Spoken::Tls), Scheme::Mqtt);
+        assert_eq!(plain.to_string(), "error: 10.0.0.5:2883 speaks TLS\ntry: -L mqtts://10.0.0.5:2883");
+        let silent = told(&ConnectError::Closed(None), Scheme::Mqtt);
+        assert_eq!(
+            silent.to_string(),
+            "error: 10.0.0.5:2883 closed the connection before CONNACK\nnote: a port that speaks TLS does so\ntry: -L mqtts://10.0.0.5:2883"
+        );
+        let secure = told(&ConnectError::ClosedInHandshake(None), Scheme::Wss);
+        assert_eq!(
+            secure.to_string(),
+            "error: 10.0.0.5:2883 closed the connection in the middle of the TLS handshake\nnote: a port without TLS does so\n\
+             try: -L ws://10.0.0.5:2883"
+        );
+        assert_eq!((plain.exit, silent.exit, secure.exit), (Exit::Tls, Exit::Lost, Exit::Tls));
+        assert!(!told(&ConnectError::Closed(None), Scheme::Mqtts).to_string().contains("try:"), "it was TLS");
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_do_is_told_with_what_to_try() {
+        let told = |fault| certificate(&fault, &CommonArgs::default(), &target(Scheme::Mqtts)).to_string();
+
+        let wanted = "10.0.0.5".to_owned();
+        let names = vec!["*.example".to_owned(), "broker.example".to_owned()];
+        let text = told(CertificateFault::OtherName { wanted, names });
+        assert!(
+            text.starts_with("error: the certificate of 10.0.0.5:2883 is for *.example, broker.example, not for 10.0.0.5\n"),
+            "{text}"
+        );
+        assert!(text.contains("\ntry: -h broker.example -p 2883\n"), "{text}");
+        let text = told(CertificateFault::Expired { not_after: Some(978_307_200) });
+        assert!(text.contains(" expired on 2001-01-01\n") && text.contains("\ntry: --insecure"), "{text}");
+        let text = told(CertificateFault::NotYet { not_before: Some(13_569_465_600) });
+        assert!(text.contains(" is not valid before 2400-01-01\ntry: date"), "{text}");
+        let text = told(CertificateFault::Authority);
+        assert!(text.contains("-addext subjectAltName=IP:10.0.0.5 -addext basicConstraints=critical,CA:FALSE"), "{text}");
+        let known = CommonArgs { cafile: Some("ca.pem".into()), ..CommonArgs::default() };
+        let text = certificate(&CertificateFault::Untrusted, &known, &target(Scheme::Mqtts)).to_string();
+        assert!(text.contains("no authority in ca.pem has signed it\ntry: --cafile"), "{text}");
     }
 
     #[test]

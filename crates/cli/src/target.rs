@@ -37,6 +37,31 @@ impl Scheme {
         }
     }
 
+    /// The same without TLS.
+    pub(crate) fn plain(self) -> Self {
+        match self {
+            Self::Mqtt | Self::Mqtts => Self::Mqtt,
+            Self::Ws | Self::Wss => Self::Ws,
+            Self::Unix => Self::Unix,
+        }
+    }
+
+    /// The same inside a WebSocket.
+    pub(crate) fn web(self) -> Self {
+        if self.has_tls() { Self::Wss } else { Self::Ws }
+    }
+
+    /// As it stands in front of `://`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Mqtts => "mqtts",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+            Self::Unix => "unix",
+        }
+    }
+
     /// The port where none is named.
     pub(crate) fn port(self) -> u16 {
         match self {

@@ -1,7 +1,7 @@
 //! TLS, WebSocket, both together and Unix sockets: clients of others and our own commands against `columba serve`.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use columba_check::broker::Broker;
 use columba_check::load::{Via, free_port, write_certificate};
@@ -166,9 +166,79 @@ fn whom_our_commands_do_not_trust_is_told_with_status_8() {
     let (code, text) =
         publish(&["-h", "127.0.0.1", "-p", &house.port(Via::Tls).to_string(), "--cafile", &house.ca.display().to_string()]);
     assert_eq!(code, Some(8), "{text}");
-    assert!(text.contains("is for another name"), "{text}");
+    assert!(text.contains(" is for localhost, not for 127.0.0.1"), "{text}");
+    assert!(text.contains("try: -h localhost -p"), "{text}");
     let (code, text) = publish(&["-L", &format!("mqtts://localhost:{}", house.port(Via::WebSocket)), "--insecure"]);
     assert_eq!(code, Some(8), "{text}");
+}
+
+fn told(words: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(COLUMBA).args(["pub", "-t", "a", "-m", "b"]).args(words).output().expect("it runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn who_takes_the_wrong_transport_is_told_the_right_one() {
+    let house = House::new();
+    let plain = Broker::start(COLUMBA, &[]);
+    let (tls, web) = (house.port(Via::Tls), house.port(Via::WebSocket));
+
+    for (words, status, expected) in [
+        (format!("mqtt://localhost:{tls}"), 8, format!("error: localhost:{tls} speaks TLS\ntry: -L mqtts://localhost:{tls}\n")),
+        (format!("mqtts://localhost:{}", plain.port()), 8, format!("\ntry: -L mqtt://localhost:{}\n", plain.port())),
+        (
+            format!("mqtt://localhost:{web}"),
+            4,
+            format!("error: localhost:{web} speaks HTTP, not MQTT\ntry: -L ws://localhost:{web}"),
+        ),
+        (format!("wss://localhost:{web}"), 8, format!("\ntry: -L ws://localhost:{web}\n")),
+    ] {
+        let (code, text) = told(&["-L", &words, "--insecure"][..if words.starts_with("mqtt:") { 2 } else { 3 }]);
+        assert_eq!(code, Some(status), "{words}: {text}");
+        assert!(text.contains(&expected), "{words}: {text}");
+    }
+}
+
+#[test]
+fn who_has_to_show_a_certificate_is_told_so() {
+    let dir = tempfile::tempdir().expect("a folder for scratch files");
+    let (cert, key) = write_certificate(dir.path()).expect("a certificate");
+    let port = free_port().expect("a free port");
+    let config = dir.path().join("columba.toml");
+    let (cert, key) = (cert.display(), key.display());
+    let listener = format!("[[listener]]\nurl = \"mqtts://127.0.0.1:{port}\"\ncert = \"{cert}\"\nkey = \"{key}\"\n");
+    std::fs::write(&config, format!("{listener}ca = \"{cert}\"\nclient_cert = \"require\"\n")).expect("a configuration");
+    let mut broker = Program::start(Command::new(COLUMBA).args(["serve", "--ephemeral", "--http", "off", "-c"]).arg(&config));
+    broker.until_has("mqtts://");
+
+    let (code, text) = told(&["-L", &format!("mqtts://localhost:{port}"), "--insecure"]);
+
+    assert_eq!(code, Some(8), "{text}");
+    assert!(text.contains("wants a certificate of its clients\ntry: --cert FILE --key FILE"), "{text}");
+}
+
+#[test]
+fn a_certificate_made_as_the_message_says_is_taken() {
+    let name = "a_certificate_made_as_the_message_says_is_taken";
+    let Some(openssl) = outside::or_skip(outside::program("openssl"), name, "openssl") else { return };
+    let dir = tempfile::tempdir().expect("a folder for scratch files");
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let with = |words: &str| {
+        let made = Command::new(&openssl).args(words.split(' ')).current_dir(dir.path()).stderr(Stdio::null()).status();
+        assert!(made.expect("it runs").success(), "{words}");
+        let port = free_port().expect("a free port");
+        let words = ["--listen", &format!("mqtts://127.0.0.1:{port}"), "--cert", &file("cert.pem"), "--key", &file("key.pem")];
+        let _broker = Broker::start(COLUMBA, &words);
+        told(&["-L", &format!("mqtts://localhost:{port}"), "--cafile", &file("cert.pem")])
+    };
+    // What most guides say: it makes an authority.
+    let (code, text) = with("req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 9 -subj /CN=localhost");
+    assert_eq!(code, Some(8), "{text}");
+    assert!(text.contains("shows an authority's certificate as its own"), "{text}");
+
+    let command = text.lines().find_map(|line| line.strip_prefix("try: openssl ")).unwrap_or_else(|| panic!("{text}"));
+    let (code, text) = with(command);
+    assert_eq!(code, Some(0), "{text}");
 }
 
 #[test]

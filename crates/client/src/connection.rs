@@ -8,7 +8,7 @@ use columba_proto::{PeerError, Version, wire};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
-use crate::error::ConnectError;
+use crate::error::{ConnectError, Spoken};
 use crate::layers::Layers;
 use crate::limits::{READ_BYTES, WRITE_BYTES_MAX};
 use crate::options::Options;
@@ -113,7 +113,7 @@ impl Connection {
     }
 
     async fn shake(&mut self) -> Result<(), ConnectError> {
-        let closed = |error| ConnectError::Closed(Some(error));
+        let closed = |error| ConnectError::ClosedInHandshake(Some(error));
         let mut buffer = vec![0; LAYERED_READ_BYTES];
         loop {
             let Some(layers) = &mut self.layers else { return Ok(()) };
@@ -121,13 +121,13 @@ impl Connection {
                 return Ok(());
             }
             if layers.has_ended() {
-                return Err(ConnectError::Closed(None));
+                return Err(ConnectError::ClosedInHandshake(None));
             }
             write_layered(&self.socket, layers, &mut self.output).map_err(closed)?;
             let interest = if layers.is_idle() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
             self.socket.ready(interest).await.map_err(closed)?;
             let count = match self.socket.try_read(&mut buffer) {
-                Ok(0) => return Err(ConnectError::Closed(None)),
+                Ok(0) => return Err(ConnectError::ClosedInHandshake(None)),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(closed(error)),
@@ -299,6 +299,16 @@ impl Input {
     /// The first byte that has not been handled.
     pub(crate) fn first(&self) -> Option<u8> {
         self.bytes.get(self.handled).copied()
+    }
+
+    /// What the server speaks where that is not MQTT, by its first bytes.
+    pub(crate) fn other_protocol(&self) -> Option<Spoken> {
+        match self.bytes.get(self.handled..)? {
+            // An alert of TLS (RFC 8446 §5.1): as a packet it would be a CONNECT with flags, which nobody sends.
+            [0x15] | [0x15, 0x03, ..] => Some(Spoken::Tls),
+            bytes if bytes.starts_with(b"HTTP/") => Some(Spoken::Http),
+            _ => None,
+        }
     }
 
     pub(crate) fn handled(&mut self, len: usize) {

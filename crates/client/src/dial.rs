@@ -39,7 +39,7 @@ async fn attempt(options: &Options, tap: &mut Tap, clean_start: bool, client_id:
     let mut connection = Connection::open(options).await?;
     let (login, first) = Login::begin(options)?.unzip();
     let phase = send_connect(options, tap, clean_start, client_id, first.as_deref(), &mut connection);
-    connection.flush().await.map_err(|error| ConnectError::Closed(Some(error)))?;
+    connection.flush().await.map_err(ConnectError::closed)?;
     if connection.output.is_cut() {
         return Err(ConnectError::Closed(None));
     }
@@ -109,6 +109,9 @@ async fn read_connack(
     connection: &mut Connection,
 ) -> Result<(Open, Welcome), ConnectError> {
     loop {
+        if let Some(spoken) = connection.input.other_protocol() {
+            return Err(ConnectError::Speaks(spoken));
+        }
         check_first_byte(connection.input.first()).map_err(ConnectError::NotMqtt)?;
         if let Some(frame) = connection.input.frame().map_err(ConnectError::NotMqtt)? {
             if is_refusal_of_version_5(version, frame.first, frame.body) {
@@ -124,15 +127,15 @@ async fn read_connack(
                 connection.input.handled(len);
                 let auth = Auth::new(ReasonCode::CONTINUE_AUTHENTICATION, Some(METHOD), Some(&data));
                 Wire { output: &mut connection.output, tap }.send(&Packet::Auth(auth));
-                connection.flush().await.map_err(|error| ConnectError::Closed(Some(error)))?;
+                connection.flush().await.map_err(ConnectError::closed)?;
                 continue;
             }
             let accepted = judged(&answer, version, login, tap)?;
             connection.input.handled(len);
             return Ok(accepted);
         }
-        connection.ready(true).await.map_err(|error| ConnectError::Closed(Some(error)))?;
-        if !connection.read().map_err(|error| ConnectError::Closed(Some(error)))? {
+        connection.ready(true).await.map_err(ConnectError::closed)?;
+        if !connection.read().map_err(ConnectError::closed)? {
             return Err(ConnectError::Closed(None));
         }
     }

@@ -1,5 +1,6 @@
 //! What can go wrong, by who is to blame.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -55,6 +56,12 @@ pub enum ConnectError {
     /// The server was there, and went away without a word.
     #[error("the server closed the connection before CONNACK")]
     Closed(#[source] Option<io::Error>),
+    /// The server was there, and went away in the middle of the handshake of TLS or WebSocket: whoever does not speak them often does so.
+    #[error("the server closed the connection in the middle of the handshake")]
+    ClosedInHandshake(#[source] Option<io::Error>),
+    /// The server speaks something else on this port.
+    #[error("the server answered in {0}")]
+    Speaks(Spoken),
     /// What answers is no MQTT server.
     #[error("the server answered with something else than CONNACK")]
     NotMqtt(#[source] PeerError),
@@ -64,6 +71,24 @@ pub enum ConnectError {
     /// There is no enhanced authentication in this version, and the password was not sent.
     #[error("MQTT {} has no enhanced authentication", .0.name())]
     NoAuthentication(Version),
+}
+
+/// What a server may speak instead of MQTT.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Spoken {
+    /// TLS: MQTT may be inside.
+    Tls,
+    /// HTTP: MQTT may be inside a WebSocket.
+    Http,
+}
+
+impl fmt::Display for Spoken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls => "TLS",
+            Self::Http => "HTTP",
+        })
+    }
 }
 
 /// A refusal in the words of the server.
@@ -116,6 +141,14 @@ impl Lost {
 }
 
 impl ConnectError {
+    /// What an error of the socket before CONNACK means: also what a layer has found in what came.
+    pub(crate) fn closed(error: io::Error) -> Self {
+        match error.downcast::<LayerError>() {
+            Ok(error) => Self::Layer(error),
+            Err(error) => Self::Closed(Some(error)),
+        }
+    }
+
     /// Whether another attempt may go better.
     pub fn is_worth_a_retry(&self) -> bool {
         match self {
@@ -127,6 +160,8 @@ impl ConnectError {
             | Self::Layer(_)
             | Self::TimedOut { .. }
             | Self::Closed(_)
+            | Self::ClosedInHandshake(_)
+            | Self::Speaks(_)
             | Self::NotMqtt(_) => true,
             // The same password to the same server ends in the same way.
             Self::Authentication(_) | Self::NoAuthentication(_) | Self::ServerName(_) => false,

@@ -32,11 +32,12 @@ mod translate;
 
 pub use client::{Builder, Client, Delivery, Publish};
 pub use columba_net::LayerError;
+pub use columba_net::tls::CertificateFault;
 pub use columba_proto::packet::{Packet, RetainHandling, SubscriptionOptions};
 pub use columba_proto::scram::ScramError;
 pub use columba_proto::{AckKind, PacketId, PacketType, QoS, ReasonCode, TopicNameBuf, Version};
 pub use command::{Goodbye, Unacknowledged};
-pub use error::{AckError, ClientClosed, ConnectError, Lost, PublishError, Refusal, SubscribeError};
+pub use error::{AckError, ClientClosed, ConnectError, Lost, PublishError, Refusal, Spoken, SubscribeError};
 pub use event::Event;
 pub use inbox::{AckMode, Inbox};
 pub use message::{Message, MessageProperties, Publication};

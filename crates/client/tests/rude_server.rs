@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use columba_client::{AckMode, Client, ConnectError, Event, Lost, Overflow, PublishError, QoS, ReasonCode, Version};
+use columba_client::{AckMode, Client, ConnectError, Event, Lost, Overflow, PublishError, QoS, ReasonCode, Spoken, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -77,8 +77,15 @@ async fn bad_login_of_3_1_1_is_the_reason_of_5() {
 
 #[tokio::test]
 async fn a_server_that_is_not_one_is_recognised() {
-    let port = server(&[b"HTTP/1.1 400 Bad Request\r\n\r\n"], Then::Close).await;
+    let port = server(&[b"220 mail.example ESMTP\r\n"], Then::Close).await;
     assert!(matches!(client(port).connect().await, Err(ConnectError::NotMqtt(_))));
+
+    let port = server(&[b"HTTP/1.1 400 Bad Request\r\n\r\n"], Then::Close).await;
+    assert!(matches!(client(port).connect().await, Err(ConnectError::Speaks(Spoken::Http))));
+
+    // A fatal alert of TLS: unexpected message.
+    let port = server(&[&[0x15, 3, 3, 0, 2, 2, 10]], Then::Close).await;
+    assert!(matches!(client(port).connect().await, Err(ConnectError::Speaks(Spoken::Tls))));
 
     let port = server(&[b""], Then::Close).await;
     assert!(matches!(client(port).connect().await, Err(ConnectError::Closed(_))));

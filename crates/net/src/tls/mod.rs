@@ -5,7 +5,7 @@ mod config;
 use std::{fmt, sync::Arc};
 
 use rustls::{
-    CertificateError, ClientConfig, Error, ServerConfig,
+    AlertDescription, CertificateError, ClientConfig, Error, ServerConfig,
     client::UnbufferedClientConnection,
     pki_types::ServerName,
     server::UnbufferedServerConnection,
@@ -71,15 +71,118 @@ pub enum TlsError {
     TooLong,
 }
 
+/// What is wrong with the other end's certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum CertificateFault {
+    /// None of the authorities that are trusted has signed it, nor who signed it.
+    Untrusted,
+    /// It is for somebody else.
+    OtherName {
+        /// Whom it should be for.
+        wanted: String,
+        /// Whom it is for: names, `*.` in front of some, and addresses.
+        names: Vec<String>,
+    },
+    /// Its time is over.
+    Expired {
+        /// When it ended, in seconds since 1970, where that is known.
+        not_after: Option<u64>,
+    },
+    /// Its time has not come.
+    NotYet {
+        /// When it begins, in seconds since 1970, where that is known.
+        not_before: Option<u64>,
+    },
+    /// It has been revoked.
+    Revoked,
+    /// It says that it is an authority's, which is for signing others and not for being shown: what `openssl req -x509` makes where nothing else is asked for.
+    Authority,
+    /// It is of version 1, without the extensions that name whom it is for. Many an openssl command makes such, and OpenSSL takes them.
+    Version1,
+    /// Something else.
+    Other(String),
+}
+
+impl CertificateFault {
+    fn of(error: &CertificateError) -> Self {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the words for all the others are the library's, also for those to come"
+        )]
+        match error {
+            // An authority that was made anew has its old name and another key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::Untrusted,
+            CertificateError::NotValidForNameContext { expected, presented } => Self::OtherName {
+                wanted: expected.to_str().into_owned(),
+                names: presented.iter().map(|name| bare(name)).collect(),
+            },
+            CertificateError::Expired => Self::Expired { not_after: None },
+            CertificateError::ExpiredContext { not_after, .. } => Self::Expired { not_after: Some(not_after.as_secs()) },
+            CertificateError::NotValidYet => Self::NotYet { not_before: None },
+            CertificateError::NotValidYetContext { not_before, .. } => Self::NotYet { not_before: Some(not_before.as_secs()) },
+            CertificateError::Revoked => Self::Revoked,
+            // The library's judge of certificates is another one, and has no type here.
+            CertificateError::Other(other) => match format!("{other:?}") {
+                text if text.contains("CaUsedAsEndEntity") => Self::Authority,
+                text if text.contains("UnsupportedCertVersion") => Self::Version1,
+                _ => Self::Other(other.to_string()),
+            },
+            error => Self::Other(error.to_string()),
+        }
+    }
+}
+
+/// `DnsName("a.example")` and `IpAddress(10.0.0.1)` without what stands around the name.
+fn bare(name: &str) -> String {
+    let inside = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inside.trim_matches('"').to_owned()
+}
+
+impl fmt::Display for CertificateFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Untrusted => f.write_str("the other end's certificate is signed by none of the known authorities"),
+            Self::OtherName { wanted, names } if names.is_empty() => {
+                write!(f, "the other end's certificate is for nobody, not for {wanted}")
+            }
+            Self::OtherName { wanted, names } => {
+                write!(f, "the other end's certificate is for {}, not for {wanted}", names.join(" and "))
+            }
+            Self::Expired { .. } => f.write_str("the other end's certificate has expired"),
+            Self::NotYet { .. } => f.write_str("the other end's certificate is not valid yet"),
+            Self::Revoked => f.write_str("the other end's certificate has been revoked"),
+            Self::Authority => f.write_str("the other end shows an authority's certificate as its own"),
+            Self::Version1 => f.write_str(
+                "the other end's certificate is of version 1, without extensions; make it anew with some (openssl x509 -req -extfile FILE)",
+            ),
+            Self::Other(words) => write!(f, "the other end's certificate does not do: {words}"),
+        }
+    }
+}
+
+impl TlsError {
+    /// What is wrong with the other end's certificate, where that is it.
+    pub fn certificate(&self) -> Option<CertificateFault> {
+        match self {
+            Self::Failed(Error::InvalidCertificate(error)) => Some(CertificateFault::of(error)),
+            Self::Failed(_) | Self::TooLong => None,
+        }
+    }
+
+    /// Whether what the other end has said is no TLS at all.
+    pub fn is_not_tls(&self) -> bool {
+        matches!(self, Self::Failed(Error::InvalidMessage(_)))
+    }
+
+    /// Whether the other end wants a certificate, and got none.
+    pub fn is_certificate_wanted(&self) -> bool {
+        matches!(self, Self::Failed(Error::AlertReceived(AlertDescription::CertificateRequired)))
+    }
+}
+
 /// What the library says, and more where that would lead nowhere.
 fn in_words(error: &Error) -> String {
-    // Many an openssl command makes such, and OpenSSL takes them.
-    if let Error::InvalidCertificate(CertificateError::Other(other)) = error
-        && format!("{other:?}").contains("UnsupportedCertVersion")
-    {
-        return "the other end's certificate is of version 1, without extensions; make it anew with some (openssl x509 -req -extfile FILE)".into();
-    }
-    error.to_string()
+    if let Error::InvalidCertificate(error) = error { CertificateFault::of(error).to_string() } else { error.to_string() }
 }
 
 /// What one look at the records brought.

@@ -186,6 +186,38 @@ fn a_server_is_known_by_its_name_unless_anybody_will_do() {
     assert!(connect(Tls::client(anybody, "whoever".try_into().unwrap()).unwrap()).is_ok());
 }
 
+/// What a client finds that trusts `authority`, wants `name`, and is shown `signed`.
+fn fault(authority: &Authority, signed: &Signed, name: &str) -> CertificateFault {
+    let mut server = server(signed, ClientCertificates::NotAsked, MinVersion::Tls12);
+    let error = shake(&mut client(authority, None, name, &["mqtt"]), &mut server, 100).unwrap_err();
+    let LayerError::Tls(error) = error else { panic!("{error}") };
+    error.certificate().unwrap_or_else(|| panic!("{error}"))
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_has_a_name() {
+    let authority = Authority::new();
+    let good = authority.sign("broker.example", 1, |_| {});
+    let many = authority.sign("broker.example", 2, |params| {
+        params.subject_alt_names.push(rcgen::SanType::DnsName("*.example".try_into().unwrap()));
+        params.subject_alt_names.push(rcgen::SanType::IpAddress("10.0.0.5".parse().unwrap()));
+    });
+    let old = authority.sign("broker.example", 3, |params| params.not_after = date_time_ymd(2001, 1, 1));
+    let young = authority.sign("broker.example", 4, |params| params.not_before = date_time_ymd(2400, 1, 1));
+    let own = authority.sign("broker.example", 5, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+
+    let named = |names: &[&str]| CertificateFault::OtherName {
+        wanted: "other.test".into(),
+        names: names.iter().map(|&name| name.into()).collect(),
+    };
+    assert_eq!(fault(&authority, &good, "other.test"), named(&["broker.example"]));
+    assert_eq!(fault(&authority, &many, "other.test"), named(&["broker.example", "*.example", "10.0.0.5"]));
+    assert_eq!(fault(&Authority::new(), &good, "broker.example"), CertificateFault::Untrusted);
+    assert_eq!(fault(&authority, &old, "broker.example"), CertificateFault::Expired { not_after: Some(978_307_200) });
+    assert_eq!(fault(&authority, &young, "broker.example"), CertificateFault::NotYet { not_before: Some(13_569_465_600) });
+    assert_eq!(fault(&authority, &own, "broker.example"), CertificateFault::Authority);
+}
+
 #[test]
 fn another_protocol_inside_is_refused_and_silence_is_taken_for_mqtt() {
     let authority = Authority::new();
