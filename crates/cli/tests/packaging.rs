@@ -273,6 +273,37 @@ fn the_debian_package_finds_its_assets() {
     }
 }
 
+#[test]
+fn what_the_guide_makes_of_mosquittos_configuration_is_one_for_the_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("mosquitto.conf"), dir.path().join("columba.toml"));
+    // As Debian's package has it.
+    fs::write(&from, "pid_file /run/mosquitto/mosquitto.pid\npersistence true\npersistence_location /var/lib/mosquitto/\n")
+        .unwrap();
+    let guide = read("docs/from-mosquitto.md");
+    let steps =
+        guide.lines().filter(|line| line.starts_with("columba config import ") && line.contains('>') || line.starts_with("sed "));
+    let steps: Vec<String> = steps
+        .map(|line| {
+            line.replace("/etc/mosquitto/mosquitto.conf", "mosquitto.conf").replace("/etc/columba/columba.toml", "columba.toml")
+        })
+        .map(|line| line.replace("/tmp/columba.toml", "imported.toml"))
+        .collect();
+    assert_eq!(steps.len(), 2, "{steps:?}");
+    let path = format!("{}:{}", Path::new(COLUMBA).parent().unwrap().display(), env::var("PATH").unwrap());
+
+    for step in &steps {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", step]).current_dir(dir.path()).env("PATH", &path).stderr(Stdio::null());
+        assert!(shell.status().unwrap().success(), "{step}");
+    }
+
+    let made: toml::Table = fs::read_to_string(to).unwrap().parse().unwrap();
+    let unit = read("packaging/systemd/columba.service");
+    let writable = unit.lines().find_map(|line| line.strip_prefix("StateDirectory=")).unwrap();
+    assert_eq!(made["data_dir"].as_str(), Some(&*format!("/var/lib/{writable}")));
+}
+
 /// Whose a file is, and what they may do with it.
 #[derive(Debug)]
 struct Installed {
