@@ -54,8 +54,8 @@ pub(crate) fn bouts(args: &AttackArgs) -> Result<(String, Exit), Failure> {
     let limits = args.limit.join("\n");
     let program = program()?;
     let mut text = format!(
-        "{:<20} {:>12} {:>12} {:>7} {:>9} {:>9} {:>6} {:>10}",
-        "attack", "p99 calm", "p99", "ratio", "begun", "let in", "flaws", "peak MiB"
+        "{:<20} {:>12} {:>12} {:>7} {:>9} {:>9} {:>6} {:>10} {:>7}",
+        "attack", "p99 calm", "p99", "ratio", "begun", "let in", "flaws", "peak MiB", "budget"
     );
     let mut held = true;
     for &attack in attacks {
@@ -75,22 +75,30 @@ pub(crate) fn bouts(args: &AttackArgs) -> Result<(String, Exit), Failure> {
             seen.let_in += bout.seen.let_in;
         }
         let (calm, under) = (median(calm), median(under));
-        held &= flaws == 0 && (attack.may_enter() || seen.let_in == 0);
+        // With other limits it is they that say what a client may take.
+        let budget = args.limit.is_empty().then(|| attack.budget(connections));
+        held &= holds(attack, &seen, flaws, peak, budget);
         let hundredths = under * 100 / calm.max(1);
         // Writing to a string cannot fail.
         write!(
             text,
-            "\n{:<20} {calm:>9} us {under:>9} us {:>4}.{:02} {:>9} {:>9} {flaws:>6} {:>10}",
+            "\n{:<20} {calm:>9} us {under:>9} us {:>4}.{:02} {:>9} {:>9} {flaws:>6} {:>10} {:>7}",
             attack.name(),
             hundredths / 100,
             hundredths % 100,
             seen.opened,
             seen.let_in,
-            peak / MIB
+            peak / MIB,
+            budget.map_or_else(|| "-".to_owned(), |budget| budget.to_string())
         )
         .ok();
     }
     Ok((text, if held { Exit::Done } else { Exit::Other }))
+}
+
+/// Whether good clients lost nothing, nobody came in who may not, and memory, of which `peak` is in bytes and `budget` in MiB, stayed within its bound.
+fn holds(attack: Attack, seen: &Seen, flaws: u64, peak: u64, budget: Option<u64>) -> bool {
+    flaws == 0 && (attack.may_enter() || seen.let_in == 0) && budget.is_none_or(|budget| peak <= budget * MIB)
 }
 
 fn p99_us(report: &Report) -> u64 {
@@ -133,4 +141,26 @@ fn runs(text: &str) -> Result<usize, String> {
 fn ports(text: &str) -> Result<[u16; 4], String> {
     let ports: Vec<u16> = text.split(',').map_while(|port| port.parse().ok()).collect();
     ports.try_into().map_err(|_| "four ports with commas between them".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_holds_that_loses_nothing_lets_nobody_in_and_stays_within_its_memory() {
+        let attack = Attack::HalfOpenTls;
+        let (nobody, somebody) = (Seen::default(), Seen { let_in: 1, ..Seen::default() });
+        let budget = attack.budget(attack.connections());
+        let peak = budget * MIB;
+
+        assert!(holds(attack, &nobody, 0, peak, Some(budget)));
+        assert!(!holds(attack, &nobody, 0, peak + 1, Some(budget)));
+        assert!(holds(attack, &nobody, 0, peak + 1, None), "with other limits");
+        assert!(!holds(attack, &nobody, 1, peak, Some(budget)));
+        assert!(!holds(attack, &somebody, 0, peak, Some(budget)));
+        assert!(holds(Attack::Takeovers, &somebody, 0, peak, Some(budget)), "who may come in");
+        let most = Attack::ALL.map(|attack| attack.budget(attack.connections())).into_iter().max();
+        assert_eq!(most, Some(Attack::Unfinished.budget(1_000)), "a packet each is the most that a stranger may hold");
+    }
 }

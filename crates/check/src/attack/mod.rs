@@ -125,6 +125,27 @@ impl Attack {
         }
     }
 
+    /// What the process of a broker with the default limits may take at most in the few seconds of a run, in MiB, when so many at one time do this to it: a base that
+    /// it has anyway, and a part for each of them. Twice what was measured, where nothing better bounds it.
+    pub const fn budget(self, connections: usize) -> u64 {
+        const BASE_KIB: u64 = 64 << 10;
+        let each_kib = match self {
+            // A descriptor and an entry.
+            Self::HalfOpenTcp | Self::SlowConnect => 2,
+            // And what was read of a packet or a handshake.
+            Self::HalfOpenTls | Self::Garbage | Self::HugeLengths => 8,
+            Self::ConnectStorm | Self::Takeovers => 64,
+            // All but the end of a packet of `limits.max_packet_size`, 2 MiB.
+            Self::Unfinished => (2 << 10) + 64,
+            // What a client may be known for, or have on its way: filters, aliases, queues.
+            Self::OneByteFrames => 4 << 10,
+            Self::SubscriptionBomb | Self::UserPropertyFlood | Self::WrongCertificates => 8 << 10,
+            Self::AliasFlood | Self::DeadSubscriber => 16 << 10,
+            Self::RetainedFlood => 32 << 10,
+        };
+        (BASE_KIB + connections as u64 * each_kib) >> 10
+    }
+
     /// Whether the attackers are clients that the broker has no reason to refuse.
     pub const fn may_enter(self) -> bool {
         match self {
