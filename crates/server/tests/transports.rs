@@ -11,9 +11,14 @@ mod pki;
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -179,7 +184,7 @@ fn until_shown(broker: &Running, authority: &Authority, certificate: &[u8]) {
         if client.server_certificate().as_deref() == Some(certificate) {
             return;
         }
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -212,6 +217,78 @@ fn renewal_clients() -> usize {
     std::env::var("COLUMBA_RENEWAL_CLIENTS").map_or(150, |count| count.parse().unwrap())
 }
 
+/// A publisher and its subscriber, who count together at QoS 1.
+struct Pair {
+    publisher: Layered,
+    subscriber: Layered,
+    topic: String,
+}
+
+impl Pair {
+    fn new(number: usize, address: SocketAddr, via: &Via) -> Self {
+        let mut pair = Self {
+            publisher: Layered::open(address, via),
+            subscriber: Layered::open(address, via),
+            topic: format!("renewal/{number:04}"),
+        };
+        assert!(is_served(&mut pair.publisher) && is_served(&mut pair.subscriber));
+        let filter = [b"\x82\x12\0\x01\0\0\x0C", pair.topic.as_bytes(), b"\x01"].concat();
+        pair.subscriber.send(&filter);
+        assert_eq!(pair.subscriber.receive(6).as_deref(), Some(b"\x90\x04\0\x01\0\x01".as_slice()));
+        pair
+    }
+
+    fn publish(&mut self, count: u32) {
+        let packet = [b"\x32\x15\0\x0C", self.topic.as_bytes(), b"\0\x01\0", &count.to_be_bytes()].concat();
+        self.publisher.send(&packet);
+    }
+
+    /// The publisher has its PUBACK, and the subscriber this message and no other.
+    fn hears(&mut self, count: u32) {
+        assert_eq!(self.publisher.receive(4).as_deref(), Some(b"\x40\x02\0\x01".as_slice()), "{} is acknowledged", self.topic);
+        let packet = self.subscriber.receive(23).unwrap_or_else(|| panic!("{} was dropped", self.topic));
+        assert_eq!((packet[0], &packet[4..16], &packet[19..]), (0x32, self.topic.as_bytes(), count.to_be_bytes().as_slice()));
+        self.subscriber.send(&[&b"\x40\x02"[..], &packet[16..18]].concat());
+    }
+}
+
+/// Pairs that count from now on, whatever else happens.
+struct Traffic {
+    rounds: Arc<AtomicU32>,
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Traffic {
+    fn start(mut pairs: Vec<Pair>) -> Self {
+        let (rounds, over) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counted, is_over) = (Arc::clone(&rounds), Arc::clone(&over));
+        let thread = thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                let count = counted.load(Ordering::Relaxed);
+                pairs.iter_mut().for_each(|pair| pair.publish(count));
+                pairs.iter_mut().for_each(|pair| pair.hears(count));
+                counted.store(count + 1, Ordering::Relaxed);
+            }
+        });
+        Self { rounds, over, thread }
+    }
+
+    /// Waits until so many more messages of each pair have come; at once where they come no more, which the end tells.
+    fn goes_on(&self, more: u32) {
+        let wanted = self.rounds.load(Ordering::Relaxed) + more;
+        while self.rounds.load(Ordering::Relaxed) < wanted && !self.thread.is_finished() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn stop(self) -> u32 {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().expect("every message came, once and in order");
+        self.rounds.load(Ordering::Relaxed)
+    }
+}
+
 #[test]
 fn many_clients_go_on_while_certificates_are_renewed() {
     let authority = Authority::new();
@@ -219,8 +296,12 @@ fn many_clients_go_on_while_certificates_are_renewed() {
     let table = tls("mqtts", &files, "");
     let mut broker = broker(&table);
     let via = Via::tls(&authority, None);
-    let mut clients: Vec<Layered> = (0..renewal_clients()).map(|_| Layered::open(common::address(&broker), &via)).collect();
+    let address = common::address(&broker);
+    // Half of them are silent but for their pings.
+    let pairs: Vec<Pair> = (0..renewal_clients() / 4).map(|number| Pair::new(number, address, &via)).collect();
+    let mut clients: Vec<Layered> = (0..renewal_clients() / 2).map(|_| Layered::open(address, &via)).collect();
     assert!(clients.iter_mut().all(is_served));
+    let traffic = Traffic::start(pairs);
     let all_answer = |clients: &mut [Layered]| {
         for client in clients.iter_mut() {
             client.send(PING);
@@ -233,13 +314,16 @@ fn many_clients_go_on_while_certificates_are_renewed() {
         for client in &mut clients {
             client.send(PING);
         }
+        traffic.goes_on(3);
         authority.renew(&files, "localhost");
         assert_ne!(files.der(), before);
         broker.reload(config(&table)).unwrap();
         until_shown(&broker, &authority, &files.der());
         assert!(clients.iter_mut().all(|client| client.receive(2).as_deref() == Some(b"\xD0\x00")), "somebody was dropped");
         assert!(all_answer(&mut clients), "somebody was dropped");
+        traffic.goes_on(3);
     }
+    assert!(traffic.stop() >= 18);
 }
 
 #[test]
@@ -279,12 +363,12 @@ fn who_is_revoked_while_the_broker_runs_comes_in_no_more() {
     broker.reload(config(&table)).unwrap();
 
     while try_with() {
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     authority.revoke(&crl, &[]);
     broker.reload(config(&table)).unwrap();
     while !try_with() {
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
