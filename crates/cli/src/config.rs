@@ -78,7 +78,7 @@ fn check(file: PathBuf, set: Vec<String>) -> Result<(String, Exit), Failure> {
     let name = file.display().to_string();
     let sources = Sources { file: Some(file), env: Sources::process_env(), set, ..Sources::default() };
     let config = Config::load(&sources).map_err(|error| Failure::usage(error.to_string()))?;
-    Server::check(&config).map_err(|error| not_started(&error))?;
+    Server::check(&config).map_err(|error| not_started(&error, &sources))?;
     let mut text = String::new();
     for note in &config.notes {
         text += note;
@@ -88,9 +88,9 @@ fn check(file: PathBuf, set: Vec<String>) -> Result<(String, Exit), Failure> {
 }
 
 /// What a start would say.
-fn not_started(error: &StartError) -> Failure {
+fn not_started(error: &StartError, asked: &Sources) -> Failure {
     let failure = error.notes().into_iter().fold(Failure::usage(error.to_string()), Failure::note);
-    error.tries().into_iter().fold(failure, Failure::try_this)
+    error.tries(asked).into_iter().fold(failure, Failure::try_this)
 }
 
 fn print(file: Option<PathBuf>, set: Vec<String>, origin: bool) -> Result<(String, Exit), Failure> {

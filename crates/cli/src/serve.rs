@@ -57,7 +57,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
     let code = match load(&sources, on_damage).map_err(StartError::from).and_then(|config| serve(config, &sources)) {
         Ok(code) => code,
         Err(error) => {
-            complain(&error);
+            complain(&error, &sources);
             if error.is_usage() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     };
@@ -92,14 +92,14 @@ fn serve(config: Config, sources: &Sources) -> Result<ExitCode, StartError> {
     }
 }
 
-fn complain(error: &StartError) {
+fn complain(error: &StartError, asked: &Sources) {
     let mut text = format!("error: {error}\n");
     for note in error.notes() {
         text += "note:  ";
         text += &note;
         text.push('\n');
     }
-    for (number, step) in error.tries().iter().enumerate() {
+    for (number, step) in error.tries(asked).iter().enumerate() {
         text += if number == 0 { "try:   " } else { "or:    " };
         text += step;
         text.push('\n');

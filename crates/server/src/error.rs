@@ -13,11 +13,12 @@ use thiserror::Error;
 use crate::{
     acl::AclError,
     certificates::CertificateError,
-    config::{ConfigError, Host, ListenAddress},
+    config::{ConfigError, ListenAddress, Sources},
     damage::Damage,
     holder::Holder,
     login::{KeyFileError, NoMethod, ServiceError},
     users::UsersError,
+    ways_out,
 };
 
 /// Why the broker does not start.
@@ -144,22 +145,6 @@ impl RecoverError {
     }
 }
 
-/// What leads on from damage; `dir` is the data directory.
-fn ways_out(dir: &str) -> Vec<String> {
-    vec![
-        "columba store import FILE NEW-DIR   # restores a backup".to_owned(),
-        format!("columba serve --data-dir {dir} --accept-loss   # keeps the damaged files aside and starts without what is lost"),
-    ]
-}
-
-/// The same, but nobody else reaches it.
-fn on_this_machine(listener: &ListenAddress) -> ListenAddress {
-    match listener {
-        ListenAddress::Net { scheme, host: _, port } => ListenAddress::Net { scheme: *scheme, host: Host::Local, port: *port },
-        ListenAddress::Unix(_) => listener.clone(),
-    }
-}
-
 impl StartError {
     /// What stands behind it, line by line.
     pub fn notes(&self) -> Vec<String> {
@@ -185,27 +170,18 @@ impl StartError {
         }
     }
 
-    /// Commands or steps that lead on, the most likely first.
-    pub fn tries(&self) -> Vec<String> {
+    /// Commands that lead on, the most likely first: `columba serve` as it was typed (`asked`), with what has to change.
+    pub fn tries(&self, asked: &Sources) -> Vec<String> {
         match self {
-            Self::Reachable { listener } => vec![
-                format!("columba serve --listen {}   # this machine only", on_this_machine(listener)),
-                format!(
-                    "columba user add NAME --file users && columba serve --listen {listener} --set auth.password.file=users   # by user name and password"
-                ),
-                format!("columba serve --listen {listener} --allow-anonymous   # anyone on the network may connect"),
-            ],
-            Self::NobodyMayConnect => {
-                vec!["columba user add NAME --file users && columba serve --set auth.password.file=users   # by user name and password".to_owned()]
-            }
-            Self::Taken { address, .. } => {
-                vec![format!("columba serve --listen {}   # a free port", SocketAddr::new(address.ip(), 0))]
-            }
-            Self::Damaged(damage) => ways_out(&damage.dir.display().to_string()),
-            Self::Recover(error) if error.is_damaged_cold() => ways_out("DIR"),
+            Self::Reachable { listener } => ways_out::from_reachable(asked, listener),
+            Self::NobodyMayConnect => ways_out::from_nobody(asked),
+            Self::Taken { address, .. } => ways_out::from_taken(asked, *address),
+            Self::Damaged(damage) => ways_out::from_damage(asked, Some(&damage.dir.display().to_string())),
+            Self::Recover(error) if error.is_damaged_cold() => ways_out::from_damage(asked, None),
             Self::Directory(DirError::Damaged { path, .. }) => {
                 let dir = Path::new(path).parent().unwrap_or_else(|| Path::new(path));
-                vec![format!("columba serve --data-dir {} --accept-loss   # makes it anew from the journal", dir.display())]
+                let again = ways_out::accepting_loss(asked, Some(&dir.display().to_string()));
+                vec![format!("{again}   # makes it anew from the journal")]
             }
             Self::Config(_)
             | Self::Users(_)

@@ -67,6 +67,7 @@ pub mod tokens;
 pub mod tools;
 pub mod users;
 mod watch;
+mod ways_out;
 
 pub use banner::{Banner, Recovered};
 pub use certificates::CertificateError;

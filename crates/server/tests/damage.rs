@@ -18,7 +18,7 @@ use columba_broker::{
 use columba_proto::{PacketId, QoS, Time, packet::RetainHandling};
 use columba_server::{
     Config, Running, Server, StartError,
-    config::{Data, OnDamage},
+    config::{Data, OnDamage, Sources},
 };
 use columba_store::{Cold as _, Position, StoreDir, sim::Rng};
 use common::{Keep, Raw, address, config, connect, frame};
@@ -178,7 +178,7 @@ fn a_refusal_names_the_commit_the_messages_and_the_sessions() {
     assert!(notes.contains("session \"alice\": message 104 is lost"), "{notes}");
     assert!(notes.contains("session \"bob\": message 104 is lost"), "{notes}");
     assert!(!notes.contains("carol") && !notes.contains("other sessions"), "{notes}");
-    let tries = error.tries().join("\n");
+    let tries = error.tries(&Sources::default()).join("\n");
     assert!(tries.contains("--accept-loss") && tries.contains("store import"), "{tries}");
     // Nothing was touched by looking.
     assert_eq!(refused(&dir).notes().join("\n"), notes);
@@ -305,7 +305,11 @@ fn a_damaged_format_file_is_made_anew_only_where_somebody_says_so() {
 
     let error = refused(&dir);
     assert!(error.to_string().contains("format is damaged"), "{error}");
-    assert!(error.tries().iter().any(|step| step.contains("--accept-loss")), "{:?}", error.tries());
+    assert!(
+        error.tries(&Sources::default()).iter().any(|step| step.contains("--accept-loss")),
+        "{:?}",
+        error.tries(&Sources::default())
+    );
 
     let broker = start(&dir, OnDamage::SetAside).unwrap();
     assert_eq!(waiting(&broker, "alice"), Some(numbers(0)));
@@ -423,7 +427,10 @@ fn a_flipped_bit_in_the_cold_store_is_refused_and_what_can_be_read_is_rescued() 
             Ok(broker) => broker,
             Err(error) => {
                 refusals += 1;
-                assert!(error.tries().iter().any(|step| step.contains("--accept-loss")), "round {round}: {error}");
+                assert!(
+                    error.tries(&Sources::default()).iter().any(|step| step.contains("--accept-loss")),
+                    "round {round}: {error}"
+                );
                 start(&dir, OnDamage::SetAside).unwrap_or_else(|error| panic!("round {round}: {error}"))
             }
         };

@@ -4,7 +4,10 @@ mod common;
 
 use std::{fs, net::TcpStream, os::unix::fs::MetadataExt, path::Path};
 
-use columba_server::{Config, Server, StartError, config::Data};
+use columba_server::{
+    Config, Server, StartError,
+    config::{Data, Sources},
+};
 use common::{Keep, Raw, address, config, connect, durable, ephemeral, expect_disconnect, frame, publish};
 
 fn refusal(config: Config) -> StartError {
@@ -63,7 +66,11 @@ fn a_reachable_listener_without_permission_is_refused_with_a_way_out() {
     let error = refusal(config);
 
     assert_eq!(error.to_string(), "listener 0.0.0.0:0 is reachable from other machines and has no authentication");
-    assert!(error.tries().iter().any(|step| step.contains("--allow-anonymous")), "{:?}", error.tries());
+    assert!(
+        error.tries(&Sources::default()).iter().any(|step| step.contains("--allow-anonymous")),
+        "{:?}",
+        error.tries(&Sources::default())
+    );
     assert!(error.is_usage());
 }
 
