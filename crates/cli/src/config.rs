@@ -77,7 +77,7 @@ pub(crate) fn run(args: ConfigArgs) -> Result<(String, Exit), Failure> {
 fn check(file: PathBuf, set: Vec<String>) -> Result<(String, Exit), Failure> {
     let name = file.display().to_string();
     let sources = Sources { file: Some(file), env: Sources::process_env(), set, ..Sources::default() };
-    let config = Config::load(&sources).map_err(|error| Failure::usage(error.to_string()))?;
+    let config = Config::load(&sources).map_err(|error| not_started(&error.into(), &sources))?;
     Server::check(&config).map_err(|error| not_started(&error, &sources))?;
     let mut text = String::new();
     for note in &config.notes {

@@ -13,10 +13,11 @@ use thiserror::Error;
 use crate::{
     acl::AclError,
     certificates::CertificateError,
-    config::{ConfigError, ListenAddress, Sources},
+    config::{ConfigError, ListenAddress, Problem, Sources},
     damage::Damage,
     holder::Holder,
     login::{KeyFileError, NoMethod, ServiceError},
+    owners,
     users::UsersError,
     ways_out,
 };
@@ -148,25 +149,42 @@ impl RecoverError {
 impl StartError {
     /// What stands behind it, line by line.
     pub fn notes(&self) -> Vec<String> {
+        if let Self::Damaged(damage) = self {
+            return damage.shown();
+        }
+        // Mostly it is a service with a user of its own, and the file is root's.
+        let denied = self.io().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        denied.then(|| format!("this process runs as {}", owners::effective_user())).into_iter().collect()
+    }
+
+    /// What the system said, where it refused something.
+    fn io(&self) -> Option<&io::Error> {
         match self {
-            Self::Damaged(damage) => damage.shown(),
+            Self::Config(ConfigError { problem: Problem::Unreadable(error), .. })
+            | Self::Users(UsersError::Io { error, .. })
+            | Self::Acl(AclError::Io { error, .. })
+            | Self::Keys(KeyFileError::Io { error, .. })
+            | Self::Service(ServiceError::Io { error, .. })
+            | Self::Certificate(CertificateError::Unreadable { error, .. })
+            | Self::Directory(DirError::Io { source: error, .. })
+            | Self::Listen { error, .. }
+            | Self::ListenAt { error, .. } => Some(error),
             Self::Config(_)
-            | Self::Reachable { .. }
-            | Self::NobodyMayConnect
             | Self::Users(_)
             | Self::Acl(_)
-            | Self::Taken { .. }
-            | Self::Listen { .. }
-            | Self::ListenAt { .. }
-            | Self::Certificate(_)
-            | Self::UnknownHost { .. }
-            | Self::Directory(_)
-            | Self::Recover(_)
-            | Self::TooManyListeners
             | Self::Keys(_)
             | Self::Service(_)
+            | Self::Certificate(_)
+            | Self::Directory(_)
+            | Self::Reachable { .. }
+            | Self::NobodyMayConnect
             | Self::Method(_)
-            | Self::System { .. } => Vec::new(),
+            | Self::Taken { .. }
+            | Self::UnknownHost { .. }
+            | Self::Damaged(_)
+            | Self::Recover(_)
+            | Self::TooManyListeners
+            | Self::System { .. } => None,
         }
     }
 
@@ -212,5 +230,22 @@ impl StartError {
                 | Self::Acl(_)
                 | Self::TooManyListeners
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_open_a_file_is_named() {
+        let denied = |kind: io::ErrorKind| {
+            StartError::from(UsersError::Io { what: "read", path: "/etc/columba/users".into(), error: kind.into() }).notes()
+        };
+
+        let uid = format!("uid {}", rustix::process::geteuid().as_raw());
+        let [note] = &denied(io::ErrorKind::PermissionDenied)[..] else { panic!("one note") };
+        assert!(note.starts_with("this process runs as ") && note.contains(&uid), "{note}");
+        assert!(denied(io::ErrorKind::NotFound).is_empty());
     }
 }

@@ -22,6 +22,16 @@ pub(crate) fn settle(file: &File, path: &Path) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(mode))
 }
 
+/// As whom this process opens files: `user "columba" (uid 998)`.
+pub(crate) fn effective_user() -> String {
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    // Where it cannot be read there is the number.
+    let known = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut users = known.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let name = users.find(|fields| fields.get(2) == Some(&&*uid)).and_then(|fields| fields.first().map(|&name| name.to_owned()));
+    name.map_or_else(|| format!("uid {uid}"), |name| format!("user \"{name}\" (uid {uid})"))
+}
+
 /// Takes owner and group over; says with which permissions.
 fn inherit(file: &File, old: &fs::Metadata) -> io::Result<u32> {
     let (now, mode) = (file.metadata()?, old.mode() & 0o777);
