@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
+use std::mem;
 use std::time::Duration;
 
 use columba_client::{
-    AckMode, Client, Delivery, Event, Inbox, Message, Overflow, PublishError, QoS, ReasonCode, RetainHandling, Version,
+    AckMode, Answer, Client, Delivery, Event, Inbox, Message, Overflow, PublishError, QoS, ReasonCode, RetainHandling, Version,
 };
 use columba_proto::{SubscriptionFilter, TopicFilter};
 use jiff::Zoned;
@@ -158,8 +159,8 @@ impl Subscriber<'_> {
         }
         let pairs = connect::user_properties(&self.args.common.properties, PropertyOf::Unsubscribe);
         let answer = self.client.unsubscribe(self.args.unsubscribe.clone(), pairs).await;
-        let reasons = answer.map_err(|error| explain::subscribing(&error, self.id()))?;
-        self.judge(&self.args.unsubscribe, &reasons, "unsubscribe from");
+        let answer = answer.map_err(|error| explain::subscribing(&error, self.id()))?;
+        self.judge(&self.args.unsubscribe, &answer, "unsubscribe from");
         Ok(())
     }
 
@@ -179,24 +180,26 @@ impl Subscriber<'_> {
             }
         }
         let answer = subscribe.into_shared_inbox().await;
-        let reasons = answer.map_err(|error| explain::subscribing(&error, self.id()))?;
+        let answer = answer.map_err(|error| explain::subscribing(&error, self.id()))?;
         if self.args.common.debug {
-            let granted: Vec<String> = reasons.iter().map(|reason| reason.get().to_string()).collect();
+            let granted: Vec<String> = answer.reasons.iter().map(|reason| reason.get().to_string()).collect();
             eprintln!("Subscribed: {}", granted.join(", "));
         }
-        self.judge(filters, &reasons, "subscribe to");
-        if self.worst != Exit::Done && reasons.iter().all(|reason| reason.is_failure()) {
+        self.judge(filters, &answer, "subscribe to");
+        if self.worst != Exit::Done && answer.reasons.iter().all(|reason| reason.is_failure()) {
             return Err(Failure::new(self.worst, "the broker refused all subscriptions"));
         }
         Ok(())
     }
 
     /// Says what was refused, and remembers it for the end.
-    fn judge(&mut self, filters: &[String], reasons: &[ReasonCode], verb: &str) {
+    fn judge(&mut self, filters: &[String], answer: &Answer, verb: &str) {
         let version = self.client.version();
-        for (filter, reason) in filters.iter().zip(reasons).filter(|(_, reason)| reason.is_failure()) {
+        // One text for all that was refused.
+        let mut text = answer.text.as_ref().map_or_else(String::new, |text| format!(": {text}"));
+        for (filter, reason) in filters.iter().zip(&answer.reasons).filter(|(_, reason)| reason.is_failure()) {
             let exit = connect::exit_of(*reason, version);
-            let what = format!("{verb} \"{filter}\" was refused: {}", refused_words(*reason, version));
+            let what = format!("{verb} \"{filter}\" was refused: {}{}", refused_words(*reason, version), mem::take(&mut text));
             if !self.args.common.quiet {
                 eprintln!("{}", Failure::new(exit, what));
             }

@@ -236,6 +236,8 @@ fn what_is_denied_is_said_with_the_rule_and_other_rules_hold_at_once() {
     assert_eq!(publish(&["closed/a", "-V", "3.1.1"]).0, Some(0), "3.1.1 has no word for it");
     let refused = columba(&["sub", "-p", &port, "-t", "closed/#", "-W", "5"]);
     assert_eq!(refused.status.code(), Some(12), "{}", text(&refused.stderr));
+    let told = "error: subscribe to \"closed/#\" was refused: not authorised (0x87): not allowed: no rule allows it\n";
+    assert!(text(&refused.stderr).contains(told), "{}", text(&refused.stderr));
 
     let until = |words: &str| {
         let patience = Instant::now() + Duration::from_mins(1);

@@ -17,6 +17,7 @@ use crate::inbox::{AckMode, Inbox, Waiting};
 use crate::limits::{EVENTS_MAX, MESSAGE_OVERHEAD_BYTES};
 use crate::message::{MessageProperties, Publication};
 use crate::options::{AuthMethod, Options, Will};
+use crate::session::Answer;
 use crate::subscription::Subscribe;
 use crate::tap::{PacketEvent, Tap, Verdict};
 
@@ -100,7 +101,7 @@ impl Client {
         &self,
         filters: impl IntoIterator<Item = F>,
         user_properties: Vec<(String, String)>,
-    ) -> Result<Vec<ReasonCode>, crate::SubscribeError> {
+    ) -> Result<Answer, crate::SubscribeError> {
         crate::subscription::unsubscribe(self, filters.into_iter().map(Into::into).collect(), user_properties).await
     }
 

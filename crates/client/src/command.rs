@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::error::{ClientClosed, Lost, PublishError};
 use crate::inbox::InboxSender;
 use crate::message::Publication;
-use crate::session::{AckToken, SubscribeRequest, UnsubscribeRequest};
+use crate::session::{AckToken, Answer, SubscribeRequest, UnsubscribeRequest};
 
 pub(crate) enum Command {
     Publish(Publication, PublishWaiter),
@@ -45,4 +45,4 @@ pub(crate) struct PublishWaiter {
 }
 
 /// A caller that waits for SUBACK or UNSUBACK.
-pub(crate) type RequestWaiter = oneshot::Sender<Result<Vec<ReasonCode>, ClientClosed>>;
+pub(crate) type RequestWaiter = oneshot::Sender<Result<Answer, ClientClosed>>;

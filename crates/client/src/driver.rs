@@ -300,7 +300,7 @@ impl Driver {
             match output {
                 // Somebody who has stopped waiting does not want to know.
                 Output::Published(waiter, result) => drop(waiter.done.send(result)),
-                Output::Answered(waiter, reasons) => drop(waiter.send(Ok(reasons))),
+                Output::Answered(waiter, answer) => drop(waiter.send(Ok(answer))),
                 Output::Deliver { mut message, token, route } => {
                     message.ack = token.map(|token| AckHandle::new(token, self.parts.acks.clone()));
                     self.deliver(message, &route);

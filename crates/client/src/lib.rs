@@ -44,5 +44,6 @@ pub use message::{Message, MessageProperties, Publication};
 pub use options::{AuthMethod, Options, Overflow, Will};
 pub use reconnect::Backoff;
 pub use security::{Roots, Tls, TlsSetupError};
+pub use session::Answer;
 pub use subscription::{Subscribe, Subscription};
 pub use tap::{Direction, PacketEvent, Verdict};

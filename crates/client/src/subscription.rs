@@ -14,7 +14,7 @@ use crate::command::Command;
 use crate::error::{Refusal, SubscribeError};
 use crate::inbox::{AckMode, Inbox, InboxSender};
 use crate::message::Message;
-use crate::session::{SubscribeRequest, UnsubscribeRequest};
+use crate::session::{Answer, SubscribeRequest, UnsubscribeRequest};
 use crate::{RetainHandling, SubscriptionOptions};
 
 /// A subscription to make: set what it needs, then `.await` it for SUBACK.
@@ -93,8 +93,8 @@ impl<'a> Subscribe<'a> {
         self
     }
 
-    /// Subscribes; the messages come to the inbox of [`crate::Builder::inbox`]. One reason code for each filter.
-    pub async fn into_shared_inbox(self) -> Result<Vec<ReasonCode>, SubscribeError> {
+    /// Subscribes; the messages come to the inbox of [`crate::Builder::inbox`].
+    pub async fn into_shared_inbox(self) -> Result<Answer, SubscribeError> {
         let client = self.client;
         let request = self.request()?;
         send(client, request, None).await
@@ -117,9 +117,9 @@ impl<'a> Subscribe<'a> {
         let request = self.request()?;
         let filters = request.filters.clone();
         let (inbox, sender) = Inbox::new(self.mode, Arc::clone(self.client.waiting()));
-        let granted = send(self.client, request, Some(sender)).await?;
+        let Answer { reasons: granted, text } = send(self.client, request, Some(sender)).await?;
         if let (true, Some(reason)) = (granted.iter().all(|reason| reason.is_failure()), granted.first()) {
-            let refusal = Refusal { reason: *reason, text: None, server_reference: None };
+            let refusal = Refusal { reason: *reason, text, server_reference: None };
             return Err(SubscribeError::Refused(refusal));
         }
         Ok(Subscription { inbox, granted, filters, commands: Some(self.client.commands().downgrade()) })
@@ -135,7 +135,7 @@ impl<'a> IntoFuture for Subscribe<'a> {
     }
 }
 
-async fn send(client: &Client, request: SubscribeRequest, inbox: Option<InboxSender>) -> Result<Vec<ReasonCode>, SubscribeError> {
+async fn send(client: &Client, request: SubscribeRequest, inbox: Option<InboxSender>) -> Result<Answer, SubscribeError> {
     let (done, answer) = oneshot::channel();
     client.commands().send(Command::Subscribe(request, inbox, done)).map_err(|_| client.why_closed())?;
     Ok(answer.await.map_err(|_| client.why_closed())??)
@@ -145,7 +145,7 @@ pub(crate) async fn unsubscribe(
     client: &Client,
     filters: Vec<String>,
     user_properties: Vec<(String, String)>,
-) -> Result<Vec<ReasonCode>, SubscribeError> {
+) -> Result<Answer, SubscribeError> {
     if filters.is_empty() {
         return Err(SubscribeError::NoFilters);
     }

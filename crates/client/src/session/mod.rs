@@ -19,6 +19,7 @@ use crate::options::Options;
 pub(crate) use incoming::AckToken;
 use incoming::Incoming;
 use outgoing::Outgoing;
+pub use requests::Answer;
 use requests::Requests;
 pub(crate) use requests::{InboxOf, SubscribeRequest, UnsubscribeRequest};
 pub(crate) use route::Route;
@@ -47,7 +48,7 @@ pub(crate) enum Output<W: Waiters> {
     /// An exchange is over.
     Published(W::Publish, Result<ReasonCode, PublishError>),
     /// A request is answered.
-    Answered(W::Request, Vec<ReasonCode>),
+    Answered(W::Request, Answer),
     /// A message is the application's. With a token, it is to be acknowledged.
     Deliver { message: Message, token: Option<AckToken>, route: Route },
 }
@@ -183,15 +184,17 @@ impl<W: Waiters> Session<W> {
                 self.outgoing.on_ack(self.version, ack, outlet, &mut self.outputs)?;
             }
             Packet::Suback(suback) => {
-                let reasons = suback.reasons.iter().collect();
+                let text = suback.properties.reason_string.map(str::to_owned);
+                let answer = Answer { reasons: suback.reasons.iter().collect(), text };
                 if self.outgoing.end_request(suback.id) {
-                    self.outputs.extend(self.requests.on_suback(suback.id, reasons, &mut self.subscriptions));
+                    self.outputs.extend(self.requests.on_suback(suback.id, answer, &mut self.subscriptions));
                 }
             }
             Packet::Unsuback(unsuback) => {
-                let reasons = unsuback.reasons.iter().collect();
+                let text = unsuback.properties.reason_string.map(str::to_owned);
+                let answer = Answer { reasons: unsuback.reasons.iter().collect(), text };
                 if self.outgoing.end_request(unsuback.id) {
-                    self.outputs.extend(self.requests.on_unsuback(unsuback.id, reasons, &mut self.subscriptions));
+                    self.outputs.extend(self.requests.on_unsuback(unsuback.id, answer, &mut self.subscriptions));
                 }
             }
             Packet::Pingresp => {}

@@ -43,6 +43,15 @@ pub(crate) struct Requests<W: Waiters> {
     last_group: u32,
 }
 
+/// What the server says to filters: SUBACK (§3.9) or UNSUBACK (§3.11).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Answer {
+    /// One for each filter; none in UNSUBACK before MQTT 5.
+    pub reasons: Vec<ReasonCode>,
+    /// Its Reason String, which is about all of them (§3.9.2.1.2).
+    pub text: Option<String>,
+}
+
 struct Request<W: Waiters> {
     what: What<W>,
     waiter: Option<W::Request>,
@@ -146,37 +155,37 @@ impl<W: Waiters> Requests<W> {
     pub(crate) fn on_suback(
         &mut self,
         id: PacketId,
-        mut reasons: Vec<ReasonCode>,
+        mut answer: Answer,
         subscriptions: &mut Subscriptions<W>,
     ) -> Option<Output<W>> {
         let request = self.answered(id)?;
         if let What::Subscribe { request, .. } = &request.what {
             // A server that answers too few filters has not granted the rest.
-            reasons.resize(request.filters.len(), ReasonCode::UNSPECIFIED_ERROR);
-            for (filter, reason) in request.filters.iter().zip(&reasons) {
+            answer.reasons.resize(request.filters.len(), ReasonCode::UNSPECIFIED_ERROR);
+            for (filter, reason) in request.filters.iter().zip(&answer.reasons) {
                 if reason.is_failure() {
                     subscriptions.remove(filter);
                 }
             }
         }
-        request.waiter.map(|waiter| Output::Answered(waiter, reasons))
+        request.waiter.map(|waiter| Output::Answered(waiter, answer))
     }
 
     pub(crate) fn on_unsuback(
         &mut self,
         id: PacketId,
-        reasons: Vec<ReasonCode>,
+        answer: Answer,
         subscriptions: &mut Subscriptions<W>,
     ) -> Option<Output<W>> {
         let request = self.answered(id)?;
         if let What::Unsubscribe(request) = &request.what {
             for (number, filter) in request.filters.iter().enumerate() {
-                if !reasons.get(number).is_some_and(|reason| reason.is_failure()) {
+                if !answer.reasons.get(number).is_some_and(|reason| reason.is_failure()) {
                     subscriptions.remove(filter);
                 }
             }
         }
-        request.waiter.map(|waiter| Output::Answered(waiter, reasons))
+        request.waiter.map(|waiter| Output::Answered(waiter, answer))
     }
 
     fn answered(&mut self, id: PacketId) -> Option<Request<W>> {
