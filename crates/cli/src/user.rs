@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use columba_proto::scram::{ITERATIONS, ITERATIONS_MAX};
+use columba_server::Config;
+use columba_server::config::Sources;
 use columba_server::users::{Expected, Kind, Secret, SetError, UsersError, UsersFile, check_name, new_secret};
 
 use crate::exit::{Exit, Failure};
@@ -39,7 +41,26 @@ enum What {
 struct FileArgs {
     /// Users file, that of auth.password.file in the broker's configuration
     #[arg(long, value_name = "FILE")]
-    file: PathBuf,
+    file: Option<PathBuf>,
+    /// The broker's configuration, which names the users file
+    #[arg(short = 'c', long, value_name = "FILE", conflicts_with = "file")]
+    config: Option<PathBuf>,
+}
+
+impl FileArgs {
+    fn path(&self) -> Result<PathBuf, Failure> {
+        let Some(config) = &self.config else {
+            let unknown = || {
+                Failure::usage("it is not said which users file is meant").try_this("--file users").try_this("-c columba.toml")
+            };
+            return self.file.clone().ok_or_else(unknown);
+        };
+        let sources = Sources { file: Some(config.clone()), env: Sources::process_env(), ..Sources::default() };
+        let loaded = Config::load(&sources).map_err(|error| Failure::usage(error.to_string()))?;
+        loaded
+            .password_file
+            .ok_or_else(|| Failure::usage(format!("{} has no auth.password.file", config.display())).try_this("--file users"))
+    }
 }
 
 #[derive(Args, Debug)]
@@ -138,10 +159,10 @@ pub(crate) fn run(args: UserArgs) -> Result<(String, Exit), Failure> {
 }
 
 fn set(args: &PasswordArgs, expected: Expected) -> Result<(String, Exit), Failure> {
-    let NameArgs { name, file: FileArgs { file: path } } = &args.user;
+    let (name, path) = (&args.user.name, args.user.file.path()?);
     let mut file = match expected {
-        Expected::New => UsersFile::read_or_new(path),
-        Expected::Known => UsersFile::read(path),
+        Expected::New => UsersFile::read_or_new(&path),
+        Expected::Known => UsersFile::read(&path),
     }
     .map_err(failure)?;
     let again = |verb| format!("columba user {verb} {name} --file {}", path.display());
@@ -157,7 +178,7 @@ fn set(args: &PasswordArgs, expected: Expected) -> Result<(String, Exit), Failur
     file.check(name, expected).map_err(not_set)?;
     let password = if args.password_stdin { prompt::password()? } else { prompt::new_password()? };
     file.set_password(name, expected, args.hash.kind(), &password).map_err(not_set)?;
-    file.write(path).map_err(failure)?;
+    file.write(&path).map_err(failure)?;
     let what = match expected {
         Expected::New => "may log in",
         Expected::Known => "has a new password",
@@ -166,17 +187,17 @@ fn set(args: &PasswordArgs, expected: Expected) -> Result<(String, Exit), Failur
 }
 
 fn remove(args: &NameArgs) -> Result<(String, Exit), Failure> {
-    let NameArgs { name, file: FileArgs { file: path } } = args;
-    let mut file = UsersFile::read(path).map_err(failure)?;
+    let (name, path) = (&args.name, args.file.path()?);
+    let mut file = UsersFile::read(&path).map_err(failure)?;
     if !file.remove(name) {
         return Err(nobody(name));
     }
-    file.write(path).map_err(failure)?;
+    file.write(&path).map_err(failure)?;
     Ok((format!("user \"{name}\" may log in no more"), Exit::Done))
 }
 
 fn list(args: &ListArgs) -> Result<(String, Exit), Failure> {
-    let file = UsersFile::read(&args.file.file).map_err(failure)?;
+    let file = UsersFile::read(&args.file.path()?).map_err(failure)?;
     let line = |(name, secret): (&str, &Secret)| {
         if args.hashes { format!("{name}  {}", secret.kind_name()) } else { name.to_owned() }
     };
@@ -184,8 +205,8 @@ fn list(args: &ListArgs) -> Result<(String, Exit), Failure> {
 }
 
 fn verify(args: &NameArgs) -> Result<(String, Exit), Failure> {
-    let NameArgs { name, file: FileArgs { file: path } } = args;
-    let file = UsersFile::read(path).map_err(failure)?;
+    let name = &args.name;
+    let file = UsersFile::read(&args.file.path()?).map_err(failure)?;
     let secret = file.secret(name).ok_or_else(|| nobody(name))?;
     let password = prompt::password()?;
     if secret.is_of(password.as_bytes()) {
@@ -196,8 +217,8 @@ fn verify(args: &NameArgs) -> Result<(String, Exit), Failure> {
 }
 
 fn import(args: &ImportArgs) -> Result<(String, Exit), Failure> {
-    let path = &args.file.file;
-    let mut file = UsersFile::read_or_new(path).map_err(failure)?;
+    let path = args.file.path()?;
+    let mut file = UsersFile::read_or_new(&path).map_err(failure)?;
     let mut taken: Vec<(String, Secret)> = Vec::new();
     if args.plain {
         for (name, password) in plain(&args.from)? {
@@ -218,7 +239,7 @@ fn import(args: &ImportArgs) -> Result<(String, Exit), Failure> {
     for (name, secret) in taken {
         file.set(&name, secret).map_err(|error| Failure::usage(format!("\"{name}\": {error}")))?;
     }
-    file.write(path).map_err(failure)?;
+    file.write(&path).map_err(failure)?;
     Ok((format!("{count} users taken over"), Exit::Done))
 }
 

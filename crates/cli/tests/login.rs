@@ -255,6 +255,24 @@ fn plain_words_are_hashed_on_their_way_in() {
 }
 
 #[test]
+fn the_users_file_is_the_one_that_the_configuration_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, config) = (dir.path().join("users"), dir.path().join("columba.toml"));
+    std::fs::write(&config, format!("auth.password.file = \"{}\"\n", file.display())).unwrap();
+    let config = config.to_str().unwrap();
+
+    let added = columba(&["user", "add", "alice", "-c", config], "pencil\n");
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    assert_eq!(text(&columba(&["user", "ls", "--file", file.to_str().unwrap()], "").stdout), "alice\n");
+    let verified = columba(&["user", "verify", "alice", "-c", config], "pencil\n");
+    assert!(verified.status.success(), "{}", text(&verified.stderr));
+
+    let unsaid = columba(&["user", "add", "bob"], "pencil\n");
+    assert_eq!(unsaid.status.code(), Some(2));
+    assert_eq!(text(&unsaid.stderr), "error: it is not said which users file is meant\ntry: --file users\ntry: -c columba.toml\n");
+}
+
+#[test]
 fn users_come_change_and_go() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("users");
