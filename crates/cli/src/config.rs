@@ -8,7 +8,10 @@ use std::{
 use clap::Subcommand;
 use columba_server::{
     Config, Server, StartError,
-    config::{self, Origins, Sources, mosquitto::Import},
+    config::{
+        self, Origins, Sources,
+        mosquitto::{Import, Verdict},
+    },
 };
 
 use crate::exit::{Exit, Failure};
@@ -103,11 +106,20 @@ fn print(file: Option<PathBuf>, set: Vec<String>, origin: bool) -> Result<(Strin
 /// The configuration goes to the standard output alone, so that it can go into a file.
 fn import(file: &std::path::Path) -> Result<(String, Exit), Failure> {
     let import = Import::read(file).map_err(|error| Failure::usage(error.to_string()))?;
-    let report: Vec<String> = import.remarks.iter().map(|remark| format!("{remark}\n")).collect();
     // Nobody reads it: the configuration is still wanted.
-    io::stderr().write_all(report.concat().as_bytes()).unwrap_or_default();
+    io::stderr().write_all(report(&import, file).as_bytes()).unwrap_or_default();
     let exit = if import.refused().next().is_some() { Exit::Other } else { Exit::Done };
     Ok((import.to_toml().trim_end().to_owned(), exit))
+}
+
+/// What became of each line, and how many of each.
+fn report(import: &Import, file: &std::path::Path) -> String {
+    let mut lines: Vec<String> = import.remarks.iter().map(ToString::to_string).collect();
+    let count = |name: &str| import.remarks.iter().filter(|remark| remark.verdict.name() == name).count();
+    let counts = [Verdict::Honoured, Verdict::NoCounterpart, Verdict::Refused]
+        .map(|verdict| format!("{} {}", count(verdict.name()), verdict.name()));
+    lines.push(format!("{}: {}\n", file.display(), counts.join(", ")));
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -153,5 +165,26 @@ mod tests {
         let (_dir, path) = file("columba.toml", &text);
         let (told, _) = check(path, vec![]).unwrap();
         assert!(told.ends_with(": ok"), "{told}");
+    }
+
+    #[test]
+    fn the_report_has_every_line_and_their_number() {
+        let (_dir, path) = file(
+            "mosquitto.conf",
+            "listener 1884 127.0.0.1\nallow_anonymous true\npid_file /p\nplugin /x.so\npersistence true\n",
+        );
+        let name = path.display();
+        let report = report(&Import::read(&path).unwrap(), &path);
+
+        for line in [
+            format!("{name}:1:1: listener: honoured: url = \"mqtt://127.0.0.1:1884\""),
+            format!("{name}:2:1: allow_anonymous: honoured: auth.anonymous = true"),
+            format!("{name}:3:1: pid_file: no counterpart: the service manager knows it"),
+            format!("{name}:4:1: plugin: refused: there are no plugins"),
+            // That there is no max_packet_size is one of them.
+            format!("{name}: 4 honoured, 1 no counterpart, 1 refused"),
+        ] {
+            assert!(report.lines().any(|it| it == line), "{line}\nin\n{report}");
+        }
     }
 }

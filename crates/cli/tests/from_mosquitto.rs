@@ -261,3 +261,73 @@ fn the_same_files_and_the_same_clients_see_the_same() {
     assert!(!theirs.iter().any(|line| line.contains("closed/door 1 1") || line.contains("cellar/light 1 1")), "{theirs:#?}");
     assert!(house.dir.path().join("data/columba").is_dir(), "beside mosquitto's own store");
 }
+
+/// What the two clients see of a message as large as `len` bytes, and what the broker says.
+fn carries(program: &Path, words: &[&str], len: usize) -> (Vec<String>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port().unwrap();
+    let conf = dir.path().join("mosquitto.conf");
+    fs::write(&conf, format!("listener {port} 127.0.0.1 # the only one\nallow_anonymous true # for now\nlog_dest stderr\n"))
+        .unwrap();
+    let file = dir.path().join("message");
+    fs::write(&file, "m".repeat(len)).unwrap();
+    let log = dir.path().join("log");
+    let said = fs::File::create(&log).unwrap();
+    let child = Command::new(program).args(words).arg("-c").arg(&conf).stdout(Stdio::null()).stderr(said).spawn().unwrap();
+    let mut broker = Broker(child);
+    let began = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(began.elapsed() < PATIENCE, "{} does not listen", program.display());
+        thread::sleep(Duration::from_millis(10));
+    }
+    let port = port.to_string();
+    let client = |program: &str, words: &[&str]| {
+        Command::new(program).args(["-h", "127.0.0.1", "-p", &port, "-t", "large"]).args(words).output().unwrap()
+    };
+    let sent = client("mosquitto_pub", &["-r", "-q", "1", "-f", file.to_str().unwrap()]);
+    let seconds = PATIENCE.as_secs().to_string();
+    let came = client("mosquitto_sub", &["-C", "1", "-N", "-W", &seconds]);
+    broker.stop();
+    let seen = vec![format!("{:?}", sent.status.code()), format!("{:?}: {} bytes", came.status.code(), came.stdout.len())];
+    (seen, fs::read_to_string(log).unwrap())
+}
+
+#[test]
+fn a_message_that_mosquitto_carries_is_carried_here() {
+    let test = "a_message_that_mosquitto_carries_is_carried_here";
+    let Some(mosquitto) = outside::or_skip(outside::program("mosquitto"), test, "mosquitto") else { return };
+    for name in ["mosquitto_pub", "mosquitto_sub"] {
+        if outside::or_skip(outside::program(name), test, name).is_none() {
+            return;
+        }
+    }
+
+    let (theirs, _) = carries(&mosquitto, &[], 3_000_000);
+    let (ours, log) = carries(Path::new(COLUMBA), &["serve", "--http", "off"], 3_000_000);
+
+    assert_eq!(ours, theirs);
+    assert_eq!(theirs, ["Some(0)", "Some(0): 3000000 bytes"]);
+    let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+    assert_eq!(log.contains("runs as root"), is_root, "{log}");
+}
+
+#[test]
+fn what_is_imported_starts_and_what_is_not_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (conf, toml) = (dir.path().join("mosquitto.conf"), dir.path().join("columba.toml"));
+    let import = |text: &str| {
+        fs::write(&conf, text).unwrap();
+        let output = Command::new(COLUMBA).args(["config", "import"]).arg(&conf).output().unwrap();
+        fs::write(&toml, &output.stdout).unwrap();
+        let check = Command::new(COLUMBA).args(["config", "check"]).arg(&toml).output().unwrap();
+        assert_eq!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stderr));
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+
+    let (code, report) = import("listener 1883 127.0.0.1\nmax_connections 5\nmax_connections 6\nallow_anonymous true\n");
+    assert_eq!(code, Some(0), "{report}");
+    assert!(report.ends_with(": 6 honoured, 0 no counterpart, 0 refused\n"), "{report}");
+    let (code, report) = import("listener 1883 127.0.0.1\nmax_qos 9\nallow_anonymous true\n");
+    assert_eq!(code, Some(1), "{report}");
+    assert!(report.contains("mosquitto.conf:2:1: max_qos: refused: it wants a number from 0 to 2\n"), "{report}");
+}

@@ -1,7 +1,7 @@
-//! What a broker asks of its process: many descriptors, and small pages.
+//! What a broker asks of its process: many descriptors, small pages, and to be somebody who may not do everything.
 
 use rustix::{
-    process::{Resource, getrlimit, setrlimit},
+    process::{Resource, geteuid, getrlimit, setrlimit},
     thread::disable_transparent_huge_pages,
 };
 
@@ -14,6 +14,14 @@ pub(crate) fn raise_descriptor_limit() {
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+/// Says so where the process may do everything. It does not change that by itself, as mosquitto does: files are read again and again, and what root could read
+/// at the start another user may not.
+pub(crate) fn warn_of_root() {
+    if geteuid().is_root() {
+        tracing::warn!("runs as root: whoever breaks in has the whole machine; start it as a user of its own");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use columba_proto::{Version, wire::FRAME_LEN_MAX};
 
-use super::super::value::Value;
+use super::super::{suggest, value::Value};
 
 /// What an option means.
 #[derive(Clone, Copy)]
@@ -13,63 +13,100 @@ pub(super) enum Means {
     Listener(&'static str, Take),
     /// More than one key, or none alone.
     Special,
+    /// It is always as one of these values says; for any other one, why it is refused.
+    Always(&'static [&'static str], &'static str),
     /// Nothing here, and why that is harmless.
     Nothing(&'static str),
     /// Nothing here, and the broker would be weaker without it.
     Refused(&'static str),
 }
 
-/// Reads the value, or says what it should be.
-type Take = fn(&str) -> Result<Value, &'static str>;
+/// How much of a line mosquitto reads as the value, and what that is here. What is not right says what it should be.
+#[derive(Clone, Copy)]
+pub(super) enum Take {
+    /// The first word.
+    Flag(fn(bool) -> Value),
+    /// The number at its beginning.
+    Number(fn(i64) -> Result<Value, &'static str>),
+    /// The first word.
+    Word(fn(&str) -> Result<Value, &'static str>),
+    /// All of it.
+    Line(fn(&str) -> Result<Value, &'static str>),
+}
 
-use Means::{Key, Listener, Nothing, Refused, Special};
+impl Take {
+    /// The value, and the part of the text that says it.
+    pub(super) fn read(self, text: &str) -> Result<(Value, &str), &'static str> {
+        match self {
+            Self::Flag(read) => flag(text).map(|(is_on, word)| (read(is_on), word)),
+            Self::Number(read) => {
+                let (number, digits) = number(text)?;
+                read(number).map(|value| (value, digits))
+            }
+            Self::Word(read) => {
+                let word = word(text);
+                read(word).map(|value| (value, word))
+            }
+            Self::Line(read) => read(text).map(|value| (value, text)),
+        }
+    }
+}
+
+use Means::{Always, Key, Listener, Nothing, Refused, Special};
+use Take::{Flag, Number, Word};
+
+const YES: &[&str] = &["true", "1"];
+const NO: &[&str] = &["false", "0"];
+
+const STDERR: &str = "logs go to the standard error output, for the service manager";
 
 static OPTIONS: &[(&str, Means)] = &[
+    (super::lines::INCLUDE, Special),
     // Where to listen.
     ("listener", Special),
     ("port", Special),
     ("bind_address", Special),
     ("protocol", Special),
     ("bind_interface", Refused("write the interface's address behind `listener PORT`")),
-    ("socket_domain", Refused("write 0.0.0.0 or :: behind `listener PORT`")),
-    ("max_connections", Listener("max_connections", count)),
-    ("mount_point", Listener("mount_point", mount_point)),
-    ("max_qos", Listener("max_qos", number)),
-    ("max_topic_alias", Listener("max_topic_alias", number)),
+    ("socket_domain", Special),
+    ("max_connections", Listener("max_connections", Number(count))),
+    ("mount_point", Listener("mount_point", Take::Line(mount_point))),
+    ("max_qos", Listener("max_qos", Number(natural))),
+    ("max_topic_alias", Listener("max_topic_alias", Number(natural))),
     // Of 2.1.
-    ("accept_protocol_versions", Listener("protocols", versions)),
+    ("accept_protocol_versions", Listener("protocols", Take::Line(versions))),
     ("http_dir", Nothing("files are served by a web server")),
     ("websockets_log_level", Nothing("log.filter says what is logged")),
-    ("websockets_origin", Listener("origins", list)),
+    ("websockets_origin", Listener("origins", Take::Line(list))),
     ("websockets_headers_size", Nothing("8 KiB are always enough")),
-    ("use_username_as_clientid", Refused("a client's identifier is what it says")),
+    ("use_username_as_clientid", Always(NO, "a client's identifier is what it says")),
     // TLS.
-    ("certfile", Listener("cert", text)),
-    ("keyfile", Listener("key", text)),
-    ("cafile", Listener("ca", text)),
+    ("certfile", Listener("cert", Take::Line(text))),
+    ("keyfile", Listener("key", Take::Line(text))),
+    ("cafile", Listener("ca", Take::Line(text))),
     ("capath", Refused("write the certificates into one file and name it with cafile")),
-    ("crlfile", Listener("crl", text)),
-    ("require_certificate", Listener("client_cert", required)),
-    ("use_identity_as_username", Listener("identity", by_common_name)),
-    ("use_subject_as_username", Listener("identity", by_subject)),
-    ("tls_version", Listener("tls_version", text)),
+    ("crlfile", Listener("crl", Take::Line(text))),
+    ("require_certificate", Listener("client_cert", Flag(required))),
+    ("use_identity_as_username", Listener("identity", Flag(by_common_name))),
+    ("use_subject_as_username", Listener("identity", Flag(by_subject))),
+    ("tls_version", Listener("tls_version", Word(tls_version))),
     ("ciphers", Nothing("only suites that are still good are offered")),
     ("ciphers_tls1.3", Nothing("only suites that are still good are offered")),
     ("dhparamfile", Nothing("keys are agreed on by elliptic curves")),
     ("tls_engine", Refused("keys are read from files")),
     ("tls_engine_kpass_sha1", Refused("keys are read from files")),
-    ("tls_keyform", Refused("keys are read from files")),
+    ("tls_keyform", Always(&["pem"], "keys are read from files")),
     ("psk_file", Refused("there are no pre-shared keys")),
     ("psk_hint", Refused("there are no pre-shared keys")),
     // Who may do what.
     ("per_listener_settings", Special),
-    ("allow_anonymous", Key("auth.anonymous", flag)),
-    ("password_file", Key("auth.password.file", text)),
-    ("acl_file", Key("acl.file", text)),
+    ("allow_anonymous", Special),
+    ("password_file", Special),
+    ("acl_file", Special),
     ("auth_plugin", Refused("there are no plugins")),
     ("auth_plugin_deny_special_chars", Refused("there are no plugins")),
     ("plugin", Refused("there are no plugins")),
-    ("allow_zero_length_clientid", Refused("clients without an identifier are always given one")),
+    ("allow_zero_length_clientid", Always(YES, "clients without an identifier are always given one")),
     ("auto_id_prefix", Nothing("identifiers that are given begin with `auto-`")),
     ("clientid_prefixes", Refused("write rules for client identifiers into the ACL")),
     // What is kept.
@@ -78,32 +115,37 @@ static OPTIONS: &[(&str, Means)] = &[
     ("persistence_file", Nothing("what is kept stands in a directory of many files")),
     ("autosave_interval", Nothing("everything acknowledged is on disk already")),
     ("autosave_on_changes", Nothing("everything acknowledged is on disk already")),
-    ("persistent_client_expiration", Key("limits.session_expiry_max", expiration)),
-    ("retain_available", Key("limits.retain", flag)),
+    ("persistent_client_expiration", Key("limits.session_expiry_max", Word(expiration))),
+    ("retain_available", Key("limits.retain", Flag(Value::Flag))),
     ("check_retain_source", Nothing("a retained message is checked when it is published")),
     // Limits.
     ("max_inflight_messages", Special),
     ("max_inflight_bytes", Nothing("what is in flight is bounded by the number of messages")),
-    ("max_queued_messages", Key("limits.queue_messages", count)),
-    ("max_queued_bytes", Key("limits.queue_bytes", bytes)),
-    ("queue_qos0_messages", Nothing("QoS 0 is for those who are there")),
-    ("upgrade_outgoing_qos", Refused("the standard's minimum of both counts [MQTT-3.8.4-8]")),
-    ("max_packet_size", Key("limits.max_packet_size", packet_size)),
-    ("message_size_limit", Key("limits.max_payload", bytes)),
-    ("max_keepalive", Key("limits.max_keep_alive", keep_alive)),
-    ("memory_limit", Nothing("every queue has a bound, and what waits stands on disk")),
+    ("max_queued_messages", Key("limits.queue_messages", Number(count))),
+    ("max_queued_bytes", Key("limits.queue_bytes", Number(bytes))),
+    (
+        "queue_qos0_messages",
+        Always(NO, "QoS 0 messages never wait for clients that are away: publish at QoS 1 what has to arrive"),
+    ),
+    ("upgrade_outgoing_qos", Always(NO, "the standard's minimum of both counts [MQTT-3.8.4-8]")),
+    ("max_packet_size", Key("limits.max_packet_size", Number(packet_size))),
+    ("message_size_limit", Key("limits.max_payload", Number(payload))),
+    ("max_keepalive", Key("limits.max_keep_alive", Number(keep_alive))),
+    ("memory_limit", Key("limits.memory", Number(memory))),
     ("allow_duplicate_messages", Nothing("a client gets a message once for each publication [MQTT-3.3.5-1]")),
     ("set_tcp_nodelay", Nothing("always so")),
     // What is told.
-    ("sys_interval", Key("sys.interval", number)),
+    ("sys_interval", Key("sys.interval", Number(natural))),
     ("connection_messages", Nothing("log.filter says what is logged")),
     ("log_type", Special),
-    ("log_dest", Nothing("logs go to the standard error output, for the service manager")),
-    ("log_facility", Nothing("logs go to the standard error output, for the service manager")),
+    ("log_dest", Special),
+    ("log_facility", Nothing(STDERR)),
     ("log_timestamp", Nothing("every line has a time")),
     ("log_timestamp_format", Nothing("every line has a time")),
     ("pid_file", Nothing("the service manager knows it")),
-    ("user", Nothing("start it as that user")),
+    ("user", Special),
+    // Of versions before.
+    ("retry_interval", Nothing("mosquitto 2.0 does not look at it either")),
 ];
 
 /// What an option means, `None` if mosquitto has none of that name.
@@ -148,12 +190,37 @@ const BRIDGE: [&str; 27] = [
     "notify",
 ];
 
-pub(super) fn flag(value: &str) -> Result<Value, &'static str> {
-    match value {
-        "true" | "1" => Ok(Value::Flag(true)),
-        "false" | "0" => Ok(Value::Flag(false)),
+/// The option that may be meant by a name that is none.
+pub(super) fn nearest(option: &str) -> Option<&'static str> {
+    suggest::nearest(option, OPTIONS.iter().map(|(name, _)| *name).chain(BRIDGE))
+}
+
+/// The first word of a text.
+pub(super) fn word(text: &str) -> &str {
+    text.split([' ', '\t']).next().unwrap_or_default()
+}
+
+pub(super) fn flag(text: &str) -> Result<(bool, &str), &'static str> {
+    let word = word(text);
+    match word {
+        "true" | "1" => Ok((true, word)),
+        "false" | "0" => Ok((false, word)),
         _ => Err("true or false"),
     }
+}
+
+/// What stands behind the number is not looked at, as C's `atoi` has it; but nothing at all is no zero.
+pub(super) fn number(text: &str) -> Result<(i64, &str), &'static str> {
+    let unsigned = text.trim_start_matches(['-', '+']);
+    let sign = text.len() - unsigned.len();
+    let digits = unsigned.len() - unsigned.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let number = &text[..sign + digits];
+    number.parse().map(|value| (value, number)).map_err(|_| "a whole number")
+}
+
+/// A number that is not below zero.
+pub(super) fn natural(number: i64) -> Result<Value, &'static str> {
+    u32::try_from(number).map(|number| Value::Number(number.into())).map_err(|_| "a whole number")
 }
 
 fn text(value: &str) -> Result<Value, &'static str> {
@@ -183,60 +250,61 @@ fn versions(value: &str) -> Result<Value, &'static str> {
     value.split(',').map(version).collect::<Result<_, _>>().map(Value::List)
 }
 
-pub(super) fn whole(value: &str) -> Result<i64, &'static str> {
-    value.parse::<u32>().map(i64::from).map_err(|_| "a whole number")
-}
-
-fn number(value: &str) -> Result<Value, &'static str> {
-    whole(value).map(Value::Number)
-}
-
-/// A number of which -1 and 0 mean that there is no bound.
-fn count(value: &str) -> Result<Value, &'static str> {
-    match value.parse::<i64>() {
-        Ok(-1 | 0) => Ok(Value::Text("none".into())),
-        Ok(number) if number > 0 => Ok(Value::Number(number)),
-        Ok(_) | Err(_) => Err("a whole number, or -1"),
-    }
+/// A number of which 0 and what is below mean that there is no bound.
+fn count(number: i64) -> Result<Value, &'static str> {
+    if number > 0 { natural(number) } else { Ok(Value::Text("none".into())) }
 }
 
 /// Bytes of which 0 means that there is no bound.
-fn bytes(value: &str) -> Result<Value, &'static str> {
-    if value == "0" { Ok(Value::Text("none".into())) } else { number(value) }
+fn bytes(number: i64) -> Result<Value, &'static str> {
+    if number == 0 { Ok(Value::Text("none".into())) } else { natural(number) }
 }
 
-fn packet_size(value: &str) -> Result<Value, &'static str> {
-    let most = i64::from(FRAME_LEN_MAX);
-    match whole(value)? {
-        0 => Ok(Value::Number(most)),
-        // The smallest that our own packets fit into.
-        size => Ok(Value::Number(size.clamp(64, most))),
+/// The largest packet of the standard, and what frames it.
+pub(super) const PACKET_MAX: i64 = FRAME_LEN_MAX as i64;
+
+fn packet_size(number: i64) -> Result<Value, &'static str> {
+    natural(number)?;
+    // The smallest that our own packets fit into.
+    Ok(Value::Number(if number == 0 { PACKET_MAX } else { number.clamp(64, PACKET_MAX) }))
+}
+
+fn payload(number: i64) -> Result<Value, &'static str> {
+    bytes(number.min(PACKET_MAX))
+}
+
+/// What a broker that has nothing to do takes is more than some allow a mosquitto.
+pub(super) const MEMORY_MIN: i64 = 32 << 20;
+
+fn memory(number: i64) -> Result<Value, &'static str> {
+    match number {
+        0 => Ok(Value::Text("none".into())),
+        1.. => Ok(Value::Number(number.max(MEMORY_MIN))),
+        ..0 => Err("a whole number"),
     }
 }
 
-fn keep_alive(value: &str) -> Result<Value, &'static str> {
-    Ok(match whole(value)? {
-        0 | 65_535 => Value::Text("none".into()),
-        seconds => Value::Number(seconds),
-    })
+fn keep_alive(number: i64) -> Result<Value, &'static str> {
+    if matches!(number, 0 | 65_535) { Ok(Value::Text("none".into())) } else { natural(number) }
 }
 
-fn required(value: &str) -> Result<Value, &'static str> {
-    let is_required = flag(value)? == Value::Flag(true);
-    Ok(Value::Text(if is_required { "require" } else { "none" }.into()))
+fn tls_version(value: &str) -> Result<Value, &'static str> {
+    match value {
+        "tlsv1.2" | "tlsv1.3" => Ok(Value::Text(value.into())),
+        _ => Err("tlsv1.2 or tlsv1.3: older ones are not spoken"),
+    }
 }
 
-fn by_common_name(value: &str) -> Result<Value, &'static str> {
-    identity(value, "cn")
+fn required(is_required: bool) -> Value {
+    Value::Text(if is_required { "require" } else { "none" }.into())
 }
 
-fn by_subject(value: &str) -> Result<Value, &'static str> {
-    identity(value, "subject")
+fn by_common_name(is_on: bool) -> Value {
+    Value::Text(if is_on { "cn" } else { "none" }.into())
 }
 
-fn identity(value: &str, by: &str) -> Result<Value, &'static str> {
-    let is_on = flag(value)? == Value::Flag(true);
-    Ok(Value::Text(if is_on { by } else { "none" }.into()))
+fn by_subject(is_on: bool) -> Value {
+    Value::Text(if is_on { "subject" } else { "none" }.into())
 }
 
 /// `14d`: hours, days, weeks, months, years.

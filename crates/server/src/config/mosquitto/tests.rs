@@ -4,7 +4,7 @@ use columba_broker::limits::Terms;
 use columba_proto::{QoS, Version};
 
 use super::*;
-use crate::config::{Access, Data, Sources};
+use crate::config::{Access, Data, Method, Sources};
 
 fn import(text: &str) -> Result<Import, String> {
     let dir = tempfile::tempdir().unwrap();
@@ -103,37 +103,51 @@ fn what_would_make_the_broker_weaker_is_refused_where_it_stands() {
         ("psk_file /etc/psk\n", "mosquitto.conf:1:1: \"psk_file\" is not honoured: there are no pre-shared keys"),
         ("connection up\n", "mosquitto.conf:1:1: \"connection\" is not honoured: there are no bridges yet"),
         ("bridge_insecure true\n", "mosquitto.conf:1:1: \"bridge_insecure\" is not honoured: there are no bridges yet"),
-        ("alow_anonymous false\n", "mosquitto.conf:1:1: \"alow_anonymous\" is not honoured: not an option of mosquitto 2.0"),
+        (
+            " alow_anonymous false\n",
+            "mosquitto.conf:1:2: \"alow_anonymous\" is not honoured: not an option of mosquitto 2.0; did you mean \"allow_anonymous\"?",
+        ),
+        (
+            "listner 1883\n",
+            "mosquitto.conf:1:1: \"listner\" is not honoured: not an option of mosquitto 2.0; did you mean \"listener\"?",
+        ),
+        ("quantum_leap 1\n", "mosquitto.conf:1:1: \"quantum_leap\" is not honoured: not an option of mosquitto 2.0"),
+        (
+            "queue_qos0_messages true\n",
+            "mosquitto.conf:1:1: \"queue_qos0_messages\" is not honoured: QoS 0 messages never wait for clients that are away: publish at QoS 1 what has to arrive",
+        ),
     ] {
         assert_eq!(config(text).unwrap_err(), error);
     }
-    assert!(config("per_listener_settings true\n").unwrap_err().contains("is not honoured"));
     // Each is told, not only the first.
     assert_eq!(import("plugin x\nconnection y\n").unwrap().refused().count(), 2);
 }
 
 #[test]
-fn a_value_that_is_none_is_an_error_where_it_stands() {
-    for (text, error) in [
-        ("listener many\n", "mosquitto.conf:1:1: \"listener\" wants a port from 0 to 65535"),
-        ("allow_anonymous maybe\n", "mosquitto.conf:1:1: \"allow_anonymous\" wants true or false"),
-        ("protocol mqttsn\n", "mosquitto.conf:1:1: \"protocol\" wants mqtt or websockets"),
-        ("max_inflight_messages -4\n", "mosquitto.conf:1:1: \"max_inflight_messages\" wants a whole number"),
+fn a_value_that_is_none_is_refused_where_it_stands() {
+    for (text, place, expected) in [
+        ("listener many\n", "1:10", "a port from 0 to 65535"),
+        ("\n  allow_anonymous maybe\n", "2:19", "true or false"),
+        ("protocol mqttsn\n", "1:10", "mqtt or websockets"),
+        ("socket_domain x25\n", "1:15", "ipv4 or ipv6"),
+        ("max_inflight_messages -4\n", "1:23", "a whole number"),
+        ("sys_interval often\n", "1:14", "a whole number"),
+        ("persistent_client_expiration soon\n", "1:30", "a time like 12h, 14d, 2w, 3m (months) or 1y"),
+        ("max_qos 7\n", "1:1", "a number from 0 to 2"),
+        ("mount_point site\n", "1:13", "a slash at its end: without one it would run into the first level of the topics"),
+        ("mount_point $x/\n", "1:1", "something that does not begin with \"$\""),
+        ("accept_protocol_versions 5,6\n", "1:26", "3, 4 and 5, with commas between them"),
+        ("tls_version tlsv1.1\n", "1:13", "tlsv1.2 or tlsv1.3: older ones are not spoken"),
         (
-            "persistent_client_expiration soon\n",
-            "mosquitto.conf:1:1: \"persistent_client_expiration\" wants a time like 12h, 14d, 2w, 3m (months) or 1y",
+            "log_type nonsense\n",
+            "1:10",
+            "error, warning, notice, information, debug, subscribe, unsubscribe, websockets, none or all",
         ),
-        ("max_qos 7\n", "mosquitto.conf:1:1: \"max_qos\" wants a number from 0 to 2"),
-        (
-            "mount_point site\n",
-            "mosquitto.conf:1:1: \"mount_point\" wants a slash at its end: without one it would run into the first level of the topics",
-        ),
-        ("mount_point $x/\n", "mosquitto.conf:1:1: \"mount_point\" wants something that does not begin with \"$\""),
-        (
-            "accept_protocol_versions 5,6\n",
-            "mosquitto.conf:1:1: \"accept_protocol_versions\" wants 3, 4 and 5, with commas between them",
-        ),
+        ("log_dest nowhere\n", "1:10", "none, syslog, stdout, stderr, topic or file FILE"),
+        ("password_file\n", "1:14", "a file"),
     ] {
+        let option = text.split_whitespace().next().unwrap();
+        let error = format!("mosquitto.conf:{place}: \"{option}\" is not honoured: it wants {expected}");
         assert_eq!(config(text).unwrap_err(), error);
     }
 }
@@ -178,8 +192,31 @@ fn files_of_a_directory_are_read_in_the_order_of_their_names() {
 }
 
 #[test]
+fn of_two_files_that_differ_in_capitals_alone_the_one_in_capitals_is_first() {
+    let dir = tempfile::tempdir().unwrap();
+    for letter in 'a'..='h' {
+        // In both orders: a directory has one of its own.
+        let (small, large) = (letter, letter.to_ascii_uppercase());
+        for name in if letter < 'e' { [small, large] } else { [large, small] } {
+            fs::write(dir.path().join(format!("{name}.conf")), "pid_file /p\n").unwrap();
+        }
+    }
+
+    let read = import(&format!("include_dir {}\n", dir.path().display())).unwrap();
+    let names: String = read.remarks[1..]
+        .iter()
+        .filter_map(|remark| match &remark.place {
+            Place::Line { path, .. } => path.file_stem()?.to_str(),
+            Place::File(_) | Place::Variable(_) | Place::Option { .. } => None,
+        })
+        .collect();
+    assert_eq!(names, "AaBbCcDdEeFfGgHh");
+}
+
+#[test]
 fn what_it_writes_reads_as_the_same() {
-    let text = "listener 1884 127.0.0.1\nmax_connections 5\nallow_anonymous true\nmax_queued_messages 7\nmax_queued_messages 8\npersistence true\n";
+    let text = "listener 1884 127.0.0.1\nmax_connections 5\nmax_connections 6\nallow_anonymous true\nmax_queued_messages 7\nmax_queued_messages 8\n\
+                websockets_origin https://a.example\nprotocol websockets\nwebsockets_origin https://b.example\npersistence true\n";
     let written = import(text).unwrap().to_toml();
     let (ours, theirs) = (Config::parse("columba.toml", &written).unwrap(), config(text).unwrap());
 
@@ -188,7 +225,220 @@ fn what_it_writes_reads_as_the_same() {
     assert_eq!(format!("{:?}", ours.limits), format!("{:?}", theirs.limits));
     assert_eq!(
         written,
-        "data_dir = \"/var/lib/mosquitto/columba\"\n\n[[listener]]\nurl = \"mqtt://127.0.0.1:1884\"\nmax_connections = 5\n\n[auth]\nanonymous = true\n\n\
-         [limits]\nqueue_messages = 8\nqueue_full = \"drop-newest\"\n"
+        "data_dir = \"/var/lib/mosquitto/columba\"\n\n[[listener]]\nurl = \"ws://127.0.0.1:1884\"\nmax_connections = 6\n\
+         origins = [\"https://a.example\", \"https://b.example\"]\n\n[auth]\nanonymous = true\n\n\
+         [limits]\nqueue_messages = 8\nqueue_full = \"drop-newest\"\nmax_packet_size = 268435460\ninflight = 20\nreceive_maximum = 20\n"
     );
+}
+
+#[test]
+fn what_is_written_down_is_a_configuration_whatever_was_read() {
+    for (text, refused) in [
+        (
+            "listener 1883\ncrlfile /c/list.pem\n",
+            "mosquitto.conf:2:1: crlfile: refused: a listener without certfile does not speak TLS",
+        ),
+        (
+            "listener 1883\ntls_version tlsv1.3\n",
+            "mosquitto.conf:2:1: tls_version: refused: a listener without certfile does not speak TLS",
+        ),
+        (
+            "listener 8883\ncertfile /c/server.crt\n",
+            "mosquitto.conf:2:1: certfile: refused: certfile and keyfile belong together",
+        ),
+        (
+            "listener 8883\ncertfile /c/server.crt\nkeyfile /c/server.key\nrequire_certificate true\n",
+            "mosquitto.conf:4:1: require_certificate: refused: it needs cafile: the authorities that sign clients' certificates",
+        ),
+        (
+            "listener 8883\ncertfile /c/server.crt\nkeyfile /c/server.key\nuse_identity_as_username true\n",
+            "mosquitto.conf:4:1: use_identity_as_username: refused: clients show no certificate without `require_certificate true`",
+        ),
+        (
+            "listener 1883\nwebsockets_origin https://a.example\n",
+            "mosquitto.conf:2:1: websockets_origin: refused: it is for `protocol websockets`",
+        ),
+        ("listener 1883\nmax_qos 9\n", "mosquitto.conf:2:1: max_qos: refused: it wants a number from 0 to 2"),
+        (
+            "listener 1883 ::1\nsocket_domain ipv4\n",
+            "mosquitto.conf:2:1: socket_domain: refused: socket_domain and the address of the listener are of two families",
+        ),
+        ("listener 1883 bad host\n", "mosquitto.conf:1:1: listener: refused: it wants an address to listen on"),
+    ] {
+        let import = import(text).unwrap();
+        let said: Vec<String> = import.refused().map(ToString::to_string).collect();
+        assert!(said.len() == 1 && said[0].contains(refused), "{text}: {said:?}");
+        Config::parse("columba.toml", &import.to_toml()).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+}
+
+#[test]
+fn what_mosquitto_has_where_nothing_is_said_holds_here_too() {
+    let imported = config("listener 1883\nallow_anonymous true\n").unwrap().limits;
+    assert_eq!((imported.inflight, imported.receive_maximum, imported.max_packet_size), (20, 20, 268_435_460));
+
+    let told = import("listener 1883\nallow_anonymous true\n").unwrap();
+    assert!(told.remarks.iter().any(|remark| &*remark.option == "max_packet_size" && remark.verdict == Verdict::Noted));
+    let said = config("max_packet_size 5000\nmax_inflight_messages 0\n").unwrap().limits;
+    assert_eq!((said.inflight, said.receive_maximum, said.max_packet_size), (65_535, 65_535, 5_000));
+}
+
+#[test]
+fn lines_that_say_what_is_so_anyway_are_honoured() {
+    for (option, good, bad) in [
+        ("allow_zero_length_clientid", "true", "false"),
+        ("upgrade_outgoing_qos", "false", "true"),
+        ("use_username_as_clientid", "0", "1"),
+        ("queue_qos0_messages", "false", "true"),
+        ("tls_keyform", "pem", "engine"),
+    ] {
+        assert!(config(&format!("{option} {good}\n")).is_ok(), "{option} {good}");
+        assert!(config(&format!("{option} {bad}\n")).unwrap_err().contains("is not honoured"), "{option} {bad}");
+    }
+}
+
+#[test]
+fn of_a_value_as_much_is_read_as_mosquitto_reads() {
+    let text = "listener 1883 127.0.0.1 # the plain one\nallow_anonymous true # for now\nmax_queued_messages 1000 # many\nsys_interval 5s\nretain_available 1 # yes\n\
+                retry_interval 20\nmax_connections -1 # all\npersistence false # not yet\n";
+    let (read, told) = (config(text).unwrap(), import(text).unwrap());
+
+    assert_eq!((read.access, read.limits.queue_messages_max), (Access::Anyone, 1000));
+    assert_eq!((read.sys_interval, read.limits.retain), (Some(Duration::from_secs(5)), true));
+    assert_eq!(read.listeners[0].address.to_string(), "127.0.0.1:1883");
+    let interval = told.remarks.iter().find(|remark| &*remark.option == "sys_interval").unwrap();
+    assert_eq!((interval.verdict, &*interval.why), (Verdict::Noted, "only \"5\" of it is read, as there: sys.interval = 5"));
+    let retry = told.remarks.iter().find(|remark| &*remark.option == "retry_interval").unwrap();
+    assert_eq!(retry.verdict, Verdict::NoCounterpart);
+}
+
+#[test]
+fn memory_is_bounded_as_it_was() {
+    for (text, expected) in [
+        ("", None),
+        ("memory_limit 0\n", None),
+        ("memory_limit 100000000\n", Some(100_000_000)),
+        ("memory_limit 5000\n", Some(32 << 20)),
+    ] {
+        assert_eq!(config(text).unwrap().memory_max, expected, "{text}");
+    }
+    let raised = import("memory_limit 5000\n").unwrap();
+    assert_eq!(
+        (raised.remarks[0].verdict, &*raised.remarks[0].why),
+        (Verdict::Noted, "limits.memory = 33554432, the least that it can be")
+    );
+}
+
+#[test]
+fn as_much_is_logged_as_was_wanted() {
+    for (text, filter) in [
+        ("", "info"),
+        ("log_type error\n", "error"),
+        ("log_type error\nlog_type warning\n", "warn"),
+        ("log_type notice\nlog_type error\n", "info"),
+        ("log_type all\n", "debug"),
+        ("log_type none\n", "off"),
+        ("log_type all\nlog_type none\nlog_type error\n", "error"),
+        ("log_type subscribe\n", "off"),
+        ("log_type error\nlog_type websockets\n", "error"),
+        ("log_dest none\n", "off"),
+        ("log_dest none\nlog_dest stderr\nlog_type warning\n", "warn"),
+        ("log_dest stderr\nlog_dest none\nlog_type all\n", "off"),
+    ] {
+        assert_eq!(config(text).unwrap().log.filter.to_string(), filter, "{text}");
+    }
+}
+
+#[test]
+fn a_family_of_addresses_is_a_part_of_the_address() {
+    for (text, address) in [
+        ("listener 1883\nsocket_domain ipv4\n", "0.0.0.0:1883"),
+        ("listener 1883\nsocket_domain ipv6\n", "[::]:1883"),
+        ("listener 1883 localhost\nsocket_domain ipv6\n", "[::1]:1883"),
+        ("listener 1883 10.0.0.7\nsocket_domain ipv4\n", "10.0.0.7:1883"),
+        ("socket_domain ipv4\n", "0.0.0.0:1883"),
+    ] {
+        assert_eq!(config(text).unwrap().listeners[0].address.to_string(), address, "{text}");
+    }
+}
+
+#[test]
+fn each_line_is_told_of_in_its_order() {
+    let text = "# all of it\nper_listener_settings false\nlistener 8883 ::1\ncertfile /c.crt\nkeyfile /c.key\nprotocol websockets\npassword_file /p\n\
+                persistence true\npersistence_location /srv\nautosave_interval 5\nuser mosquitto\nlog_dest stderr\nlog_type error\nmax_inflight_messages 7\n";
+    let told: Vec<String> = import(text)
+        .unwrap()
+        .remarks
+        .iter()
+        .map(|remark| format!("{}: {}: {}", remark.option, remark.verdict.name(), remark.why))
+        .collect();
+
+    let expected = [
+        "per_listener_settings: honoured: it is always so",
+        "listener: honoured: url = \"wss://[::1]:8883\"",
+        "certfile: honoured: cert = \"/c.crt\"",
+        "keyfile: honoured: key = \"/c.key\"",
+        "protocol: honoured: url = \"wss://[::1]:8883\"",
+        "password_file: honoured: auth.password.file = \"/p\"",
+        "persistence: honoured: data_dir = \"/srv/columba\"",
+        "persistence_location: honoured: data_dir = \"/srv/columba\"",
+        "autosave_interval: no counterpart: everything acknowledged is on disk already",
+        "user: no counterpart: it stays whoever starts it, root too: have the service manager start it as that user",
+        "log_dest: honoured: logs go there",
+        "log_type: honoured: log.filter = \"error\"",
+        "max_inflight_messages: honoured: limits.inflight and limits.receive_maximum = 7",
+    ];
+    assert_eq!(told[..expected.len()], expected);
+    let notes = config(text).unwrap().notes;
+    let told: Vec<&str> = notes.iter().map(|note| note.rsplit("mosquitto.conf").next().unwrap()).collect();
+    assert!(!told.iter().any(|note| note.contains("certfile")), "only what there is to know goes to the log: {told:?}");
+}
+
+#[test]
+fn who_may_come_in_may_differ_from_listener_to_listener() {
+    let text = "per_listener_settings true\nlistener 1883 127.0.0.1\nallow_anonymous true\nlistener 8883\nallow_anonymous false\npassword_file /p\n\
+                listener 1884\npassword_file /p\nallow_anonymous true\n";
+    let (read, told) = (config(text).unwrap(), import(text).unwrap());
+
+    let ways: Vec<Option<Vec<Method>>> = read.listeners.iter().map(|listener| listener.auth.clone()).collect();
+    let expected = [vec![Method::Anonymous], vec![Method::Password], vec![Method::Password, Method::Anonymous]];
+    assert_eq!(ways, expected.map(Some));
+    assert_eq!((read.access, read.password_file.as_deref()), (Access::Users, Some(Path::new("/p"))));
+    assert_eq!(Config::parse("columba.toml", &told.to_toml()).unwrap().listeners, read.listeners);
+    assert_eq!(&*told.remarks[2].why, "auth = [\"anonymous\"]");
+}
+
+#[test]
+fn what_all_listeners_say_is_said_for_all() {
+    let one =
+        config("per_listener_settings true\nlistener 1883\nallow_anonymous false\npassword_file /p\nacl_file /a\n").unwrap();
+    assert_eq!((one.listeners[0].auth.clone(), one.access), (None, Access::Users));
+    assert_eq!((one.password_file.as_deref(), one.acl_file.as_deref()), (Some(Path::new("/p")), Some(Path::new("/a"))));
+
+    // There, too, a password file above all listeners opens one of its own.
+    let default = config("per_listener_settings true\npassword_file /p\nlistener 1884\npassword_file /p\n").unwrap();
+    assert_eq!((default.listeners.len(), default.access), (2, Access::Users));
+    assert_eq!(config("per_listener_settings true\n").unwrap().access, Access::ThisMachine);
+}
+
+#[test]
+fn what_listeners_cannot_have_for_themselves_is_refused() {
+    for (text, lines) in [
+        ("listener 1883\npassword_file /p\nlistener 1884\npassword_file /q\n", vec!["password_file:3", "password_file:5"]),
+        ("listener 1883\nallow_anonymous true\nacl_file /a\nlistener 1884\nallow_anonymous true\n", vec!["acl_file:4"]),
+        ("listener 1883\nallow_anonymous true\nlistener 1884\n", vec!["listener:4"]),
+        ("acl_file /a\nlistener 1883\nallow_anonymous true\n", vec!["acl_file:2"]),
+        ("listener 1883\nallow_anonymous true\nper_listener_settings true\n", vec![]),
+    ] {
+        let import = import(&format!("per_listener_settings true\n{text}")).unwrap();
+        let refused: Vec<String> = import
+            .refused()
+            .map(|remark| match &remark.place {
+                Place::Line { line, .. } => format!("{}:{line}", remark.option),
+                other @ (Place::File(_) | Place::Variable(_) | Place::Option { .. }) => panic!("{other}"),
+            })
+            .collect();
+        assert_eq!(refused, lines, "{text}");
+    }
+    assert!(config("allow_anonymous true\nper_listener_settings true\n").unwrap_err().contains("it stands before everything"));
 }

@@ -1,0 +1,144 @@
+//! One listener of a mosquitto.conf: its line, what stands below it, and the address that all of that makes.
+
+use std::net::IpAddr;
+
+use super::{
+    super::{Listener, ListenerError, Problem, source, value::Value},
+    Setting,
+};
+
+/// Keys of TLS.
+const OF_TLS: &[&str] = &["cert", "key", "ca", "crl", "client_cert", "identity", "tls_version"];
+
+/// A listener with the keys that its lines set.
+#[derive(Debug, Default)]
+pub(super) struct Bound {
+    /// The lines that make its address, by their number in the report.
+    pub(super) lines: Vec<usize>,
+    pub(super) host: Option<String>,
+    /// `None`: a unix socket, whose path is in `host`.
+    pub(super) port: Option<u16>,
+    pub(super) is_websocket: bool,
+    /// Which family of addresses, where not both are wanted.
+    pub(super) family: Option<Family>,
+    pub(super) settings: Vec<Setting>,
+    pub(super) security: Security,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+/// Who may come in and do what: of the whole broker, or of one listener with `per_listener_settings true`.
+#[derive(Debug, Default)]
+pub(super) struct Security {
+    pub(super) may_be_anonymous: Option<Said<bool>>,
+    pub(super) passwords: Option<Said<String>>,
+    pub(super) rules: Option<Said<String>>,
+}
+
+/// Something, and the number in the report of the line that says it.
+#[derive(Clone, Debug)]
+pub(super) struct Said<T> {
+    pub(super) what: T,
+    pub(super) line: usize,
+}
+
+impl Security {
+    /// The lines that say it.
+    pub(super) fn lines(&self) -> Vec<usize> {
+        let Self { may_be_anonymous, passwords, rules } = self;
+        let files = [passwords, rules].into_iter().flatten().map(|said| said.line);
+        may_be_anonymous.iter().map(|said| said.line).chain(files).collect()
+    }
+}
+
+impl Bound {
+    /// Sets a key. Of two lines the later one counts; lists grow.
+    pub(super) fn set(&mut self, setting: Setting) {
+        let known = self.settings.iter_mut().find(|known| known.key == setting.key);
+        match (known, setting) {
+            (Some(Setting { value: Value::List(items), .. }), Setting { value: Value::List(more), .. }) => items.extend(more),
+            (Some(known), setting) => *known = setting,
+            (None, setting) => self.settings.push(setting),
+        }
+    }
+
+    fn is_tls(&self) -> bool {
+        self.settings.iter().any(|setting| setting.key == "cert")
+    }
+
+    /// Whether whoever comes in has shown a certificate that says who it is.
+    pub(super) fn names_its_users(&self) -> bool {
+        let says = |key, value: &str| {
+            self.settings.iter().any(|setting| setting.key == key && matches!(&setting.value, Value::Text(text) if text == value))
+        };
+        says("client_cert", "require") && (says("identity", "cn") || says("identity", "subject"))
+    }
+
+    /// The address to listen on. The error says what does not go together.
+    pub(super) fn url(&self) -> Result<String, &'static str> {
+        let Some(port) = self.port else { return Ok(format!("unix:{}", self.host.as_deref().unwrap_or_default())) };
+        let scheme = match (self.is_websocket, self.is_tls()) {
+            (false, false) => "mqtt",
+            (false, true) => "mqtts",
+            (true, false) => "ws",
+            (true, true) => "wss",
+        };
+        let host = self.host()?;
+        Ok(if host.contains(':') { format!("{scheme}://[{host}]:{port}") } else { format!("{scheme}://{host}:{port}") })
+    }
+
+    fn host(&self) -> Result<&str, &'static str> {
+        let host = self.host.as_deref().unwrap_or("*");
+        let Some(family) = self.family else { return Ok(host) };
+        match (host, family, host.parse::<IpAddr>()) {
+            ("*", Family::Ipv4, _) => Ok("0.0.0.0"),
+            ("*", Family::Ipv6, _) => Ok("::"),
+            ("localhost", Family::Ipv4, _) => Ok("127.0.0.1"),
+            ("localhost", Family::Ipv6, _) => Ok("::1"),
+            (_, Family::Ipv4, Ok(IpAddr::V4(_))) | (_, Family::Ipv6, Ok(IpAddr::V6(_))) => Ok(host),
+            (_, _, Ok(_)) => Err("socket_domain and the address of the listener are of two families"),
+            (_, _, Err(_)) => Err("with socket_domain write an address instead of a name"),
+        }
+    }
+
+    /// The listener that it is here, or which of its lines is wrong, by number, and why.
+    pub(super) fn listener(&self) -> Result<Listener, (Option<usize>, String)> {
+        let last = self.lines.last().copied();
+        let url = self.url().map_err(|why| (last, why.to_owned()))?;
+        let mut listener = Listener::local();
+        source::set(&mut listener, "url", &Value::Text(url)).map_err(|problem| (last, wants(&problem)))?;
+        for setting in &self.settings {
+            source::set(&mut listener, setting.key, &setting.value).map_err(|problem| (setting.line, wants(&problem)))?;
+        }
+        listener.check().map_err(|error| self.blame(error))?;
+        Ok(listener)
+    }
+
+    /// The line to look at, and what is wrong in the words of mosquitto.
+    fn blame(&self, error: ListenerError) -> (Option<usize>, String) {
+        let (keys, why): (&[&str], _) = match error {
+            ListenerError::NoTls => (OF_TLS, "a listener without certfile does not speak TLS"),
+            ListenerError::NoCertificate => (&["cert", "key"], "certfile and keyfile belong together"),
+            ListenerError::NotAsked => (&["identity", "crl"], "clients show no certificate without `require_certificate true`"),
+            ListenerError::NoAuthorities => {
+                (&["client_cert"], "it needs cafile: the authorities that sign clients' certificates")
+            }
+            ListenerError::NoWebSocket => (&["origins"], "it is for `protocol websockets`"),
+            ListenerError::NoProxies | ListenerError::NoProxyProtocol | ListenerError::ProxyOnUnix => {
+                (&[], "no line of mosquitto's says anything of proxies")
+            }
+        };
+        let line = self.settings.iter().find(|setting| keys.contains(&setting.key)).and_then(|setting| setting.line);
+        (line.or_else(|| self.lines.last().copied()), why.to_owned())
+    }
+}
+
+/// What a value should be, without the name of our key.
+pub(super) fn wants(problem: &Problem) -> String {
+    if let Problem::WrongValue { expected, .. } = problem { format!("it wants {expected}") } else { problem.to_string() }
+}
