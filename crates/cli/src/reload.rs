@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use columba_server::{
     config::{Config, Data},
-    tools,
+    tools::{self, ToolError},
 };
 
 use crate::exit::{Exit, Failure};
@@ -27,6 +27,15 @@ pub(crate) fn run(args: Args) -> Result<(String, Exit), Failure> {
     match tools::reload(&dir) {
         Ok(waiting) if waiting.is_empty() => Ok(("configuration read again".to_owned(), Exit::Done)),
         Ok(waiting) => Ok((format!("configuration read again; for the next start wait: {waiting}"), Exit::Done)),
+        Err(error @ (ToolError::Directory(_) | ToolError::NoBroker { .. })) => Err(elsewhere(&error)),
         Err(error) => Err(Failure::new(Exit::Other, error.to_string())),
     }
+}
+
+/// A broker may run all the same: in another directory, or with none.
+fn elsewhere(error: &ToolError) -> Failure {
+    Failure::new(Exit::Other, error.to_string())
+        .note("a broker that keeps nothing on disk has no data directory (ephemeral; a mosquitto.conf without `persistence true`): its HTTP port and SIGHUP reach it")
+        .try_this("columba ctl reload")
+        .try_this("kill -HUP PID")
 }
