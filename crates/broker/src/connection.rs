@@ -222,6 +222,11 @@ impl Offer {
 }
 
 impl Open {
+    /// As whom the client is here, where it has shown that.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.login.as_ref().map(|login| &*login.known.user)
+    }
+
     /// What the client calls this topic; `None`: it knows nothing of it.
     pub(crate) fn seen<'t>(&self, topic: &'t str) -> Option<&'t str> {
         match &self.mount {

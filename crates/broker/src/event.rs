@@ -15,6 +15,8 @@ pub enum Event {
         user: Option<Box<str>>,
         /// From where.
         peer: Box<str>,
+        /// Through which listener, as in [`Origin`](crate::seam::Origin).
+        listener: u16,
         /// Protocol version.
         version: Version,
         /// Whether a stored session was taken up.
@@ -64,8 +66,12 @@ pub enum Event {
     Disconnected {
         /// Who.
         client_id: Box<str>,
+        /// As whom, where it had shown that.
+        user: Option<Box<str>>,
         /// From where it was connected.
         peer: Box<str>,
+        /// Through which listener, as in [`Origin`](crate::seam::Origin).
+        listener: u16,
         /// Why, for people.
         why: Box<str>,
         /// The reason code, said or received.

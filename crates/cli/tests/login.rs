@@ -194,11 +194,17 @@ fn the_file_is_read_again_when_it_changes_and_on_sighup_and_a_bad_one_is_not_tak
     let (eve, mut bob) = (subscriber("eve", "pencil"), subscriber("bob", "chalk"));
     until_logged(&broker, "client connected client_id=eve");
     until_logged(&broker, "client connected client_id=bob");
+    let listener = format!("listener=mqtt://127.0.0.1:{}", broker.port());
+    let line = |words: &str| broker.log().lines().find(|line| line.contains(words)).map(str::to_owned).unwrap();
+    let came = line("client connected client_id=eve");
+    assert!(came.contains("client_id=eve user=eve peer=127.0.0.1:") && came.contains(&listener), "{came}");
 
     assert!(user("passwd", "eve", &file, "pen").status.success());
     until_logged(&broker, USERS_READ);
     let sent_away = text(&eve.wait_with_output().unwrap().stderr);
     assert!(sent_away.contains("0x87"), "{sent_away}");
+    let went = line("client disconnected client_id=eve");
+    assert!(went.contains("user=eve") && went.contains(&listener) && went.contains("reason_code=135 duration_ms="), "{went}");
     assert_eq!(publish(&broker, &["-u", "eve", "-P", "pen"]).0, Some(0));
     assert_eq!(publish(&broker, &["-u", "eve", "-P", "pencil"]).0, Some(5));
 

@@ -4,13 +4,13 @@ use columba_broker::event::{DropReason, Event};
 
 use crate::users::{Attempts, Told};
 
-/// Writes one line; payloads never.
-pub(crate) fn tell(event: &Event, attempts: &Attempts) {
+/// Writes one line; payloads never. `names` says what listeners are called.
+pub(crate) fn tell<'n>(event: &Event, attempts: &Attempts, names: impl FnOnce(u16) -> &'n str) {
     match event {
-        Event::Connected { client_id, user, peer, version, resumed } => {
+        Event::Connected { client_id, user, peer, listener, version, resumed } => {
             let session = if *resumed { "resumed" } else { "new" };
-            let user = user.as_deref();
-            tracing::info!(%client_id, user, %peer, v = version.level(), session, "client connected");
+            let (user, listener) = (user.as_deref(), names(*listener));
+            tracing::info!(%client_id, user, %peer, listener, v = version.level(), session, "client connected");
         }
         Event::Refused { peer, client_id, why, reason } => {
             let client_id = client_id.as_deref().unwrap_or_default();
@@ -29,8 +29,9 @@ pub(crate) fn tell(event: &Event, attempts: &Attempts) {
                 Told::Later => tracing::debug!(client_id, user = &**user, %peer, reason = *why, "login failed"),
             }
         }
-        Event::Disconnected { client_id, peer, why, reason, after_ms } => {
-            tracing::info!(%client_id, %peer, reason = &**why, reason_code = reason.get(), duration_ms = *after_ms, "client disconnected");
+        Event::Disconnected { client_id, user, peer, listener, why, reason, after_ms } => {
+            let (user, listener, reason_code, duration_ms) = (user.as_deref(), names(*listener), reason.get(), *after_ms);
+            tracing::info!(%client_id, user, %peer, listener, reason = &**why, reason_code, duration_ms, "client disconnected");
         }
         Event::Dropped { client_id, reason, count } => {
             let reason = match reason {

@@ -261,6 +261,20 @@ pub(crate) fn names(shared: &Shared) -> std::sync::MutexGuard<'_, Vec<String>> {
     shared.listeners.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a shard has heard of what listeners are called.
+#[derive(Debug, Default)]
+pub(crate) struct KnownNames(Vec<String>);
+
+impl KnownNames {
+    /// What the listener of this number is called, or was. Who does not know it asks once: names do not change.
+    pub(crate) fn of(&mut self, shared: &Shared, number: u16) -> &str {
+        if self.0.len() <= usize::from(number) {
+            self.0.clone_from(&names(shared));
+        }
+        self.0.get(usize::from(number)).map_or("", String::as_str)
+    }
+}
+
 /// The certificates of listeners with TLS, by their addresses, as long as somebody comes through them or is here who did; later ones behind.
 pub(crate) fn certificates(shared: &Shared) -> std::sync::MutexGuard<'_, Vec<(String, Weak<Certificates>)>> {
     shared.certificates.lock().unwrap_or_else(PoisonError::into_inner)

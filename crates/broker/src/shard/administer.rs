@@ -216,7 +216,7 @@ fn shown(connection: &Connection, now: Time) -> Option<ConnectionView> {
     };
     Some(ConnectionView {
         peer: connection.origin.peer.clone(),
-        user: open.login.as_ref().map(|login| login.known.user.clone()),
+        user: open.user().map(Box::from),
         version: open.protocol.version(),
         listener: connection.origin.listener,
         for_ms: now.saturating_since(open.since),

@@ -520,14 +520,11 @@ impl Shard {
 
     fn tell_connected(&mut self, id: ConnectionId, slot: u32, version: Version, resumed: bool) {
         let Some(connection) = self.connections.get(id) else { return };
-        let peer = connection.origin.peer.clone();
-        *self.counters.online(connection.origin.listener, version) += 1;
-        let user = match &connection.phase {
-            Phase::Open(open) => open.login.as_ref().map(|login| login.known.user.clone()),
-            Phase::AwaitConnect | Phase::Authenticating(_) | Phase::Closing => None,
-        };
+        let (peer, listener) = (connection.origin.peer.clone(), connection.origin.listener);
+        *self.counters.online(listener, version) += 1;
+        let user = connection.as_open().and_then(Open::user).map(Box::from);
         let client_id = Box::from(&*self.sessions[slot as usize].client_id);
-        self.event(Event::Connected { client_id, user, peer, version, resumed });
+        self.event(Event::Connected { client_id, user, peer, listener, version, resumed });
     }
 }
 

@@ -46,17 +46,20 @@ impl Shard {
         let slot = open.session;
         let since = open.since;
         let version = open.protocol.version();
+        let user = open.user().map(Box::from);
         if ending.is_ours {
             self.say_disconnect(id, ending.reason, why);
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.phase = Phase::Closing;
-        let peer = connection.origin.peer.clone();
-        *self.counters.online(connection.origin.listener, version) -= 1;
+        let (peer, listener) = (connection.origin.peer.clone(), connection.origin.listener);
+        *self.counters.online(listener, version) -= 1;
         let client_id = Box::from(&*self.sessions[slot as usize].client_id);
         self.event(Event::Disconnected {
             client_id,
+            user,
             peer,
+            listener,
             why: why.into(),
             reason: ending.reason,
             after_ms: cx.now.saturating_since(since),

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     events,
+    listeners::KnownNames,
     loader::{Load, LoadRetained},
     pressure::Told,
     server::Word,
@@ -88,6 +89,7 @@ pub(crate) struct Shell {
     pub(super) acceptors: Vec<Acceptor>,
     /// Listening sockets that there have been: the next one's index.
     listeners: u32,
+    listener_names: KnownNames,
     pub(super) sockets: Sockets,
     pub(super) lingering: Lingering,
     /// Connections to close when their time is over, in that order.
@@ -172,6 +174,7 @@ impl Shell {
             events: Events::with_capacity(EVENTS_MAX),
             acceptors: Vec::new(),
             listeners: 0,
+            listener_names: KnownNames::default(),
             sockets: Sockets::default(),
             lingering: Lingering::default(),
             closing: VecDeque::new(),
@@ -492,7 +495,9 @@ impl Shell {
                     self.brain.answered(cx, connection, Answer::Unjudged);
                 }
             }
-            Output::Event(event) => events::tell(&event, &self.shared.attempts),
+            Output::Event(event) => {
+                events::tell(&event, &self.shared.attempts, |number| self.listener_names.of(&self.shared, number));
+            }
         }
     }
 

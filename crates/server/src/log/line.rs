@@ -139,6 +139,8 @@ impl fmt::Display for TimeOfDay {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use columba_broker::event::Event;
+    use columba_proto::{ReasonCode, Version};
     use tracing::Subscriber;
     use tracing_subscriber::{
         Layer,
@@ -146,6 +148,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::users::Attempts;
 
     struct Collect(LogFormat, Arc<Mutex<Vec<String>>>);
 
@@ -155,34 +158,82 @@ mod tests {
         }
     }
 
-    fn one_line(format: LogFormat) -> String {
+    /// What one event makes of a format, without the time of day.
+    fn one_line(format: LogFormat, happens: impl FnOnce()) -> String {
         let lines = Arc::default();
         let subscriber = tracing_subscriber::registry().with(Collect(format, Arc::clone(&lines)));
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(client_id = "a \"b\"\u{1b}", peer = %"10.0.0.7:5", session = "new", queued = 12_u64, "client connected");
-        });
+        tracing::subscriber::with_default(subscriber, happens);
         let lines = lines.lock().unwrap();
-        lines[0].clone()
+        match format {
+            LogFormat::Text => lines[0][13..].to_owned(),
+            LogFormat::Json => lines[0].split_once(",\"level\":").unwrap().1.to_owned(),
+        }
+    }
+
+    fn somebody_connects() {
+        tracing::info!(client_id = "a \"b\"\u{1b}", peer = %"10.0.0.7:5", session = "new", queued = 12_u64, "client connected");
     }
 
     #[test]
     fn a_text_line_is_time_level_event_fields() {
-        let line = one_line(LogFormat::Text);
+        let line = one_line(LogFormat::Text, somebody_connects);
 
-        assert_eq!(
-            &line[12..],
-            " INFO client connected client_id=\"a \\\"b\\\"\\u001b\" peer=10.0.0.7:5 session=new queued=12\n"
-        );
+        assert_eq!(line, "INFO client connected client_id=\"a \\\"b\\\"\\u001b\" peer=10.0.0.7:5 session=new queued=12\n");
     }
 
     #[test]
     fn a_json_line_has_stable_keys() {
-        let line = one_line(LogFormat::Json);
+        let line = one_line(LogFormat::Json, somebody_connects);
 
-        let rest = line.split_once(",\"level\"").unwrap().1;
         assert_eq!(
-            rest,
-            ":\"INFO\",\"event\":\"client connected\",\"client_id\":\"a \\\"b\\\"\\u001b\",\"peer\":\"10.0.0.7:5\",\"session\":\"new\",\"queued\":12}\n"
+            line,
+            "\"INFO\",\"event\":\"client connected\",\"client_id\":\"a \\\"b\\\"\\u001b\",\"peer\":\"10.0.0.7:5\",\"session\":\"new\",\"queued\":12}\n"
+        );
+    }
+
+    #[test]
+    fn a_client_s_coming_and_going_name_it_and_its_listener() {
+        let user = Some(Box::from("eve"));
+        let (client_id, peer): (Box<str>, Box<str>) = ("dev-17".into(), "10.0.0.7:51234".into());
+        let connected = Event::Connected {
+            client_id: client_id.clone(),
+            user: user.clone(),
+            peer: peer.clone(),
+            listener: 1,
+            version: Version::V5,
+            resumed: true,
+        };
+        let disconnected = |user| Event::Disconnected {
+            client_id: client_id.clone(),
+            user,
+            peer: peer.clone(),
+            listener: 1,
+            why: "connection lost".into(),
+            reason: ReasonCode::UNSPECIFIED_ERROR,
+            after_ms: 1_500,
+        };
+        let names = ["mqtt://*:1883", "mqtts://*:8883"];
+        let told = |format, event: &Event| {
+            one_line(format, || crate::events::tell(event, &Attempts::default(), |number| names[usize::from(number)]))
+        };
+
+        assert_eq!(
+            told(LogFormat::Text, &connected),
+            "INFO client connected client_id=dev-17 user=eve peer=10.0.0.7:51234 listener=mqtts://*:8883 v=5 session=resumed\n"
+        );
+        let gone = "peer=10.0.0.7:51234 listener=mqtts://*:8883 reason=\"connection lost\" reason_code=128 duration_ms=1500\n";
+        assert_eq!(
+            told(LogFormat::Text, &disconnected(user.clone())),
+            format!("INFO client disconnected client_id=dev-17 user=eve {gone}")
+        );
+        assert_eq!(told(LogFormat::Text, &disconnected(None)), format!("INFO client disconnected client_id=dev-17 {gone}"));
+        assert_eq!(
+            told(LogFormat::Json, &connected),
+            "\"INFO\",\"event\":\"client connected\",\"client_id\":\"dev-17\",\"user\":\"eve\",\"peer\":\"10.0.0.7:51234\",\"listener\":\"mqtts://*:8883\",\"v\":5,\"session\":\"resumed\"}\n"
+        );
+        assert_eq!(
+            told(LogFormat::Json, &disconnected(user)),
+            "\"INFO\",\"event\":\"client disconnected\",\"client_id\":\"dev-17\",\"user\":\"eve\",\"peer\":\"10.0.0.7:51234\",\"listener\":\"mqtts://*:8883\",\"reason\":\"connection lost\",\"reason_code\":128,\"duration_ms\":1500}\n"
         );
     }
 }
