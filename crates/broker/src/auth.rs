@@ -107,13 +107,47 @@ impl fmt::Debug for Question {
     }
 }
 
+/// By what a client shows who it is, or tries to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// By nothing.
+    Nothing,
+    /// By a password in CONNECT; also by what stood in its place where nobody has looked at that, or knew it.
+    Password,
+    /// By a token in the place of a password.
+    Jwt,
+    /// By what a service says that was asked.
+    Http,
+    /// By SCRAM-SHA-256.
+    Scram,
+    /// By a certificate, before any byte of MQTT.
+    Certificate,
+}
+
+impl Way {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 6] = [Self::Nothing, Self::Password, Self::Jwt, Self::Http, Self::Scram, Self::Certificate];
+
+    /// A stable word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Password => "password",
+            Self::Jwt => "jwt",
+            Self::Http => "http",
+            Self::Scram => "scram",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
 /// What the world has found out.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// It has shown who it is.
     Right(Known),
-    /// It has not, and why: for the log alone, for a client learns nothing from it.
-    Wrong(&'static str),
+    /// It has not, by whom that was found, and why: for the log alone, for a client learns nothing from it.
+    Wrong(Way, &'static str),
     /// Nobody has looked: too many ask, or too many guesses came from there.
     Unjudged,
     /// Who would know does not answer: nobody gets in on a guess.
@@ -125,6 +159,8 @@ pub enum Answer {
 pub struct Known {
     /// Its user name.
     pub user: Box<str>,
+    /// By what it has shown that.
+    pub by: Way,
     /// As it was when that was shown; `None` where no list of ours has it: it is not looked at again.
     pub version: Option<UserVersion>,
     /// Rules of its own, which are looked at before those of all; where their default is to allow, they decide alone.
@@ -135,7 +171,7 @@ pub struct Known {
 
 impl Known {
     /// A user, without anything of its own.
-    pub fn user(user: impl Into<Box<str>>, version: Option<UserVersion>) -> Self {
-        Self { user: user.into(), version, rules: None, until: None }
+    pub fn user(user: impl Into<Box<str>>, by: Way, version: Option<UserVersion>) -> Self {
+        Self { user: user.into(), by, version, rules: None, until: None }
     }
 }

@@ -7,10 +7,7 @@ use columba_proto::{
     wire::{Split, split},
 };
 
-use crate::{
-    event::{DropReason, Event},
-    limits::FRAME_MAX,
-};
+use crate::{auth::Way, event::DropReason, limits::FRAME_MAX};
 
 /// What has happened on a shard since it began. Counters only grow and never wrap in practice; `online` is what is there now.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -47,8 +44,10 @@ pub struct Counters {
     pub expired: u64,
     /// Connections that ended because their client came on another one.
     pub taken_over: u64,
-    /// Whether clients were let in, by [`LoginOutcome::ALL`].
-    pub logins: [u64; LoginOutcome::ALL.len()],
+    /// Whether clients were let in, by [`LoginOutcome::ALL`] and [`Way::ALL`].
+    pub logins: [[u64; Way::ALL.len()]; LoginOutcome::ALL.len()],
+    /// What clients were refused, or sent away for, by [`REFUSALS`].
+    pub refusals: [u64; REFUSALS.len()],
     /// Fights of several connections for one client identifier.
     pub fights: u64,
     /// Client identifiers that were banned for a while.
@@ -56,6 +55,37 @@ pub struct Counters {
     /// Clients that are connected now: for each listener, in the order of [`Version::ALL`].
     pub online: Vec<[u64; 3]>,
 }
+
+/// Reason codes by which clients are refused something, or sent away, for what they are or do.
+pub const REFUSALS: [ReasonCode; 27] = [
+    ReasonCode::UNSPECIFIED_ERROR,
+    ReasonCode::MALFORMED_PACKET,
+    ReasonCode::PROTOCOL_ERROR,
+    ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+    ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
+    ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
+    ReasonCode::BAD_USER_NAME_OR_PASSWORD,
+    ReasonCode::NOT_AUTHORIZED,
+    ReasonCode::SERVER_BUSY,
+    ReasonCode::BANNED,
+    ReasonCode::BAD_AUTHENTICATION_METHOD,
+    ReasonCode::KEEP_ALIVE_TIMEOUT,
+    ReasonCode::TOPIC_FILTER_INVALID,
+    ReasonCode::TOPIC_NAME_INVALID,
+    ReasonCode::PACKET_IDENTIFIER_IN_USE,
+    ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+    ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
+    ReasonCode::TOPIC_ALIAS_INVALID,
+    ReasonCode::PACKET_TOO_LARGE,
+    ReasonCode::MESSAGE_RATE_TOO_HIGH,
+    ReasonCode::QUOTA_EXCEEDED,
+    ReasonCode::RETAIN_NOT_SUPPORTED,
+    ReasonCode::QOS_NOT_SUPPORTED,
+    ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
+    ReasonCode::CONNECTION_RATE_EXCEEDED,
+    ReasonCode::MAXIMUM_CONNECT_TIME,
+    ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+];
 
 /// What became of a client that was to say who it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,7 +98,7 @@ pub enum LoginOutcome {
     Wrong,
     /// It did not say who it is where that is asked for, broke off, or asked for what is not offered.
     Refused,
-    /// Nobody looked at what it gave: too many were wrong, or too many asked at a time.
+    /// Nobody looked at what it gave: too many were wrong, too many asked at a time, or who would know does not answer.
     Unjudged,
 }
 
@@ -87,24 +117,14 @@ impl LoginOutcome {
         }
     }
 
-    /// What an event tells of it, if anything.
-    pub(crate) fn of(event: &Event) -> Option<Self> {
-        match event {
-            Event::Connected { user: Some(_), .. } => Some(Self::Accepted),
-            Event::Connected { user: None, .. } => Some(Self::Anonymous),
-            Event::LoginFailed { .. } => Some(Self::Wrong),
-            Event::Refused { reason: ReasonCode::NOT_AUTHORIZED | ReasonCode::BAD_AUTHENTICATION_METHOD, .. } => {
-                Some(Self::Refused)
-            }
-            Event::Refused { reason: ReasonCode::SERVER_BUSY, .. } => Some(Self::Unjudged),
-            Event::Refused { .. }
-            | Event::Denied { .. }
-            | Event::SubscriptionDenied { .. }
-            | Event::Disconnected { .. }
-            | Event::Dropped { .. }
-            | Event::Fight { .. }
-            | Event::Banned { .. }
-            | Event::Expired { .. } => None,
+    /// By what it comes to that.
+    pub const fn ways(self) -> &'static [Way] {
+        match self {
+            Self::Accepted => &[Way::Password, Way::Jwt, Way::Http, Way::Scram, Way::Certificate],
+            Self::Anonymous => &[Way::Nothing],
+            Self::Wrong => &[Way::Password, Way::Jwt, Way::Http, Way::Scram],
+            Self::Refused => &[Way::Nothing, Way::Password, Way::Scram],
+            Self::Unjudged => &[Way::Password, Way::Scram],
         }
     }
 }
@@ -170,6 +190,19 @@ impl Counters {
         self.bytes_received -= bytes.len() as u64;
     }
 
+    /// A client was to say who it is.
+    pub(crate) fn login(&mut self, outcome: LoginOutcome, way: Way) {
+        debug_assert!(outcome.ways().contains(&way), "{outcome:?} by {way:?}");
+        self.logins[outcome as usize][way as usize] += 1;
+    }
+
+    /// A client was refused something, or sent away; not for anything that it does where the reason is none of [`REFUSALS`].
+    pub(crate) fn refusal(&mut self, reason: ReasonCode) {
+        if let Some(at) = REFUSALS.iter().position(|known| *known == reason) {
+            self.refusals[at] += 1;
+        }
+    }
+
     /// A client is here, or gone again.
     pub(crate) fn online(&mut self, listener: u16, version: Version) -> &mut u64 {
         let listener = usize::from(listener);
@@ -199,6 +232,7 @@ impl Counters {
             expired,
             taken_over,
             logins,
+            refusals,
             fights,
             bans,
             online,
@@ -208,7 +242,10 @@ impl Counters {
         add_all(&mut self.publishes_received, publishes_received);
         add_all(&mut self.publishes_sent, publishes_sent);
         add_all(&mut self.dropped, dropped);
-        add_all(&mut self.logins, logins);
+        for (sums, counts) in self.logins.iter_mut().zip(logins) {
+            add_all(sums, counts);
+        }
+        add_all(&mut self.refusals, refusals);
         self.taken_over += taken_over;
         self.bytes_received += bytes_received;
         self.bytes_sent += bytes_sent;

@@ -14,11 +14,12 @@ use super::{
     connect::{Proof, Refusal, Shown, Verdict, max_packet_size},
 };
 use crate::{
-    auth::{Answer, Door, Known, Question, Strangers},
+    auth::{Answer, Door, Known, Question, Strangers, Way},
     connection::{Authenticating, By, Connection, Exchange, Phase},
     event::Event,
     id::{ChangeSeq, ConnectionId},
     seam::{Cx, Output},
+    stats::LoginOutcome,
     timers::Timer,
 };
 
@@ -58,6 +59,7 @@ impl Shard {
     pub(super) fn begin_authentication(&mut self, id: ConnectionId, connecting: Connecting, connect: &Connect<'_>, body: &[u8]) {
         let is_offered = self.door(id).is_some_and(|door| door.scram);
         if !is_offered || connect.properties.authentication_method != Some(scram::METHOD) {
+            self.counters.login(LoginOutcome::Refused, Way::Nothing);
             let why = "this authentication method is not offered [MQTT-4.12.0-1]";
             self.refuse(id, connect, &Refusal { reason: ReasonCode::BAD_AUTHENTICATION_METHOD, why });
             return;
@@ -65,6 +67,7 @@ impl Shard {
         let (exchange, challenge) = match self.first_step(connect.properties.authentication_data) {
             Ok(begun) => begun,
             Err(error) => {
+                self.counters.login(LoginOutcome::Refused, Way::Scram);
                 self.refuse(id, connect, &Refusal { reason: ReasonCode::NOT_AUTHORIZED, why: &error.to_string() });
                 return;
             }
@@ -111,7 +114,9 @@ impl Shard {
         match self.step(exchange, auth.data.unwrap_or_default()) {
             Ok(Step::Continue(exchange, challenge)) => self.go_on(id, exchange, &challenge),
             Ok(Step::Done(proof)) => return self.take_up_connect(cx, id, proof),
-            Err(ScramError::Proof) => self.refuse_login(id, user.unwrap_or_default(), "wrong proof, or no user of that name"),
+            Err(ScramError::Proof) => {
+                self.refuse_login(id, user.unwrap_or_default(), Way::Scram, "wrong proof, or no user of that name");
+            }
             Err(error) => self.end_authentication(id, ReasonCode::NOT_AUTHORIZED, &error.to_string()),
         }
         Verdict::Here
@@ -147,6 +152,15 @@ impl Shard {
         let Some(connection) = self.connections.get(id) else { return };
         let Phase::Authenticating(authenticating) = &connection.phase else { return };
         let (version, limit) = (authenticating.connecting.version(), authenticating.max_packet_size);
+        let way = match authenticating.by {
+            By::Exchange(_) => Way::Scram,
+            By::Password => Way::Password,
+        };
+        match reason {
+            ReasonCode::NOT_AUTHORIZED => self.counters.login(LoginOutcome::Refused, way),
+            ReasonCode::SERVER_BUSY | ReasonCode::SERVER_UNAVAILABLE => self.counters.login(LoginOutcome::Unjudged, way),
+            _ => {}
+        }
         let said = if reason == ReasonCode::SERVER_SHUTTING_DOWN { ReasonCode::SERVER_UNAVAILABLE } else { reason };
         self.append_connack(id, version, said, Some(why), limit);
         self.tell_refused(id, reason, why);
@@ -154,11 +168,12 @@ impl Shard {
     }
 
     /// Somebody has shown not to be who it says it is.
-    fn refuse_login(&mut self, id: ConnectionId, user: Box<str>, why: &'static str) {
+    fn refuse_login(&mut self, id: ConnectionId, user: Box<str>, by: Way, why: &'static str) {
         let Some(connection) = self.connections.get(id) else { return };
         let Phase::Authenticating(authenticating) = &connection.phase else { return };
         let (version, limit) = (authenticating.connecting.version(), authenticating.max_packet_size);
         self.append_connack(id, version, ReasonCode::BAD_USER_NAME_OR_PASSWORD, Some(BAD_LOGIN), limit);
+        self.counters.login(LoginOutcome::Wrong, by);
         if let Some((peer, client_id)) = self.who_authenticates(id) {
             self.event(Event::LoginFailed { peer, client_id, user, why });
         }
@@ -195,7 +210,7 @@ impl Shard {
         }));
         let user = connect.username.unwrap_or_default().into();
         let Some(password) = connect.password else {
-            self.refuse_login(id, user, "no password");
+            self.refuse_login(id, user, Way::Password, "no password");
             return;
         };
         let question = Question {
@@ -229,7 +244,7 @@ impl Shard {
                 let verdict = self.take_up_connect(cx, id, Proof { known, answer: None });
                 debug_assert!(matches!(verdict, Verdict::Here), "where it belongs was seen before it was asked");
             }
-            Answer::Wrong(why) => self.refuse_login(id, user, why),
+            Answer::Wrong(by, why) => self.refuse_login(id, user, by, why),
             Answer::Unjudged => {
                 self.end_authentication(
                     id,
@@ -357,7 +372,7 @@ impl Shard {
                 // Keys that were taken away meanwhile prove nothing.
                 let login = self.config.login.as_ref().ok_or(ScramError::Proof)?;
                 let version = login.users.version(&user).ok_or(ScramError::Proof)?;
-                Ok(Step::Done(Proof { known: Known::user(user, Some(version)), answer: Some(answer) }))
+                Ok(Step::Done(Proof { known: Known::user(user, Way::Scram, Some(version)), answer: Some(answer) }))
             }
         }
     }

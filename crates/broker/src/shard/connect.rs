@@ -12,7 +12,7 @@ use columba_proto::{
 
 use super::{Shard, own_topics::is_own};
 use crate::{
-    auth::{Known, Passwords},
+    auth::{Known, Passwords, Way},
     connection::{Ending, LoggedIn, Offer, Open, Phase, ProblemInformation, Publications, Published},
     durable::{Record, StoredWill},
     event::Event,
@@ -23,6 +23,7 @@ use crate::{
     seam::Cx,
     seats::Seat,
     session::{Link, Session},
+    stats::LoginOutcome,
     timers::Timer,
 };
 
@@ -151,6 +152,7 @@ impl Shard {
                 return Verdict::Here;
             }
             Shown::Nothing(_) if self.refuses_strangers(id) && self.identity(id).is_none() => {
+                self.counters.login(LoginOutcome::Refused, Way::Nothing);
                 let why = "who connects has to log in, by user name and password";
                 self.refuse(id, connect, &Refusal { reason: ReasonCode::NOT_AUTHORIZED, why });
                 return Verdict::Here;
@@ -176,8 +178,10 @@ impl Shard {
             return Verdict::Here;
         }
 
-        let known =
-            proof.as_ref().map(|proof| proof.known.clone()).or_else(|| self.identity(id).map(|user| Known::user(user, None)));
+        let known = proof
+            .as_ref()
+            .map(|proof| proof.known.clone())
+            .or_else(|| self.identity(id).map(|user| Known::user(user, Way::Certificate, None)));
         let Ok(seat) = self.seat(cx, &client_id, known.as_ref()) else {
             let why = "this user has as many connections as it may have";
             self.refuse(id, connect, &Refusal { reason: ReasonCode::QUOTA_EXCEEDED, why });
@@ -522,7 +526,13 @@ impl Shard {
         let Some(connection) = self.connections.get(id) else { return };
         let (peer, listener) = (connection.origin.peer.clone(), connection.origin.listener);
         *self.counters.online(listener, version) += 1;
-        let user = connection.as_open().and_then(Open::user).map(Box::from);
+        let login = connection.as_open().and_then(|open| open.login.as_ref());
+        let (outcome, way) = match login {
+            Some(login) => (LoginOutcome::Accepted, login.known.by),
+            None => (LoginOutcome::Anonymous, Way::Nothing),
+        };
+        self.counters.login(outcome, way);
+        let user = login.map(|login| login.known.user.clone());
         let client_id = Box::from(&*self.sessions[slot as usize].client_id);
         self.event(Event::Connected { client_id, user, peer, listener, version, resumed });
     }

@@ -600,6 +600,9 @@ impl Shard {
         if ends {
             open.receiving.give_back();
         }
+        if reason.is_failure() {
+            self.counters.refusal(reason);
+        }
         let (problems, limit) = (open.problems, open.max_packet_size);
         let ack = Ack::new(kind, packet_id, reason);
         let out = Self::append(connection, &mut self.pool, &mut self.dirty, id);

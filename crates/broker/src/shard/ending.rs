@@ -48,6 +48,7 @@ impl Shard {
         let version = open.protocol.version();
         let user = open.user().map(Box::from);
         if ending.is_ours {
+            self.counters.refusal(ending.reason);
             self.say_disconnect(id, ending.reason, why);
         }
         let Some(connection) = self.connections.get_mut(id) else { return };

@@ -70,7 +70,7 @@ use crate::{
     route::TopicCache,
     seam::{Cx, Gone, Origin, Output, Parcel},
     session::Session,
-    stats::{Census, Counters, LoginOutcome},
+    stats::{Census, Counters},
     timers::{Timer, Timers},
 };
 
@@ -838,12 +838,16 @@ impl Shard {
     }
 
     fn event(&mut self, event: Event) {
-        if let Some(outcome) = LoginOutcome::of(&event) {
-            self.counters.logins[outcome as usize] += 1;
-        }
         match &event {
             Event::Connected { .. } => self.counters.accepted += 1,
-            Event::Refused { .. } | Event::LoginFailed { .. } => self.counters.refused += 1,
+            Event::Refused { reason, .. } => {
+                self.counters.refused += 1;
+                self.counters.refusal(*reason);
+            }
+            Event::LoginFailed { .. } => {
+                self.counters.refused += 1;
+                self.counters.refusal(ReasonCode::BAD_USER_NAME_OR_PASSWORD);
+            }
             Event::Disconnected { reason, .. } => {
                 self.counters.ended += 1;
                 self.counters.taken_over += u64::from(*reason == ReasonCode::SESSION_TAKEN_OVER);

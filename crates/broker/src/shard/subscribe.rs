@@ -197,6 +197,9 @@ impl Shard {
         let Some(open) = self.connections.get_mut(id).and_then(|connection| connection.open()) else { return };
         let (slot, version) = (open.session, open.protocol.version());
         let Request { id: packet_id, kind, reasons, until } = request;
+        for reason in reasons.iter().filter(|reason| reason.is_failure()) {
+            self.counters.refusal(*reason);
+        }
         match kind {
             RequestKind::Subscribe { denied, .. } => {
                 let frame = self.suback(id, version, packet_id, &reasons, denied);

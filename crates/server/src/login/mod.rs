@@ -13,7 +13,7 @@ mod wire;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use columba_broker::auth::{Door, Known, Passwords, Question, Strangers};
+use columba_broker::auth::{Door, Known, Passwords, Question, Strangers, Way};
 use columba_proto::Time;
 use thiserror::Error;
 
@@ -38,8 +38,8 @@ use crate::{
 pub(crate) enum Verdict {
     /// It is who it says it is.
     Right(Known),
-    /// It is not; and why, for the log.
-    Wrong(&'static str),
+    /// It is not, by what that was found, and why, for the log.
+    Wrong(Way, &'static str),
     /// Nothing that this way knows.
     Pass,
     /// Who would know does not answer.

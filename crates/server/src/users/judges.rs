@@ -9,7 +9,7 @@ use std::{
 };
 
 use columba_broker::{
-    auth::{Answer, Question},
+    auth::{Answer, Question, Way},
     id::ConnectionId,
 };
 
@@ -276,8 +276,8 @@ impl Bench {
 fn answer(verdict: Verdict) -> Answer {
     match verdict {
         Verdict::Right(known) => Answer::Right(known),
-        Verdict::Wrong(why) => Answer::Wrong(why),
-        Verdict::Pass => Answer::Wrong(UNKNOWN),
+        Verdict::Wrong(way, why) => Answer::Wrong(way, why),
+        Verdict::Pass => Answer::Wrong(Way::Password, UNKNOWN),
         Verdict::Unreachable => Answer::Unreachable,
     }
 }
@@ -391,7 +391,7 @@ mod tests {
         assert!(judges.ask(ask(1, "10.0.0.1:1", "eve", "pencil")));
         assert!(matches!(answers.recv().unwrap(), (1, Answer::Right(_))));
         assert!(judges.ask(ask(2, "10.0.0.1:1", "eve", "Pencil")));
-        assert!(matches!(answers.recv().unwrap(), (2, Answer::Wrong("wrong password"))));
+        assert!(matches!(answers.recv().unwrap(), (2, Answer::Wrong(Way::Password, "wrong password"))));
         while attempts.may_try("10.0.0.1:1", "eve") {
             attempts.wrong("10.0.0.1:1", "eve");
         }

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use columba_broker::auth::{Known, UserVersion, Users};
+use columba_broker::auth::{Known, UserVersion, Users, Way};
 use columba_proto::scram::Keys;
 
 use super::{Attempts, Kind, Secret, UsersFile};
@@ -96,7 +96,11 @@ impl KnownUsers {
         if let Some(&index) = now.by_name.get(user) {
             let (secret, version) = &now.users[index];
             let is_right = secret.is_of(password);
-            return if is_right { Verdict::Right(Known::user(user, Some(*version))) } else { Verdict::Wrong("wrong password") };
+            return if is_right {
+                Verdict::Right(Known::user(user, Way::Password, Some(*version)))
+            } else {
+                Verdict::Wrong(Way::Password, "wrong password")
+            };
         }
         if !now.users.is_empty() {
             // One name is always held against the same secret, and another start against another.
@@ -156,7 +160,7 @@ mod tests {
         match users.judge(user, password.as_bytes()) {
             Verdict::Right(known) if *known.user == *user => format!("right {:?}", known.version.unwrap()),
             Verdict::Right(known) => panic!("{known:?}"),
-            Verdict::Wrong(_) => "wrong".into(),
+            Verdict::Wrong(..) => "wrong".into(),
             Verdict::Pass => "pass".into(),
             Verdict::Unreachable => panic!("it is a file"),
         }

@@ -2,12 +2,16 @@
 
 use alloc::{format, vec::Vec};
 
-use columba_proto::{AckKind, PacketType, QoS};
+use columba_proto::{
+    AckKind, PacketType, QoS, ReasonCode,
+    packet::{Ack, Packet},
+};
 
-use super::bench::{Bench, Setup, persistent, v5};
+use super::bench::{Bench, Setup, persistent, pid, v5};
 use crate::{
+    Config, Shard,
     seam::{Gone, Origin, Output},
-    stats::{Census, Counters},
+    stats::{Census, Counters, REFUSALS},
 };
 
 #[test]
@@ -133,4 +137,71 @@ fn who_connects_and_says_nothing_is_no_line_in_the_log() {
     let told = bench.outputs().into_iter().filter(|output| matches!(output, Output::Event(_))).count();
     assert_eq!((told, bench.shard.connections()), (0, 0));
     assert_eq!(bench.shard.counters().refused, 0);
+}
+
+/// Reason codes that were counted, and how often.
+fn refusals(bench: &Bench) -> Vec<(ReasonCode, u64)> {
+    let counted = REFUSALS.into_iter().zip(bench.shard.counters().refusals);
+    counted.filter(|(_, count)| *count > 0).collect()
+}
+
+#[test]
+fn what_clients_are_refused_is_counted_by_its_reason_code() {
+    let mut bench = Bench::with(Config {
+        max_packet_size: 200,
+        queue_messages_max: 1,
+        wildcard_subscriptions: false,
+        shared_subscriptions: false,
+        topic_levels: 3,
+        ..Config::default()
+    });
+    let (away, _) = bench.connect("away", &persistent());
+    bench.subscribe(away, "t", QoS::AtLeastOnce);
+    bench.disconnect(away);
+    let (client, _) = bench.connect("client", &v5(0));
+
+    bench.ask(client, "a/#", QoS::AtMostOnce);
+    bench.ask(client, "$share/g/t", QoS::AtMostOnce);
+    bench.say(client, &Packet::Ack(Ack::new(AckKind::Pubrel, pid(9), ReasonCode::SUCCESS)));
+    for id in 1..=3 {
+        bench.publish(client, "t", QoS::AtLeastOnce, id, "x");
+    }
+    bench.publish(client, "t", QoS::AtLeastOnce, 4, &"x".repeat(300));
+    let told = bench.told(client);
+    let expected =
+        ["suback 162", "suback 158", "pubcomp 9 0x92", "puback 1", "puback 2 0x97", "puback 3 0x97", "disconnect 0x95"];
+    assert_eq!(told, expected);
+    let (old, _) = bench.connect("old", &Setup::default());
+    bench.publish(old, "too/many/levels/of/it", QoS::AtLeastOnce, 1, "x");
+    let speaks_http = bench.act(|shard, cx| shard.opened(cx, Origin::new("x", 0)));
+    bench.act(|shard, cx| shard.received(cx, speaks_http, b"GET / HTTP/1.1\r\n"));
+
+    assert_eq!(
+        refusals(&bench),
+        [
+            (ReasonCode::PROTOCOL_ERROR, 1),
+            (ReasonCode::TOPIC_NAME_INVALID, 1),
+            (ReasonCode::PACKET_IDENTIFIER_NOT_FOUND, 1),
+            (ReasonCode::PACKET_TOO_LARGE, 1),
+            (ReasonCode::QUOTA_EXCEEDED, 2),
+            (ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, 1),
+            (ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED, 1),
+        ]
+    );
+}
+
+#[test]
+fn what_ends_without_a_fault_of_the_client_is_no_refusal() {
+    let mut bench = Bench::new();
+    bench.connect("twin", &v5(0));
+    let (twin, _) = bench.connect("twin", &v5(0));
+    bench.disconnect(twin);
+    let (lost, _) = bench.connect("lost", &v5(0));
+    bench.cut_off(lost);
+    bench.connect("kicked", &v5(0));
+    assert!(bench.act(|shard, cx| shard.kick(cx, "kicked")));
+    bench.connect("stays", &v5(0));
+    bench.act(Shard::shutdown);
+
+    assert_eq!(refusals(&bench), []);
 }

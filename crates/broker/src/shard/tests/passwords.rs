@@ -12,9 +12,10 @@ use super::bench::{Bench, Client, Setup, message, will};
 use crate::{
     Config,
     access::{Acl, Action, Actions, Effect, Pattern, Placeholders, Rule, Who},
-    auth::{Answer, Door, Known, Login, Passwords, Question, Strangers, UserVersion, Users},
+    auth::{Answer, Door, Known, Login, Passwords, Question, Strangers, UserVersion, Users, Way},
     id::ConnectionId,
     seam::Output,
+    stats::LoginOutcome,
 };
 
 const FIRST: UserVersion = UserVersion(1);
@@ -62,7 +63,7 @@ fn as_eve(version: Version) -> Setup<'static> {
 
 /// The world's yes.
 fn right() -> Answer {
-    Answer::Right(Known::user("eve", Some(FIRST)))
+    Answer::Right(Known::user("eve", Way::Password, Some(FIRST)))
 }
 
 /// What the world was asked.
@@ -127,7 +128,7 @@ fn one_user_has_so_many_connections_and_takes_its_own_place() {
     // It takes over its own connection.
     logged_in(&mut bench, "two", &as_eve(Version::V5));
     let other = bench.open("three", &as_eve(Version::V5));
-    answer(&mut bench, other, Answer::Right(Known::user("adam", None)));
+    answer(&mut bench, other, Answer::Right(Known::user("adam", Way::Password, None)));
     assert_eq!(bench.told(other), ["connack new"], "another user");
     bench.disconnect(one);
     logged_in(&mut bench, "four", &as_eve(Version::V5));
@@ -136,9 +137,9 @@ fn one_user_has_so_many_connections_and_takes_its_own_place() {
 #[test]
 fn a_wrong_password_is_refused_in_the_words_of_each_version() {
     for (version, given, expected) in [
-        (Version::V31, Answer::Wrong("guessed"), "connack 0x86"),
-        (Version::V311, Answer::Wrong("guessed"), "connack 0x86"),
-        (Version::V5, Answer::Wrong("guessed"), "connack 0x86"),
+        (Version::V31, Answer::Wrong(Way::Password, "guessed"), "connack 0x86"),
+        (Version::V311, Answer::Wrong(Way::Password, "guessed"), "connack 0x86"),
+        (Version::V5, Answer::Wrong(Way::Password, "guessed"), "connack 0x86"),
         (Version::V311, Answer::Unjudged, "connack 0x88"),
         (Version::V5, Answer::Unjudged, "connack 0x89"),
         (Version::V311, Answer::Unreachable, "connack 0x88"),
@@ -153,7 +154,7 @@ fn a_wrong_password_is_refused_in_the_words_of_each_version() {
         assert!(!bench.shard.wants_reading(client.id), "closed");
         assert_eq!(bench.shard.sessions(), 0);
         let told = bench.events.iter().any(|event| event.contains("LoginFailed") && event.contains("user: \"eve\""));
-        assert_eq!(told, matches!(given, Answer::Wrong(_)), "{:?}", bench.events);
+        assert_eq!(told, matches!(given, Answer::Wrong(..)), "{:?}", bench.events);
     }
 }
 
@@ -186,7 +187,7 @@ fn strangers_may_come_without_a_name_only_where_that_is_wanted() {
         assert_eq!(bench.told(client), [expected]);
 
         let client = bench.open("d", &as_eve(Version::V311));
-        answer(&mut bench, client, Answer::Wrong("guessed"));
+        answer(&mut bench, client, Answer::Wrong(Way::Password, "guessed"));
         assert_eq!(bench.told(client), ["connack 0x86"], "who gives a name has to be it, whoever else may come in");
     }
 }
@@ -212,7 +213,7 @@ fn who_is_refused_is_not_heard_with_what_came_behind() {
     let client = bench.open("c", &as_eve(Version::V311));
     bench.publish(client, "t", QoS::AtMostOnce, 0, "not for you");
 
-    answer(&mut bench, client, Answer::Wrong("guessed"));
+    answer(&mut bench, client, Answer::Wrong(Way::Password, "guessed"));
 
     assert_eq!(bench.told(client), ["connack 0x86"]);
     assert_eq!(bench.told(listener), NOTHING);
@@ -225,7 +226,7 @@ fn nobody_is_taken_over_before_the_password_is_right() {
 
     let thief = bench.open("c", &as_eve(Version::V5));
     assert_eq!(bench.told(old), NOTHING);
-    answer(&mut bench, thief, Answer::Wrong("guessed"));
+    answer(&mut bench, thief, Answer::Wrong(Way::Password, "guessed"));
     assert_eq!(bench.told(old), NOTHING);
     bench.subscribe(old, "still/here", QoS::AtMostOnce);
 
@@ -261,7 +262,7 @@ fn an_answer_for_somebody_who_has_gone_changes_nothing() {
     answer(&mut bench, gone, right());
     assert_eq!(bench.told(next), NOTHING);
     answer(&mut bench, next, right());
-    answer(&mut bench, next, Answer::Wrong("guessed"));
+    answer(&mut bench, next, Answer::Wrong(Way::Password, "guessed"));
     assert_eq!(bench.told(next), ["connack new"], "there is one answer");
 }
 
@@ -341,7 +342,7 @@ fn who_came_without_a_name_goes_when_that_is_not_enough_any_more() {
 /// A yes with what came along.
 fn right_with(bench: &Bench, lasts_ms: Option<u64>, rules: Option<Acl>) -> Answer {
     let until = lasts_ms.map(|ms| bench.now.plus_ms(ms));
-    Answer::Right(Known { user: "eve".into(), version: None, rules: rules.map(Arc::new), until })
+    Answer::Right(Known { user: "eve".into(), by: Way::Jwt, version: None, rules: rules.map(Arc::new), until })
 }
 
 #[test]
@@ -490,4 +491,48 @@ fn each_listener_has_a_door_of_its_own() {
         assert_eq!(bench.told(client), told, "{listener}");
         bench.cut_off(client);
     }
+}
+
+#[test]
+fn logins_are_counted_by_how_and_by_what_became_of_them() {
+    let (mut bench, _) = bench_with(Strangers::Welcome);
+    logged_in(&mut bench, "eve", &as_eve(Version::V5));
+    bench.connect("stranger", &Setup::default());
+    for given in [
+        Answer::Right(Known::user("adam", Way::Http, None)),
+        Answer::Wrong(Way::Jwt, "expired"),
+        Answer::Wrong(Way::Password, "guessed"),
+        Answer::Unjudged,
+        Answer::Unreachable,
+    ] {
+        let client = bench.open("c", &as_eve(Version::V5));
+        answer(&mut bench, client, given);
+    }
+    // Too many guesses, and a method that is not offered.
+    bench.open("m", &Setup { username: Some("mallory"), ..as_eve(Version::V5) });
+    let method = ConnectProperties { authentication_method: Some("GUESS"), ..ConnectProperties::default() };
+    bench.open("g", &Setup { version: Version::V5, properties: method, ..Setup::default() });
+
+    let logins = bench.shard.counters().logins;
+    let mut counted = Vec::new();
+    for outcome in LoginOutcome::ALL {
+        for way in Way::ALL {
+            let count = logins[outcome as usize][way as usize];
+            if count > 0 {
+                counted.push((outcome, way, count));
+            }
+        }
+    }
+    assert_eq!(
+        counted,
+        [
+            (LoginOutcome::Accepted, Way::Password, 1),
+            (LoginOutcome::Accepted, Way::Http, 1),
+            (LoginOutcome::Anonymous, Way::Nothing, 1),
+            (LoginOutcome::Wrong, Way::Password, 1),
+            (LoginOutcome::Wrong, Way::Jwt, 1),
+            (LoginOutcome::Refused, Way::Nothing, 1),
+            (LoginOutcome::Unjudged, Way::Password, 3),
+        ]
+    );
 }

@@ -7,7 +7,11 @@ use axum::{
     http::{HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use columba_broker::{event::DropReason, stats::LoginOutcome};
+use columba_broker::{
+    auth::Way,
+    event::DropReason,
+    stats::{LoginOutcome, REFUSALS},
+};
 use columba_proto::{PacketType, Version};
 use columba_store::Histogram;
 use prometheus_client::{
@@ -206,8 +210,16 @@ impl Seen {
         families.counter("columba_sockets_opened", "Connections accepted from the network", counters.opened)?;
         let results = [([("result", "accepted")], counters.accepted), ([("result", "refused")], counters.refused)];
         families.counters("columba_connects", "Connections, by what became of their CONNECT", results)?;
-        let logins = LoginOutcome::ALL.into_iter().zip(counters.logins).map(|(it, count)| ([("result", it.name())], count));
-        families.counters("columba_auth", "Clients that were to say who they are, by what became of it", logins)?;
+        let logins = LoginOutcome::ALL.into_iter().flat_map(|outcome| {
+            let counts = &counters.logins[outcome as usize];
+            let one = move |way: &Way| ([("method", way.name()), ("result", outcome.name())], counts[*way as usize]);
+            outcome.ways().iter().map(one)
+        });
+        families.counters("columba_auth", "Clients that were to say who they are, by how, and by what became of it", logins)?;
+        let words = REFUSALS.map(|reason| reason.name().to_lowercase().replace(' ', "-"));
+        let refusals = words.iter().zip(counters.refusals).map(|(word, count)| ([("reason", &**word)], count));
+        let help = "What clients were refused, or sent away for, by reason code";
+        families.counters("columba_reason_codes", help, refusals)?;
         let limits = Refused::ALL.into_iter().zip(self.status.refused).map(|(limit, count)| ([("limit", limit.name())], count));
         families.counters("columba_refused", "Connections refused or sent away for a limit", limits)?;
         families.counter(
@@ -362,7 +374,9 @@ mod tests {
             "columba_refused_total{limit=\"address-rate\"} 0",
             "columba_inflight{direction=\"out\"} 0",
             "columba_qos2_stage{stage=\"awaiting_pubcomp\"} 0",
-            "columba_auth_total{result=\"unjudged\"} 0",
+            "columba_auth_total{method=\"scram\",result=\"unjudged\"} 0",
+            "columba_reason_codes_total{reason=\"packet-too-large\"} 0",
+            "columba_reason_codes_total{reason=\"quota-exceeded\"} 0",
             "columba_certificate_expires_timestamp_seconds{listener=\"mqtt://127.0.0.1:1883\"} 1900000000",
             "columba_file_refused{what=\"users file\",path=\"/etc/columba/users\"} 1",
             "columba_key_set_fetched_timestamp_seconds{url=\"https://login.example:443/jwks\"} 0",

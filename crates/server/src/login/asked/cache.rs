@@ -78,6 +78,8 @@ impl fmt::Debug for Cache {
 
 #[cfg(test)]
 mod tests {
+    use columba_broker::auth::Way;
+
     use super::*;
 
     fn question(user: &str, password: &str) -> Question {
@@ -94,7 +96,7 @@ mod tests {
     fn an_answer_is_good_for_its_time_and_for_what_was_asked() {
         let (mut cache, start, kept) = (Cache::new(), Instant::now(), Duration::from_secs(10));
         let key = cache.key(&question("eve", "pencil"));
-        cache.put(key, &Verdict::Wrong("no"), kept, start);
+        cache.put(key, &Verdict::Wrong(Way::Http, "no"), kept, start);
 
         assert!(cache.get(&key, start + kept / 2).is_some() && cache.get(&key, start + kept).is_none());
         assert_eq!(key, cache.key(&Question { peer: "10.0.0.1:8".into(), ..question("eve", "pencil") }), "another port");

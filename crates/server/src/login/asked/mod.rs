@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use columba_broker::auth::{Known, Question};
+use columba_broker::auth::{Known, Question, Way};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ impl Asked {
             return verdict;
         }
         let Ok(password) = str::from_utf8(&question.password) else {
-            return Verdict::Wrong("a password that is no text, which JSON cannot say");
+            return Verdict::Wrong(Way::Http, "a password that is no text, which JSON cannot say");
         };
         if !self.lately().breaker.may_ask(Instant::now()) {
             return Verdict::Unreachable;
@@ -111,7 +111,7 @@ impl Asked {
                         self.wanted.cache.min(Duration::from_millis(until.saturating_since(now.time)))
                     }
                     Verdict::Right(_) => self.wanted.cache,
-                    Verdict::Wrong(_) | Verdict::Pass | Verdict::Unreachable => self.wanted.cache_denied,
+                    Verdict::Wrong(..) | Verdict::Pass | Verdict::Unreachable => self.wanted.cache_denied,
                 };
                 lately.cache.put(key, &verdict, kept, Instant::now());
                 verdict
@@ -152,13 +152,13 @@ fn verdict(status: u16, body: &[u8], user: &str, now: Moment) -> Result<Verdict,
     let none = |why: &str| NoAnswer(why.into());
     let reply: Reply = match status {
         200 => serde_json::from_slice(body).map_err(|_| none("an answer that is not understood"))?,
-        204 => return Ok(Verdict::Right(Known::user(user, None))),
-        403 => return Ok(Verdict::Wrong("denied by the service")),
+        204 => return Ok(Verdict::Right(Known::user(user, Way::Http, None))),
+        403 => return Ok(Verdict::Wrong(Way::Http, "denied by the service")),
         other => return Err(NoAnswer(format!("status {other}"))),
     };
     match reply.result {
         Said::Ignore => return Ok(Verdict::Pass),
-        Said::Deny => return Ok(Verdict::Wrong("denied by the service")),
+        Said::Deny => return Ok(Verdict::Wrong(Way::Http, "denied by the service")),
         Said::Allow => {}
     }
     let rules = match reply.acl {
@@ -167,7 +167,7 @@ fn verdict(status: u16, body: &[u8], user: &str, now: Moment) -> Result<Verdict,
         None => None,
     };
     let left = reply.expire_at.map(|at| Duration::try_from_secs_f64(at - now.unix_s)).transpose();
-    let Ok(left) = left else { return Ok(Verdict::Wrong("what the service says has expired")) };
+    let Ok(left) = left else { return Ok(Verdict::Wrong(Way::Http, "what the service says has expired")) };
     let until = left.map(|left| now.time.plus_ms(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)));
-    Ok(Verdict::Right(Known { user: user.into(), version: None, rules: rules.map(Arc::new), until }))
+    Ok(Verdict::Right(Known { user: user.into(), by: Way::Http, version: None, rules: rules.map(Arc::new), until }))
 }

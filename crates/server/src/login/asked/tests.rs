@@ -38,7 +38,7 @@ fn question(user: &str, password: &str) -> Question {
 fn said(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Right(known) => format!("right: {}", known.user),
-        Verdict::Wrong(why) => (*why).into(),
+        Verdict::Wrong(_, why) => (*why).into(),
         Verdict::Pass => "pass".into(),
         Verdict::Unreachable => "unreachable".into(),
     }

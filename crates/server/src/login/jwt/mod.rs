@@ -15,7 +15,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use columba_broker::auth::{Known, Question};
+use columba_broker::auth::{Known, Question, Way};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -113,16 +113,16 @@ impl Tokens {
     pub(crate) fn judge(&self, question: &Question, now: Moment) -> Judged {
         let Some(text) = looks_like_a_token(&question.password) else { return Judged::Said(Verdict::Pass) };
         if text.len() > TOKEN_BYTES_MAX {
-            return Judged::Said(Verdict::Wrong("a token of more than 16 KiB"));
+            return Judged::Said(Verdict::Wrong(Way::Jwt, "a token of more than 16 KiB"));
         }
         let Some(parts) = Parts::of(text) else { return Judged::Said(Verdict::Pass) };
         match (self.known(&parts, question, now), &self.fetched) {
             (Ok(known), _) => Judged::Said(Verdict::Right(known)),
-            (Err(Refused::For(why)), _) => Judged::Said(Verdict::Wrong(why)),
+            (Err(Refused::For(why)), _) => Judged::Said(Verdict::Wrong(Way::Jwt, why)),
             (Err(Refused::ByNoKey), Some(fetched)) if fetched.is_worth_waiting(Instant::now()) => Judged::AwaitsKeys,
             // Nobody can say that it is wrong.
             (Err(Refused::ByNoKey), Some(fetched)) if fetched.keys().is_none() => Judged::Said(Verdict::Unreachable),
-            (Err(Refused::ByNoKey), _) => Judged::Said(Verdict::Wrong("the token names a key that is not there")),
+            (Err(Refused::ByNoKey), _) => Judged::Said(Verdict::Wrong(Way::Jwt, "the token names a key that is not there")),
         }
     }
 
@@ -167,7 +167,7 @@ impl Tokens {
         }
         let rules = claims.get(&*self.wanted.acl_claim).map(rules::read).transpose();
         let rules = rules.map_err(|_| "the token has rules that are not understood")?.map(Arc::new);
-        Ok(Known { user: user.into(), version: None, rules, until })
+        Ok(Known { user: user.into(), by: Way::Jwt, version: None, rules, until })
     }
 
     /// Whether it is good now (RFC 7519 §4.1.4, §4.1.5); the answer is until when, where its connection ends then.

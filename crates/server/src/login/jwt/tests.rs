@@ -77,7 +77,7 @@ fn judged(tokens: &Tokens, password: &str) -> Verdict {
 fn verdict(tokens: &Tokens, password: &str) -> String {
     match judged(tokens, password) {
         Verdict::Right(known) => format!("right: {}", known.user),
-        Verdict::Wrong(why) => why.into(),
+        Verdict::Wrong(_, why) => why.into(),
         Verdict::Pass => "pass".into(),
         Verdict::Unreachable => "unreachable".into(),
     }
@@ -295,7 +295,7 @@ fn a_token_is_good_in_its_time() {
         assert_eq!(verdict(&ends, &token), expected, "{claims}");
         let until = |tokens: &Tokens| match judged(tokens, &token) {
             Verdict::Right(known) => known.until,
-            Verdict::Wrong(_) | Verdict::Pass | Verdict::Unreachable => None,
+            Verdict::Wrong(..) | Verdict::Pass | Verdict::Unreachable => None,
         };
         assert_eq!(until(&ends), left_ms.map(|ms| NOW.time.plus_ms(ms)), "{claims}");
         assert_eq!(until(&stays), None, "{claims}");
