@@ -154,7 +154,8 @@ fn a_head_that_never_ends_is_cut_off() {
     let mut sent = 0;
     while stream.write_all(line.as_bytes()).is_ok() {
         sent += line.len();
-        assert!(sent < 4 << 20, "it goes on reading");
+        // More than the system keeps for one who does not read.
+        assert!(sent < 64 << 20, "it goes on reading");
     }
 }
 
