@@ -307,7 +307,7 @@ impl Subscriber<'_> {
     /// Looks at what the broker has said to the removals, for a moment.
     async fn finish_clearing(&mut self) {
         let until = Instant::now() + GOODBYE;
-        for (topic, delivery) in std::mem::take(&mut self.clearing) {
+        for (topic, delivery) in mem::take(&mut self.clearing) {
             if let Ok(Err(error)) = tokio::time::timeout_at(until, delivery).await {
                 self.not_cleared(&topic, &error);
             }

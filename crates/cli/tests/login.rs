@@ -194,7 +194,7 @@ fn the_file_is_read_again_when_it_changes_and_on_sighup_and_a_bad_one_is_not_tak
     let (eve, mut bob) = (subscriber("eve", "pencil"), subscriber("bob", "chalk"));
     until_logged(&broker, "client connected client_id=eve");
     until_logged(&broker, "client connected client_id=bob");
-    let listener = format!("listener=mqtt://127.0.0.1:{}", broker.port());
+    let listener = format!("listener=127.0.0.1:{}", broker.port());
     let line = |words: &str| broker.log().lines().find(|line| line.contains(words)).map(str::to_owned).unwrap();
     let came = line("client connected client_id=eve");
     assert!(came.contains("client_id=eve user=eve peer=127.0.0.1:") && came.contains(&listener), "{came}");
@@ -275,7 +275,10 @@ fn the_users_file_is_the_one_that_the_configuration_names() {
 
     let unsaid = columba(&["user", "add", "bob"], "pencil\n");
     assert_eq!(unsaid.status.code(), Some(2));
-    assert_eq!(text(&unsaid.stderr), "error: it is not said which users file is meant\ntry: --file users\ntry: -c columba.toml\n");
+    assert_eq!(
+        text(&unsaid.stderr),
+        "error: it is not said which users file is meant\ntry: --file users\ntry: -c columba.toml\n"
+    );
 }
 
 #[test]

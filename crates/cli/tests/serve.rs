@@ -192,10 +192,11 @@ fn what_is_refused_says_why_and_what_to_try() {
     let mut lines = text.lines();
     assert_eq!(code, Some(2));
     assert_eq!(lines.next(), Some("error: listener 0.0.0.0:0 is reachable from other machines and has no authentication"));
-    assert_eq!(lines.next(), Some("try:   columba serve --listen localhost:0 --ephemeral   # this machine only"));
-    let users = "or:    columba user add NAME --file users && columba serve --listen 0.0.0.0:0 --ephemeral --set auth.password.file=users   # by user name and password";
+    assert_eq!(lines.next(), Some("try:   columba serve --http off --listen localhost:0 --ephemeral   # this machine only"));
+    let users = "or:    columba user add NAME --file users && columba serve --http off --listen 0.0.0.0:0 --ephemeral --set auth.password.file=users   # by user name and password";
     assert_eq!(lines.next(), Some(users));
-    let last = "or:    columba serve --listen 0.0.0.0:0 --ephemeral --allow-anonymous   # anyone on the network may connect";
+    let last =
+        "or:    columba serve --http off --listen 0.0.0.0:0 --ephemeral --allow-anonymous   # anyone on the network may connect";
     assert_eq!(lines.next(), Some(last));
 
     let (code, text) = refused(&["--ephemeral", "--set", "limits.inflihgt=5"]);

@@ -17,7 +17,7 @@ pub(crate) fn raise_descriptor_limit() {
     }
 }
 
-/// Says so where the process may do everything. It does not change that by itself, as mosquitto does: files are read again and again, and what root could read
+/// Says so where the process may do everything, and whoever wrote its configuration thought that it would not. It does not change that by itself, as mosquitto does: files are read again and again, and what root could read
 /// at the start another user may not.
 pub(crate) fn warn_of_root() {
     if geteuid().is_root() {

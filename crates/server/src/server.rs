@@ -127,7 +127,9 @@ impl Server {
     pub fn start(config: Config) -> Result<Running, StartError> {
         process::raise_descriptor_limit();
         process::use_small_pages();
-        process::warn_of_root();
+        if config.is_mosquittos {
+            process::warn_of_root();
+        }
         for note in &config.notes {
             tracing::info!(note, "note on the configuration");
         }

@@ -266,8 +266,12 @@ impl Traffic {
         let thread = thread::spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
                 let count = counted.load(Ordering::Relaxed);
-                pairs.iter_mut().for_each(|pair| pair.publish(count));
-                pairs.iter_mut().for_each(|pair| pair.hears(count));
+                for pair in &mut pairs {
+                    pair.publish(count);
+                }
+                for pair in &mut pairs {
+                    pair.hears(count);
+                }
                 counted.store(count + 1, Ordering::Relaxed);
             }
         });

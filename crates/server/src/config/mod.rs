@@ -78,6 +78,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// What its source has to say beside it, for the log.
     pub notes: Vec<String>,
+    /// It was written for mosquitto, which gives up what root may as soon as it has its files and ports.
+    pub is_mosquittos: bool,
 }
 
 /// That of mosquitto: there are clients that call themselves not ready when `$SYS/broker/uptime` falls silent for longer than this.
@@ -247,6 +249,7 @@ impl Default for Config {
             log: Log { format: LogFormat::Text, filter: Targets::new().with_default(tracing::Level::INFO) },
             runtime: Runtime::default(),
             notes: Vec::new(),
+            is_mosquittos: false,
         }
     }
 }

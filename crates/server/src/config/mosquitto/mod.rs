@@ -165,6 +165,7 @@ impl Import {
         }
         let noted = self.remarks.iter().filter(|remark| remark.verdict != Verdict::Honoured);
         config.notes = noted.map(ToString::to_string).collect();
+        config.is_mosquittos = true;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use columba_broker::limits::Terms;
 use columba_proto::{QoS, Version};
 
 use super::*;
-use crate::config::{Access, Data, Method, Sources};
+use crate::config::{Access, Data, Method, Quota, Sources};
 
 fn import(text: &str) -> Result<Import, String> {
     let dir = tempfile::tempdir().unwrap();
@@ -315,10 +315,10 @@ fn of_a_value_as_much_is_read_as_mosquitto_reads() {
 #[test]
 fn memory_is_bounded_as_it_was() {
     for (text, expected) in [
-        ("", None),
-        ("memory_limit 0\n", None),
-        ("memory_limit 100000000\n", Some(100_000_000)),
-        ("memory_limit 5000\n", Some(32 << 20)),
+        ("", Config::default().memory_max),
+        ("memory_limit 0\n", Quota::None),
+        ("memory_limit 100000000\n", Quota::Bytes(100_000_000)),
+        ("memory_limit 5000\n", Quota::Bytes(32 << 20)),
     ] {
         assert_eq!(config(text).unwrap().memory_max, expected, "{text}");
     }
