@@ -226,6 +226,7 @@ mod tests {
             // A default that is written down is wanted for sure.
             again.http.wanted = config.http.wanted;
             again.notes.clone_from(&config.notes);
+            again.is_mosquittos = config.is_mosquittos;
             assert_eq!(debug(&again), debug(&config));
         }
     }
