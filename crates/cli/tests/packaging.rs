@@ -287,7 +287,6 @@ fn what_the_guide_makes_of_mosquittos_configuration_is_one_for_the_service() {
         .map(|line| {
             line.replace("/etc/mosquitto/mosquitto.conf", "mosquitto.conf").replace("/etc/columba/columba.toml", "columba.toml")
         })
-        .map(|line| line.replace("/tmp/columba.toml", "imported.toml"))
         .collect();
     assert_eq!(steps.len(), 2, "{steps:?}");
     let path = format!("{}:{}", Path::new(COLUMBA).parent().unwrap().display(), env::var("PATH").unwrap());
