@@ -133,7 +133,9 @@ impl Shard {
         let audience = route.audience(source.publisher, publication.qos, publication.retain, Turn::Take);
         let is_promised = publication.qos > QoS::AtMostOnce && audience.any(|receiver| receiver.is_durable());
         let is_durable = will_of.is_some() || publication.retain || is_promised;
-        if is_durable && self.journal_has_failed() && publication.qos > QoS::AtMostOnce {
+        // A will that is in the journal is published by the next start: at QoS 0, too, it would come twice.
+        let is_kept = publication.qos > QoS::AtMostOnce || will_of.is_some();
+        if is_durable && is_kept && self.journal_has_failed() {
             return Err(Unstorable);
         }
         let found = !audience.is_empty();

@@ -4,10 +4,10 @@ use alloc::{format, vec::Vec};
 
 use columba_proto::{
     AckKind, QoS, Version,
-    packet::{Packet, Publish},
+    packet::{Packet, Publish, Will},
 };
 
-use super::bench::{Bench, Client, Setup, message, persistent, v5};
+use super::bench::{Bench, Client, Setup, message, persistent, v5, will};
 use crate::{Config, Shard};
 
 const NOTHING: Vec<&str> = Vec::new();
@@ -149,5 +149,23 @@ fn a_promise_from_before_the_failure_is_not_kept_by_half() {
 
         let farewell: &[&str] = if version.server_may_disconnect() { &["disconnect 0x83"] } else { &[] };
         assert_eq!(bench.told(publisher), farewell, "no PUBCOMP");
+    }
+}
+
+#[test]
+fn a_will_in_the_journal_waits_for_the_next_start_whatever_its_qos() {
+    for (qos, delay) in [(QoS::AtMostOnce, 0), (QoS::AtLeastOnce, 0), (QoS::ExactlyOnce, 0), (QoS::AtMostOnce, 5)] {
+        let mut bench = Bench::new();
+        let (hearer, _) = bench.connect("hearer", &Setup::default());
+        bench.subscribe(hearer, "w", QoS::ExactlyOnce);
+        let will = Will { qos, ..will("w", delay) };
+        let (dying, _) = bench.connect("dying", &Setup { version: Version::V5, will: Some(will), ..Setup::default() });
+        bench.syncs = false;
+        bench.act(Shard::journal_failed);
+
+        bench.cut_off(dying);
+        bench.pass(10_000);
+
+        assert_eq!(bench.told(hearer), NOTHING, "{qos:?}, delay {delay}: it would come again");
     }
 }
