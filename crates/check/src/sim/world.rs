@@ -9,7 +9,6 @@ use columba_broker::{
     Config, Shard,
     commons::LocalCommons,
     durable::State,
-    limits::Rate,
     placement::Placement,
     route::{Strategies, Strategy},
     seam::Gone,
@@ -118,8 +117,6 @@ impl World {
         let odds = Odds::draw(&mut rng);
         let medium = Medium::new(&mut rng);
         medium.disk.ignore_syncs(fault == Some(PlantedFault::LostSync));
-        // Drawn apart: seeds that are named for what happens under them stay as they are otherwise.
-        let mut pace = Rng::new(!seed);
         let config = Config {
             receive_maximum: rng.pick(&[2, 20, 1024]),
             inflight: rng.pick(&[1, 5, 100]),
@@ -134,8 +131,6 @@ impl World {
             held_frames_max: rng.pick(&[4, 8_192]),
             max_topic_alias: rng.pick(&[0, 2, 64]),
             cached_topics_max: rng.pick(&[1, 2, 65_536]),
-            bytes_out: pace.pick(&[None, None, None, Rate::new(5_000)]),
-            messages_out: pace.pick(&[None, None, None, Rate::new(20)]),
             ..Config::default()
         };
         let key = u128::from(rng.next_u64()).to_le_bytes();
