@@ -319,12 +319,13 @@ impl Installed {
 
 /// What the package's script says to the system when it is configured, in the words of its commands.
 fn configured(dir: &Path) -> String {
-    use std::os::unix::fs::PermissionsExt;
     let said = dir.join("said");
     for name in ["chown", "chmod", "systemd-sysusers", "adduser"] {
-        let command = dir.join(name);
-        fs::write(&command, format!("#!/bin/sh\necho {name} \"$@\" >> {}\n", said.display())).unwrap();
-        fs::set_permissions(&command, fs::Permissions::from_mode(0o755)).unwrap();
+        // A shell writes it: what this process has open for writing another test's child could inherit, and then nobody could execute it (ETXTBSY).
+        let line = format!(r#"echo {name} "$@" >> {}"#, said.display());
+        let writing = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod 755 "$2""#;
+        let written = Command::new("sh").args(["-c", writing, "sh", &line]).arg(dir.join(name)).status().unwrap();
+        assert!(written.success());
     }
     let path = format!("{}:{}", dir.display(), env::var("PATH").unwrap());
     let script = root().join("packaging/debian/postinst");
