@@ -255,6 +255,39 @@ pub enum Fact {
     },
 }
 
+impl Fact {
+    /// Whether a message moved; clients that come and go do without one.
+    const fn is_of_a_message(self) -> bool {
+        match self {
+            Self::PublishSent { .. }
+            | Self::Received { .. }
+            | Self::Acknowledged { .. }
+            | Self::Abandoned { .. }
+            | Self::Arrived { .. }
+            | Self::HandedOver { .. } => true,
+            Self::ConnectSent { .. }
+            | Self::Connected { .. }
+            | Self::DisconnectSent { .. }
+            | Self::LinkLost { .. }
+            | Self::BrokerLost { .. }
+            | Self::DisconnectRead { .. }
+            | Self::SubscribeSent { .. }
+            | Self::Subscribed { .. }
+            | Self::UnsubscribeSent { .. }
+            | Self::Unsubscribed { .. }
+            | Self::Broke { .. }
+            | Self::Written { .. }
+            | Self::Synced { .. }
+            | Self::Checkpoint { .. }
+            | Self::JournalLost
+            | Self::Crashed
+            | Self::Recovered
+            | Self::Draining
+            | Self::Differs { .. } => false,
+        }
+    }
+}
+
 /// How a broker can break the protocol towards a client.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Breach {
@@ -325,6 +358,11 @@ impl History {
     pub fn add(&mut self, at: Micros, fact: Fact) -> Step {
         self.facts.push((at, fact));
         self.facts.len() - 1
+    }
+
+    /// When a message last moved; 0: never.
+    pub(crate) fn last_of_a_message(&self) -> Micros {
+        self.facts.iter().rev().find(|(_, fact)| fact.is_of_a_message()).map_or(0, |(at, _)| *at)
     }
 
     /// A client by number.

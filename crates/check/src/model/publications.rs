@@ -89,16 +89,17 @@ pub(crate) fn publications(history: &History) -> Vec<Publication> {
         } else if fact == Fact::Crashed {
             last_crash = step;
             if std::mem::take(&mut journal_is_lost) {
-                // Nothing of what became of them since is on disk.
+                // Nothing of what became of them since is on disk, and a CONNACK that is still on its way was perhaps sent since.
                 for will in &mut wills {
                     will.crashed = true;
+                    will.hear(Promise::Unrecorded);
                 }
             }
         } else if fact == Fact::JournalLost {
             journal_is_lost = true;
         } else if let Fact::Connected { link, .. } = fact {
             let promise = if journal_is_lost { Promise::Unrecorded } else { Promise::Recorded };
-            on_link(&mut wills, link, |will| will.promise = promise);
+            on_link(&mut wills, link, |will| will.hear(promise));
         }
         follow_wills(&mut wills, step, at, fact);
     }
@@ -124,6 +125,13 @@ pub(crate) fn publications(history: &History) -> Vec<Publication> {
 }
 
 impl Willed {
+    /// What is certain of its record, said once.
+    fn hear(&mut self, promise: Promise) {
+        if self.promise == Promise::None {
+            self.promise = promise;
+        }
+    }
+
     fn is_due(&self, delay: Micros, end: Micros) -> bool {
         let Some(told) = self.told.filter(|_| self.promise == Promise::Recorded && self.disconnect.is_none()) else {
             return false;

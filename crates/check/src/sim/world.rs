@@ -9,6 +9,7 @@ use columba_broker::{
     Config, Shard,
     commons::LocalCommons,
     durable::State,
+    limits::Rate,
     placement::Placement,
     route::{Strategies, Strategy},
     seam::Gone,
@@ -117,6 +118,8 @@ impl World {
         let odds = Odds::draw(&mut rng);
         let medium = Medium::new(&mut rng);
         medium.disk.ignore_syncs(fault == Some(PlantedFault::LostSync));
+        // Drawn apart: seeds that are named for what happens under them stay as they are otherwise.
+        let mut pace = Rng::new(!seed);
         let config = Config {
             receive_maximum: rng.pick(&[2, 20, 1024]),
             inflight: rng.pick(&[1, 5, 100]),
@@ -131,6 +134,8 @@ impl World {
             held_frames_max: rng.pick(&[4, 8_192]),
             max_topic_alias: rng.pick(&[0, 2, 64]),
             cached_topics_max: rng.pick(&[1, 2, 65_536]),
+            bytes_out: pace.pick(&[None, None, None, Rate::new(5_000)]),
+            messages_out: pace.pick(&[None, None, None, Rate::new(20)]),
             ..Config::default()
         };
         let key = u128::from(rng.next_u64()).to_le_bytes();
@@ -1124,7 +1129,7 @@ impl World {
                 at_rest &= client.is_open() && client.is_at_rest();
             }
         }
-        let last = self.history.facts.last().map_or(0, |(at, _)| *at).max(self.draining.unwrap_or(0));
+        let last = self.history.last_of_a_message().max(self.draining.unwrap_or(0));
         if at_rest && !self.agenda.has_work() && self.now >= last + self.longest_pause() {
             if !std::mem::take(&mut self.absent) {
                 return true;
@@ -1135,7 +1140,7 @@ impl World {
         false
     }
 
-    /// For how long nothing at all may happen though there is more to come: a client that was sent its share waits for the next second's.
+    /// For how long no message may move though there is more to come: a client that was sent its share waits for the next second's.
     fn longest_pause(&self) -> Micros {
         if self.config.bytes_out.is_some() || self.config.messages_out.is_some() { PAUSE_MOST } else { 0 }
     }
