@@ -5,34 +5,47 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use columba_check::attack::{Attack, Bout, Stage};
+use columba_check::attack::{Attack, Seen, Stage};
 use columba_check::outside::{or_skip, program};
 
 const COLUMBA: &str = env!("CARGO_BIN_EXE_columba");
 const MIB: u64 = 1024 * 1024;
+/// How long the good clients are watched, at first.
 const MEASURED: Duration = Duration::from_secs(2);
+/// On a machine with much else to do an attack takes longer to become one: they are watched again for twice as long, and so on up to this.
+const MEASURED_MAX: Duration = Duration::from_secs(64);
 
 /// What must hold whatever the attack is; `budget` is for the whole process, in MiB.
-fn bears(attack: Attack, budget: u64) -> Bout {
-    bears_as(attack, attack.few_connections(), "", budget)
+fn bears(attack: Attack, budget: u64) {
+    bears_all(attack, budget, |seen| seen.opened > 0);
 }
 
-fn bears_as(attack: Attack, connections: usize, limits: &str, budget: u64) -> Bout {
-    let stage = Stage::set(COLUMBA, limits).expect("a broker");
-    let bout = match stage.bout(attack, connections, MEASURED) {
-        Ok(bout) => bout,
-        Err(error) => panic!("{attack}: {error}\n{}", stage.log()),
-    };
+/// The same; the attack is one when it `has_come_about`.
+fn bears_all(attack: Attack, budget: u64, has_come_about: impl Fn(Seen) -> bool) {
+    bears_as(attack, attack.few_connections(), "", budget, has_come_about);
+}
 
-    assert!(bout.good.sent > 0 && bout.good.is_flawless(), "{attack}: {:?}", bout.good);
-    assert!(bout.seen.opened > 0, "{attack}: nobody attacked");
-    assert!(bout.peak <= budget * MIB, "{attack}: {} MiB", bout.peak / MIB);
-    if attack.may_enter() {
-        assert!(bout.seen.let_in > 0, "{attack}: it never began");
-    } else {
-        assert_eq!(bout.seen.let_in, 0, "{attack}: let in");
+fn bears_as(attack: Attack, connections: usize, limits: &str, budget: u64, has_come_about: impl Fn(Seen) -> bool) {
+    let stage = Stage::set(COLUMBA, limits).expect("a broker");
+    let mut measured = MEASURED;
+    loop {
+        let bout = match stage.bout(attack, connections, measured) {
+            Ok(bout) => bout,
+            Err(error) => panic!("{attack}: {error}\n{}", stage.log()),
+        };
+
+        assert!(bout.good.sent > 0 && bout.good.is_flawless(), "{attack}: {:?}", bout.good);
+        assert!(bout.peak <= budget * MIB, "{attack}: {} MiB", bout.peak / MIB);
+        if !attack.may_enter() {
+            assert_eq!(bout.seen.let_in, 0, "{attack}: let in");
+        }
+        let entered = bout.seen.let_in > 0 || !attack.may_enter();
+        if entered && has_come_about(bout.seen) {
+            return;
+        }
+        measured *= 2;
+        assert!(measured <= MEASURED_MAX, "{attack}: it never came about: {:?}", bout.seen);
     }
-    bout
 }
 
 #[test]
@@ -52,8 +65,8 @@ fn a_connect_that_never_ends() {
 
 #[test]
 fn garbage_on_every_transport() {
-    let bout = bears(Attack::Garbage, 96);
-    assert!(bout.seen.closed > 0, "who says nonsense is sent away");
+    // Who says nonsense is sent away.
+    bears_all(Attack::Garbage, 96, |seen| seen.closed > 0);
 }
 
 #[test]
@@ -63,9 +76,8 @@ fn lengths_that_promise_everything() {
 
 #[test]
 fn packets_of_which_the_end_never_comes() {
-    // Two hundred of them would take 400 MiB.
-    let bout = bears_as(Attack::Unfinished, 400, "memory = \"64MiB\"", 256);
-    assert!(bout.seen.closed > 200, "who holds most is sent away");
+    // Two hundred of them would take 400 MiB: who holds most is sent away.
+    bears_as(Attack::Unfinished, 400, "memory = \"64MiB\"", 256, |seen| seen.closed > 200);
 }
 
 #[test]
@@ -133,6 +145,6 @@ fn a_handshake_is_not_begun_anew() {
 
 #[test]
 fn certificates_that_are_not_good() {
-    let bout = bears(Attack::WrongCertificates, 96);
-    assert!(bout.seen.closed >= 5, "each kind was tried");
+    // Each kind was tried.
+    bears_all(Attack::WrongCertificates, 96, |seen| seen.closed >= 5);
 }

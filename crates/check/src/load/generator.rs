@@ -13,8 +13,8 @@ use super::{LoadError, Pace, Plan, Process, Report, Stop, Topics};
 
 /// No connection is ready after this: give up.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(20);
-/// Nothing came for so long while draining: what is missing is lost.
-const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Nothing came for so long while draining: what is missing is lost. At QoS 0 that may happen; where it is a flaw, a busy machine is given more time.
+const DRAIN_WAIT_MAX: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 /// QoS 0 messages that have not come after this no longer hold their publisher back.
 const FORGIVE_AFTER: Duration = Duration::from_millis(500);
 const READ_BYTES: usize = 64 * 1024;
@@ -148,6 +148,7 @@ impl<'p> World<'p> {
 
     /// Until everything that was to be sent has been sent, answered and delivered, or nothing comes any more.
     fn drain(&mut self) -> Result<(), LoadError> {
+        let wait_max = DRAIN_WAIT_MAX[usize::from(self.plan.qos > QoS::AtMostOnce)];
         let mut moved_at = Instant::now();
         let mut seen = (0, 0);
         loop {
@@ -161,7 +162,7 @@ impl<'p> World<'p> {
             if now != seen {
                 seen = now;
                 moved_at = Instant::now();
-            } else if moved_at.elapsed() > DRAIN_WAIT_MAX {
+            } else if moved_at.elapsed() > wait_max {
                 return Ok(());
             } else if moved_at.elapsed() > FORGIVE_AFTER {
                 self.forgive();
