@@ -90,8 +90,8 @@ impl Policy {
 
     /// Whether these are other rules than those, in place of what their file says by now.
     pub(crate) fn has_other_rules_than(&self, other: &Self) -> bool {
-        let file = |policy: &Self| policy.rules.as_ref().map(|rules| Arc::as_ptr(&rules.in_force));
-        file(self) != file(other)
+        let [ours, theirs] = [self, other].map(|policy| policy.rules.as_ref().map(|rules| &rules.in_force));
+        !is_the_same(theirs, ours)
     }
 
     /// The files to look at that `before` did not have, as long as they are in force.
@@ -99,12 +99,12 @@ impl Policy {
         let mut watched = Vec::new();
         let was = before.map(|before| &before.methods);
         if let (Some(users), Some(path)) = (&self.methods.users, &config.password_file)
-            && !is_the_same(was.and_then(|was| was.users.as_ref()), users)
+            && !is_the_same(was.and_then(|was| was.users.as_ref()), Some(users))
         {
             watched.push(watch_users(path, users, Arc::downgrade(shared)));
         }
         if let Some(tokens) = &self.methods.tokens
-            && !is_the_same(was.and_then(|was| was.tokens.as_ref()), tokens)
+            && !is_the_same(was.and_then(|was| was.tokens.as_ref()), Some(tokens))
         {
             watched.extend(login::watched(tokens));
         }
@@ -136,19 +136,16 @@ fn methods(before: Option<Before<'_>>, config: &Config, attempts: &Arc<Attempts>
         None => Asked::new(&config.auth.http)?,
     };
     if let Some(before) = same(|now, next| (now.access, &now.auth) == (next.access, &next.auth))
-        && is_the_same_or_none(before.policy.methods.users.as_ref(), users.as_ref())
+        && is_the_same(before.policy.methods.users.as_ref(), users.as_ref())
     {
         return Ok(Arc::clone(&before.policy.methods));
     }
     Ok(Arc::new(Methods::new(config, users, tokens, asked)?))
 }
 
-fn is_the_same_or_none<T>(before: Option<&Arc<T>>, now: Option<&Arc<T>>) -> bool {
+/// Not an equal one: the same; two times none is the same, too.
+fn is_the_same<T>(before: Option<&Arc<T>>, now: Option<&Arc<T>>) -> bool {
     before.map(Arc::as_ptr) == now.map(Arc::as_ptr)
-}
-
-fn is_the_same<T>(before: Option<&Arc<T>>, now: &Arc<T>) -> bool {
-    before.is_some_and(|before| Arc::ptr_eq(before, now))
 }
 
 /// Refuses to let in nobody at all, and whoever reaches a listener where that is not wanted.
