@@ -7,7 +7,7 @@ mod common;
 use std::{
     collections::BTreeSet,
     fs,
-    io::{Read, Seek, SeekFrom, Write},
+    io::{ErrorKind, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -364,6 +364,7 @@ fn no_flipped_bit_of_the_journal_changes_or_loses_a_message_in_silence() {
     assert!(refusals > 12, "{refusals} refused, {harmless} not");
 }
 
+/// What goes away meanwhile is left out: on a busy machine the engine's last thread may still remove a table that its newest version does not name.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -371,7 +372,10 @@ fn copy(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_dir() {
             copy(&entry.path(), &to);
         } else {
-            fs::copy(entry.path(), to).unwrap();
+            match fs::copy(entry.path(), to) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                copied => assert!(copied.is_ok(), "{copied:?}"),
+            }
         }
     }
 }
