@@ -31,7 +31,7 @@ mod shard;
 mod testing;
 mod timers;
 
-pub use limits::{Config, QueueFull, is_dead_letter_topic};
+pub use limits::{Config, MissedQos0, QueueFull, is_dead_letter_topic};
 pub use mount::{MountPoint, MountPointError};
 pub use out_buffer::OutBuffer;
 pub use session::{ColdSnapshot, SessionSnapshot, queue::Stock};

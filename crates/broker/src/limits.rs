@@ -104,6 +104,8 @@ pub struct Config {
     pub dead_letter_topic: Option<Box<str>>,
     /// How long a message waits in a queue at most, in milliseconds; MQTT 5 subscribers see it as its message expiry interval. `None`: as long as its publisher says.
     pub queue_age_ms: Option<u64>,
+    /// What becomes of QoS 0 messages for clients that are away.
+    pub missed_qos0: MissedQos0,
     /// Messages at the front of a connected session's queue that stay in memory where the queue is long; the rest is read from disk again.
     pub hot_messages: usize,
     /// Bytes that these may stand for.
@@ -247,6 +249,15 @@ pub fn is_dead_letter_topic(topic: &str) -> bool {
     TopicName::new(topic).is_ok() && !topic.starts_with('$')
 }
 
+/// What becomes of a QoS 0 message for a client that is away.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MissedQos0 {
+    /// Nobody gets it.
+    Lost,
+    /// It waits in memory, within the bounds of a queue that is not on disk, and of a durable one where that is less (docs/adr/0035).
+    Waits,
+}
+
 /// What happens to a message for a durable session whose queue is full.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum QueueFull {
@@ -305,6 +316,7 @@ impl Default for Config {
             queue_full: QueueFull::Reject,
             dead_letter_topic: None,
             queue_age_ms: None,
+            missed_qos0: MissedQos0::Lost,
             hot_messages: 256,
             hot_bytes: 256 * 1024,
             retained_bytes: 16 * 1024 * 1024,

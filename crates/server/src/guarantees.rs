@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use columba_broker::{QueueFull, limits};
+use columba_broker::{MissedQos0, QueueFull, limits};
 use columba_store::place::{FileSystem, Kind};
 
 use crate::{
@@ -102,11 +102,14 @@ fn promises(config: &Config, sync: Sync, listener: String, place: &str) -> Promi
         (Data::Directory(_), Sync::Interval | Sync::None) => Kept::Written { on: place },
     };
     let name = if kept == Kept::InMemory { "ephemeral" } else { sync.name() };
-    Promises { listener, sync: name, qos: qos(kept), failures: failures(config, sync, kept) }
+    Promises { listener, sync: name, qos: qos(kept, config.limits.missed_qos0), failures: failures(config, sync, kept) }
 }
 
-fn qos(kept: Kept<'_>) -> [Row; 3] {
-    let at_most_once = "at most once: forwarded at once and kept nowhere; a loss is not noticed";
+fn qos(kept: Kept<'_>, missed: MissedQos0) -> [Row; 3] {
+    let at_most_once = match missed {
+        MissedQos0::Lost => "at most once: forwarded at once and kept nowhere; a loss is not noticed",
+        MissedQos0::Waits => "at most once: forwarded at once, and kept in memory for who is away; a loss is not noticed",
+    };
     let state = match kept {
         Kept::InMemory => "in memory".to_owned(),
         Kept::Written { on } => format!("written to {on}, not yet synced"),

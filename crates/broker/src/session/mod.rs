@@ -1,5 +1,6 @@
 //! A Session (§4.1): subscriptions, the queue, both halves of QoS delivery, the will.
 
+pub(crate) mod missed;
 pub(crate) mod queue;
 pub(crate) mod will;
 
@@ -15,7 +16,10 @@ use columba_proto::{
     qos::{Receiver, Sender, Sending},
 };
 
-use self::queue::Queue;
+use self::{
+    missed::{AtMostOnce, Missed},
+    queue::{Queue, Stock},
+};
 use crate::{
     durable::StoredWill,
     id::{ConnectionId, MessageId, SessionNo},
@@ -100,6 +104,8 @@ pub(crate) struct Rare {
     pub(crate) lone_will: Option<SessionNo>,
     /// An administrator has emptied the queue: what came up to here is dropped when it comes to the front.
     pub(crate) purged_to: Option<MessageId>,
+    /// What came at QoS 0 while the client was away; never empty.
+    missed: Option<Box<Missed>>,
 }
 
 /// How far the retained messages that match a new subscription have been taken.
@@ -167,7 +173,7 @@ impl Session {
         if let Some(membership) = &self.membership {
             census.shared_subscriptions += membership.groups.len() as u64;
         }
-        let stock = self.queue.stock();
+        let stock = self.waiting();
         census.queued_messages += stock.messages;
         census.queued_bytes += stock.bytes;
         census.in_flight_out += self.sender.len() as u64;
@@ -179,6 +185,30 @@ impl Session {
             }
         }
         census.in_flight_in += self.receiver.len() as u64;
+    }
+
+    /// What waits for its client, at any QoS.
+    pub(crate) fn waiting(&self) -> Stock {
+        let (queue, missed) = (self.queue.stock(), self.missed().map(Missed::stock).unwrap_or_default());
+        Stock { messages: queue.messages + missed.messages, bytes: queue.bytes + missed.bytes }
+    }
+
+    /// What came at QoS 0 while the client was away, and has not been sent.
+    pub(crate) fn missed(&self) -> Option<&Missed> {
+        self.rare.as_ref()?.missed.as_deref()
+    }
+
+    /// One message more of this kind.
+    pub(crate) fn add_missed(&mut self, message: AtMostOnce) {
+        self.rare().missed.get_or_insert_default().push(message);
+    }
+
+    /// Takes out the first of them.
+    pub(crate) fn take_missed(&mut self) -> Option<AtMostOnce> {
+        let missed = &mut self.rare.as_mut()?.missed;
+        let first = missed.as_mut()?.pop();
+        missed.take_if(|rest| rest.stock().messages == 0);
+        first
     }
 
     /// As whom it publishes.

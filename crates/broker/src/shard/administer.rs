@@ -201,7 +201,7 @@ impl Shard {
             expiry_s: session.expiry_s,
             durable: session.recorded,
             subscriptions: session.subscriptions.len(),
-            queued: session.queue.stock(),
+            queued: session.waiting(),
             in_flight_out: (session.sender.len(), session.sender.window()),
             in_flight_in: session.receiver.len(),
             will_topic: session.will.as_ref().map(|will| Arc::clone(&will.message.topic)),

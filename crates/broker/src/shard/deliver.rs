@@ -23,7 +23,7 @@ use crate::{
     event::DropReason,
     hold::Frame,
     id::{ChangeSeq, ConnectionId, SessionNo},
-    limits::{RETAINED_PAGE, RETAINED_PAUSE_MS, RETAINED_WORK_MAX},
+    limits::{MissedQos0, RETAINED_PAGE, RETAINED_PAUSE_MS, RETAINED_WORK_MAX},
     message::Message,
     retained::Page,
     route::{Claim, Grant, Receiver, UNCLAIMED},
@@ -34,11 +34,22 @@ use crate::{
 
 /// Into sessions.
 impl Shard {
-    /// QoS 0: written at once, or never.
+    /// QoS 0: written at once, or never; what comes for a client that is away waits where the configuration wants that.
     pub(super) fn deliver_at_most_once(&mut self, cx: &Cx<'_>, receiver: Receiver<'_>, publication: &mut Publication<'_>) {
         let slot = receiver.session.slot as usize;
         let Some(session) = self.sessions.get(slot).filter(|session| session.no == receiver.session.no) else { return };
-        let Some(id) = session.connection() else { return };
+        let is_away = session.connection().is_none();
+        if session.missed().is_some() || is_away && self.config.missed_qos0 == MissedQos0::Waits {
+            self.keep_missed(cx, receiver, publication);
+        } else {
+            self.write_at_most_once(cx, receiver, publication);
+        }
+    }
+
+    /// Written at once, or dropped with a reason; nobody's where no client is there.
+    pub(super) fn write_at_most_once(&mut self, cx: &Cx<'_>, receiver: Receiver<'_>, publication: &mut Publication<'_>) {
+        let slot = receiver.session.slot as usize;
+        let Some(id) = self.sessions[slot].connection() else { return };
         let Some(connection) = self.connections.get_mut(id) else { return };
         let may_have = self.rules == Rules::None || Self::may_receive(connection, publication.topic);
         let pending = connection.out.len();
@@ -139,6 +150,13 @@ impl Shard {
                 // Left over from the last connection, and now there is room for it.
                 self.arm_retry(cx, id);
                 self.send_publish(cx, id, ChangeSeq(0), packet_id, true);
+                continue;
+            }
+            if session.missed().is_some() {
+                if !self.takes_more(cx, id) {
+                    break;
+                }
+                self.send_missed(cx, slot);
                 continue;
             }
             if !session.sender.has_room() {

@@ -174,8 +174,10 @@ impl Shard {
         // What was delivered on the way here (its own will, for one) can have filled it: nobody may wait for room in a session that is gone.
         self.sessions[slot as usize].set_full(None);
         let session = self.sessions.remove(slot as usize);
-        if session.queue.len() > 0 {
-            self.count_drop(cx, Arc::clone(&session.client_id), DropReason::SessionEnded, session.queue.len() as u64);
+        let missed = session.missed().map_or(0, |missed| missed.stock().messages);
+        let lost = session.queue.len() as u64 + missed;
+        if lost > 0 {
+            self.count_drop(cx, Arc::clone(&session.client_id), DropReason::SessionEnded, lost);
         }
         self.by_client.remove(&session.client_id);
         self.by_number.remove(&session.no);

@@ -2,7 +2,8 @@
 //!
 //! The files below follow a client's life: [`connect`] and [`authenticate`], [`publish`] (towards us) and [`handing_on`] (to sessions), [`deliver`] and [`acknowledge`] (from us),
 //! [`own_topics`], [`subscribe`], [`ending`], and [`restore`] (after a start); [`groups`] has what waits for any member of a shared subscription. [`frames`] and [`withheld`]
-//! decide when something leaves, [`paging`] what stays in memory, [`turns`] who comes next.
+//! decide when something leaves, [`paging`] what stays in memory, [`turns`] who comes next. Of those who pay attention [`permit`] knows who may do what, [`comings`] who comes too
+//! often, [`limit`] and [`dead_letters`] what a full queue drops, [`missed`] what waits at QoS 0, [`memory`] who holds most of it; [`administer`] and [`purge`] do what the administrator asks for.
 
 mod acknowledge;
 mod administer;
@@ -17,6 +18,7 @@ mod groups;
 mod handing_on;
 mod limit;
 mod memory;
+mod missed;
 mod own_topics;
 mod paging;
 mod permit;

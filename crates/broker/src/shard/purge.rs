@@ -19,8 +19,9 @@ impl Shard {
     pub fn purge(&mut self, cx: &Cx<'_>, client_id: &str) -> Option<u64> {
         let &slot = self.by_client.get(client_id)?;
         let session = &mut self.sessions[slot as usize];
-        let (no, waiting) = (session.no, session.queue.stock().messages);
+        let (no, waiting) = (session.no, session.waiting().messages);
         session.rare().purged_to = Some(cx.commons.clock().latest());
+        self.purge_missed(cx, slot);
         self.purge_on(cx, slot, no);
         self.end_call(cx);
         Some(waiting)

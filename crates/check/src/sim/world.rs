@@ -6,7 +6,7 @@ use std::{
 };
 
 use columba_broker::{
-    Config, Shard,
+    Config, MissedQos0, Shard,
     commons::LocalCommons,
     durable::State,
     limits::Rate,
@@ -136,6 +136,7 @@ impl World {
             cached_topics_max: rng.pick(&[1, 2, 65_536]),
             bytes_out: pace.pick(&[None, None, None, Rate::new(5_000)]),
             messages_out: pace.pick(&[None, None, None, Rate::new(20)]),
+            missed_qos0: pace.pick(&[MissedQos0::Lost, MissedQos0::Lost, MissedQos0::Waits]),
             ..Config::default()
         };
         let key = u128::from(rng.next_u64()).to_le_bytes();

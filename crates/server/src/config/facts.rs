@@ -111,6 +111,7 @@ pub(super) static FACTS: &[Fact] = &[
     fact("limits.queue_bytes", Is("\"none\""), SizeOrNone),
     fact("limits.dead_letter_topic", Is("\"none\""), Text),
     fact("limits.queue_age", Is("\"none\""), DurationOrNone),
+    fact("limits.queue_qos0", Is("false"), Flag),
     fact("limits.queue_full", Is("\"reject\""), Choice(&["reject", "drop-newest", "drop-oldest", "disconnect"])),
     fact("limits.bytes_in", Is("\"none\""), SizeOrNone),
     fact("limits.messages_in", Is("\"none\""), NumberOrNone(1, U32)),

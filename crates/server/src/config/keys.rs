@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use columba_broker::{MountPointError, QueueFull, access::DeniedPublish, limits::Rate, route::Strategy};
+use columba_broker::{MissedQos0, MountPointError, QueueFull, access::DeniedPublish, limits::Rate, route::Strategy};
 use columba_net::tls::MinVersion;
 use columba_proto::{QoS, Version, wire::FRAME_LEN_MAX as FRAME_MAX};
 use tracing_subscriber::filter::Targets;
@@ -256,6 +256,10 @@ static KEYS: &[Key<Config>] = &[
     }),
     key("limits.queue_age", |config, value| {
         config.limits.queue_age_ms = value.or_none(Value::duration_ms)?;
+        Ok(())
+    }),
+    key("limits.queue_qos0", |config, value| {
+        config.limits.missed_qos0 = if value.flag()? { MissedQos0::Waits } else { MissedQos0::Lost };
         Ok(())
     }),
     key("limits.queue_full", |config, value| {

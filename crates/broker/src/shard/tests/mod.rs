@@ -11,6 +11,7 @@ mod flow;
 mod groups;
 mod limit;
 mod long_payloads;
+mod missed;
 mod own_topics;
 mod paging;
 mod passwords;

@@ -123,10 +123,7 @@ static OPTIONS: &[(&str, Means)] = &[
     ("max_inflight_bytes", Nothing("what is in flight is bounded by the number of messages")),
     ("max_queued_messages", Key("limits.queue_messages", Number(count))),
     ("max_queued_bytes", Key("limits.queue_bytes", Number(bytes))),
-    (
-        "queue_qos0_messages",
-        Always(NO, "QoS 0 messages never wait for clients that are away: publish at QoS 1 what has to arrive"),
-    ),
+    ("queue_qos0_messages", Key("limits.queue_qos0", Flag(Value::Flag))),
     ("upgrade_outgoing_qos", Always(NO, "the standard's minimum of both counts [MQTT-3.8.4-8]")),
     ("max_packet_size", Key("limits.max_packet_size", Number(packet_size))),
     ("message_size_limit", Key("limits.max_payload", Number(payload))),

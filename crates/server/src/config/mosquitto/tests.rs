@@ -1,6 +1,6 @@
 use std::{fs, time::Duration};
 
-use columba_broker::limits::Terms;
+use columba_broker::{MissedQos0, limits::Terms};
 use columba_proto::{QoS, Version};
 
 use super::*;
@@ -112,10 +112,6 @@ fn what_would_make_the_broker_weaker_is_refused_where_it_stands() {
             "mosquitto.conf:1:1: \"listner\" is not honoured: not an option of mosquitto 2.0; did you mean \"listener\"?",
         ),
         ("quantum_leap 1\n", "mosquitto.conf:1:1: \"quantum_leap\" is not honoured: not an option of mosquitto 2.0"),
-        (
-            "queue_qos0_messages true\n",
-            "mosquitto.conf:1:1: \"queue_qos0_messages\" is not honoured: QoS 0 messages never wait for clients that are away: publish at QoS 1 what has to arrive",
-        ),
     ] {
         assert_eq!(config(text).unwrap_err(), error);
     }
@@ -289,7 +285,6 @@ fn lines_that_say_what_is_so_anyway_are_honoured() {
         ("allow_zero_length_clientid", "true", "false"),
         ("upgrade_outgoing_qos", "false", "true"),
         ("use_username_as_clientid", "0", "1"),
-        ("queue_qos0_messages", "false", "true"),
         ("tls_keyform", "pem", "engine"),
     ] {
         assert!(config(&format!("{option} {good}\n")).is_ok(), "{option} {good}");
@@ -310,6 +305,17 @@ fn of_a_value_as_much_is_read_as_mosquitto_reads() {
     assert_eq!((interval.verdict, &*interval.why), (Verdict::Noted, "only \"5\" of it is read, as there: sys.interval = 5"));
     let retry = told.remarks.iter().find(|remark| &*remark.option == "retry_interval").unwrap();
     assert_eq!(retry.verdict, Verdict::NoCounterpart);
+}
+
+#[test]
+fn messages_at_qos_0_wait_where_they_did() {
+    for (text, expected) in [
+        ("", MissedQos0::Lost),
+        ("queue_qos0_messages false\n", MissedQos0::Lost),
+        ("queue_qos0_messages true\n", MissedQos0::Waits),
+    ] {
+        assert_eq!(config(text).unwrap().limits.missed_qos0, expected, "{text}");
+    }
 }
 
 #[test]
