@@ -311,6 +311,76 @@ fn a_message_that_mosquitto_carries_is_carried_here() {
     assert_eq!(log.contains("runs as root"), is_root, "{log}");
 }
 
+/// Whom a broker lets in that reads its authorities from a directory: the exit statuses of those who show certificates of the first, of the second and none.
+fn let_in_by_directory(program: &Path, words: &[&str], dir: &Path) -> [bool; 3] {
+    let port = free_port().unwrap();
+    let (cert, key) = write_certificate(dir).unwrap();
+    let conf = dir.join("mosquitto.conf");
+    let text = format!(
+        "listener {port} 127.0.0.1\ncertfile {}\nkeyfile {}\ncapath {}\nrequire_certificate true\nuse_identity_as_username true\n\
+         allow_anonymous false\nuser root\nlog_dest none\n",
+        cert.display(),
+        key.display(),
+        dir.join("authorities").display()
+    );
+    fs::write(&conf, text).unwrap();
+    let child = Command::new(program).args(words).arg("-c").arg(&conf).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let mut broker = Broker(child.unwrap());
+    let began = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(began.elapsed() < PATIENCE, "{} does not listen", program.display());
+        thread::sleep(Duration::from_millis(10));
+    }
+    let comes_in = |client: Option<&str>| {
+        let mut command = Command::new("mosquitto_pub");
+        command.args(["-h", "localhost", "-p", &port.to_string(), "-t", "t", "-m", "x", "-q", "1"]).arg("--cafile").arg(&cert);
+        if let Some(client) = client {
+            let file = |ending| dir.join(format!("{client}.{ending}"));
+            command.arg("--cert").arg(file("pem")).arg("--key").arg(file("key"));
+        }
+        command.output().unwrap().status.success()
+    };
+    let seen = [Some("pump-1"), Some("pump-2"), None].map(comes_in);
+    broker.stop();
+    seen
+}
+
+#[test]
+fn of_a_directory_of_authorities_those_count_that_count_there() {
+    let test = "of_a_directory_of_authorities_those_count_that_count_there";
+    let Some(mosquitto) = outside::or_skip(outside::program("mosquitto"), test, "mosquitto") else { return };
+    for name in ["mosquitto_pub", "openssl"] {
+        if outside::or_skip(outside::program(name), test, name).is_none() {
+            return;
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let openssl = |words: &str| {
+        let made = Command::new("openssl").args(words.split(' ')).current_dir(dir.path()).stderr(Stdio::null()).status().unwrap();
+        assert!(made.success(), "openssl {words}");
+    };
+    let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
+    fs::create_dir(dir.path().join("authorities")).unwrap();
+    for number in [1, 2] {
+        let (ca, pump) = (format!("ca-{number}"), format!("pump-{number}"));
+        openssl(&format!("{new} -subj /CN={ca} -addext basicConstraints=critical,CA:TRUE -keyout {ca}.key -out {ca}.pem"));
+        openssl(&format!(
+            "{new} -subj /CN={pump} -addext basicConstraints=CA:FALSE -CA {ca}.pem -CAkey {ca}.key -keyout {pump}.key -out {pump}.pem"
+        ));
+        fs::copy(dir.path().join(format!("{ca}.pem")), dir.path().join(format!("authorities/{ca}.pem"))).unwrap();
+        // The second has no link.
+        if number == 1 {
+            openssl("rehash authorities");
+        }
+    }
+
+    let theirs = let_in_by_directory(&mosquitto, &[], dir.path());
+    let ours = let_in_by_directory(Path::new(COLUMBA), &["serve", "--http", "off"], dir.path());
+
+    assert_eq!(ours, theirs);
+    assert_eq!(theirs, [true, false, false]);
+}
+
 #[test]
 fn what_is_imported_starts_and_what_is_not_says_so() {
     let dir = tempfile::tempdir().unwrap();

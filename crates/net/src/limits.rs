@@ -3,6 +3,10 @@
 /// Bytes of a TLS handshake that are taken, with the certificates in it. Chains of five RSA certificates stay below 10 KiB.
 pub const TLS_HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes of the names of authorities that a client is told where it is asked for a certificate (RFC 8446 §4.2.4): of more it is told none, and chooses by
+/// itself. All public authorities together have 14 KiB; a list has 64 KiB at most, and clients bound the handshake, too.
+pub const AUTHORITY_NAMES_BYTES_MAX: usize = 32 * 1024;
+
 /// Bytes of an HTTP head: request or status line and all fields. Browsers with cookies stay below 4 KiB.
 pub const HTTP_HEAD_BYTES_MAX: usize = 8 * 1024;
 

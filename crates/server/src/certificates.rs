@@ -12,14 +12,15 @@ use columba_net::tls::{self, ClientCertificates, ConfigError, Identity, Server, 
 use thiserror::Error;
 
 use crate::{
-    config::{ClientCert, Listener},
+    authorities,
+    config::{ClientCert, Listener, TlsFiles},
     watch::Watched,
 };
 
 /// From so long before its end on, a certificate is worth a warning.
 const SHORT_LIFE: Duration = Duration::from_hours(14 * 24);
 
-/// A PEM file of more bytes is none: the certificates of all public authorities together have 250 KiB. Lists of revoked certificates may be long.
+/// A PEM file of more bytes is none, nor are several of authorities together: the certificates of all public authorities together have 250 KiB. Lists of revoked certificates may be long.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// The names inside TLS, by ALPN.
@@ -44,6 +45,12 @@ pub enum CertificateError {
         path: PathBuf,
         /// What is wrong with it.
         error: ConfigError,
+    },
+    /// A directory of authorities in which none has a name by which it would be looked for.
+    #[error("{}: no certificate in it has the name that `openssl rehash` gives it, like 4a5b6c7d.0", directory.display())]
+    NoAuthority {
+        /// Which.
+        directory: PathBuf,
     },
 }
 
@@ -104,20 +111,50 @@ fn files(listener: &Listener) -> impl Iterator<Item = &Path> {
 
 fn contents(path: Option<&Path>) -> Result<Vec<u8>, CertificateError> {
     let Some(path) = path else { return Ok(Vec::new()) };
-    let read = || {
-        let len = fs::metadata(path)?.len();
-        if len > FILE_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "more than 64 MiB"));
+    read(path).map_err(|error| CertificateError::Unreadable { path: path.to_owned(), error })
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if fs::metadata(path)?.len() > FILE_BYTES_MAX {
+        return Err(too_large());
+    }
+    fs::read(path)
+}
+
+fn too_large() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "more than 64 MiB")
+}
+
+/// The authorities of client certificates, as one text in PEM. Where clients are asked for certificates, each file has been looked at.
+fn authorities(files: &TlsFiles) -> Result<Vec<u8>, CertificateError> {
+    let is_asked = files.client_cert != ClientCert::None;
+    let of_directory = files.ca_dir.as_deref().map_or(Ok(Vec::new()), |directory| {
+        let unreadable = |error| CertificateError::Unreadable { path: directory.to_owned(), error };
+        let paths = authorities::certificates(directory).map_err(unreadable)?;
+        if is_asked && files.ca.is_none() && paths.is_empty() {
+            return Err(CertificateError::NoAuthority { directory: directory.to_owned() });
         }
-        fs::read(path)
-    };
-    read().map_err(|error| CertificateError::Unreadable { path: path.to_owned(), error })
+        Ok(paths)
+    })?;
+    let mut all = Vec::new();
+    for path in files.ca.iter().chain(&of_directory) {
+        let text = contents(Some(path))?;
+        if is_asked {
+            Trust::roots(&text).map_err(|error| CertificateError::Unusable { path: path.clone(), error })?;
+        }
+        if (all.len() + text.len()) as u64 > FILE_BYTES_MAX {
+            return Err(CertificateError::Unreadable { path: path.clone(), error: too_large() });
+        }
+        all.extend(text);
+        all.push(b'\n');
+    }
+    Ok(all)
 }
 
 fn load(listener: &Listener) -> Result<Server, CertificateError> {
     let files = &listener.tls;
     let (chain, key) = (contents(files.cert.as_deref())?, contents(files.key.as_deref())?);
-    let (roots, revoked) = (contents(files.ca.as_deref())?, contents(files.crl.as_deref())?);
+    let (roots, revoked) = (authorities(files)?, contents(files.crl.as_deref())?);
     let trust = Trust { roots: &roots, revoked: files.crl.is_some().then_some(&revoked) };
     let clients = match files.client_cert {
         ClientCert::None => ClientCertificates::NotAsked,
@@ -135,7 +172,7 @@ fn load(listener: &Listener) -> Result<Server, CertificateError> {
         let path = match &error {
             ConfigError::Key(_) | ConfigError::KeyMismatch(_) => &files.key,
             ConfigError::NoList | ConfigError::Verifier(_) if files.crl.is_some() => &files.crl,
-            ConfigError::NoList | ConfigError::Verifier(_) => &files.ca,
+            ConfigError::NoList | ConfigError::Verifier(_) => files.ca.as_ref().map_or(&files.ca_dir, |_| &files.ca),
             ConfigError::NoCertificate | ConfigError::Certificate(_) | ConfigError::Pem(_) => &files.cert,
         };
         CertificateError::Unusable { path: path.clone().unwrap_or_default(), error }
@@ -152,5 +189,6 @@ pub(crate) fn watched(certificates: &Arc<Certificates>) -> Vec<Watched> {
         let watched = Watched::new("file of a listener's TLS", path.to_owned(), read).with(&refused);
         watched.while_needed(move || needed.strong_count() > 0)
     };
-    files(&certificates.listener).map(one).collect()
+    let directory = certificates.listener.tls.ca_dir.as_deref().map(|path| one(path).directory(authorities::certificates));
+    files(&certificates.listener).map(one).chain(directory).collect()
 }

@@ -194,6 +194,7 @@ impl StartError {
             Self::Reachable { listener } => ways_out::from_reachable(asked, listener),
             Self::NobodyMayConnect => ways_out::from_nobody(asked),
             Self::Taken { address, .. } => ways_out::from_taken(asked, *address),
+            Self::Certificate(CertificateError::NoAuthority { directory }) => ways_out::from_unnamed(directory),
             Self::Damaged(damage) => ways_out::from_damage(asked, Some(&damage.dir.display().to_string())),
             Self::Recover(error) if error.is_damaged_cold() => ways_out::from_damage(asked, None),
             Self::Directory(DirError::Damaged { path, .. }) => {

@@ -23,11 +23,12 @@
 //! | [`tokens`] | who may use the API |
 //! | `admin` | what is seen from outside |
 //! | `listen`, `holder` | addresses, taken exclusively |
-//! | `entrance`, `certificates` | TLS, WebSocket and PROXY protocol of a listener; its files, watched |
+//! | `entrance`, `certificates`, `authorities` | TLS, WebSocket and PROXY protocol of a listener; its files, watched |
 //! | [`log`], `events`, `notify` | what is told, to people and to the service manager |
 
 pub mod acl;
 mod admin;
+mod authorities;
 mod banner;
 mod certificates;
 mod checkpoint;

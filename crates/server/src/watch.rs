@@ -1,12 +1,12 @@
 //! Files that are read again when they change, or when SIGHUP says so.
 //!
 //! Looked at once a second, by size, time and number: that needs nothing of the system, and works for files that are replaced, linked or mounted. A file in which
-//! something is wrong changes nothing, and is named in the log once.
+//! something is wrong changes nothing, and is named in the log once. Of a directory some files count; it has changed when one of them comes, goes or changes.
 
 use std::{
     fmt, fs, io,
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -22,11 +22,18 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Reads a file and puts what it says in force, or says what is wrong with it.
 type Read = Box<dyn FnMut() -> Result<(), String> + Send>;
 
+/// The files of a directory that count.
+type FilesOf = fn(&Path) -> io::Result<Vec<PathBuf>>;
+
 /// A file to look at.
 pub(crate) struct Watched {
     what: &'static str,
     path: PathBuf,
-    seen: Option<Stamp>,
+    /// Of a directory.
+    files_of: Option<FilesOf>,
+    seen: Option<Vec<Stamp>>,
+    /// What was seen in a directory that is not as it was.
+    restless: Option<Vec<Stamp>>,
     /// What stands in it now was not taken.
     refused: Arc<AtomicBool>,
     read: Read,
@@ -100,8 +107,14 @@ enum Order {
 impl Watched {
     /// A file that was read just now; `what` is what the log calls it.
     pub(crate) fn new(what: &'static str, path: PathBuf, read: impl FnMut() -> Result<(), String> + Send + 'static) -> Self {
-        let seen = Stamp::of(&path).ok();
-        Self { what, path, seen, refused: Arc::default(), read: Box::new(read), is_needed: Box::new(|| true) }
+        let seen = stamps(&path, None);
+        let (refused, read, is_needed) = (Arc::default(), Box::new(read), Box::new(|| true));
+        Self { what, path, files_of: None, seen, restless: None, refused, read, is_needed }
+    }
+
+    /// The same for the files of a directory.
+    pub(crate) fn directory(self, files_of: FilesOf) -> Self {
+        Self { seen: stamps(&self.path, Some(files_of)), files_of: Some(files_of), ..self }
     }
 
     /// The same for as long as that is so.
@@ -115,16 +128,22 @@ impl Watched {
     }
 
     fn look(&mut self) {
-        let now = Stamp::of(&self.path).ok();
+        let now = stamps(&self.path, self.files_of);
         // A file that is gone for a moment is being replaced.
-        if now.is_some() && now != self.seen {
+        if now.is_none() || now == self.seen {
+            self.restless = None;
+        } else if self.files_of.is_some() && now != self.restless {
+            // What links files into a directory takes all links away first: it is read when it has held still for once.
+            self.restless = now;
+        } else {
             self.read_again();
         }
     }
 
     fn read_again(&mut self) {
         // Before it is read: what is written meanwhile is found the next time.
-        self.seen = Stamp::of(&self.path).ok();
+        self.seen = stamps(&self.path, self.files_of);
+        self.restless = None;
         let read = (self.read)();
         self.refused.store(read.is_err(), Ordering::Relaxed);
         let (what, path) = (self.what, self.path.display());
@@ -135,8 +154,15 @@ impl Watched {
     }
 }
 
+/// How a file is now, or the files of a directory; `None`: it is not there.
+fn stamps(path: &Path, files_of: Option<FilesOf>) -> Option<Vec<Stamp>> {
+    let Some(files_of) = files_of else { return Stamp::of(path).ok().map(|stamp| vec![stamp]) };
+    // One that goes just now is not in it any more.
+    files_of(path).ok().map(|files| files.iter().filter_map(|file| Stamp::of(file).ok()).collect())
+}
+
 impl Stamp {
-    fn of(path: &PathBuf) -> io::Result<Self> {
+    fn of(path: &Path) -> io::Result<Self> {
         let data = fs::metadata(path)?;
         Ok(Self { device: data.dev(), inode: data.ino(), bytes: data.size(), changed: (data.ctime(), data.ctime_nsec()) })
     }
@@ -222,7 +248,7 @@ mod tests {
 
     use super::*;
 
-    fn watched(path: &std::path::Path) -> (Watched, Receiver<String>) {
+    fn watched(path: &Path) -> (Watched, Receiver<String>) {
         let (sender, read) = mpsc::channel();
         let from = path.to_owned();
         let read_it = move || {
@@ -261,6 +287,46 @@ mod tests {
         fs::write(&path, "fourth").unwrap();
         assert_eq!(look(), ["fourth"]);
         assert!(!known.now()[0].is_refused);
+    }
+
+    #[test]
+    fn a_directory_is_read_again_when_one_of_its_files_comes_goes_or_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = |path: &Path| -> io::Result<Vec<PathBuf>> {
+            let mut files: Vec<_> = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+            files.retain(|file| file.extension().is_some_and(|ending| ending == "0"));
+            files.sort();
+            Ok(files)
+        };
+        let (a, b, other) = (dir.path().join("a.0"), dir.path().join("b.0"), dir.path().join("b.pem"));
+        fs::write(&a, "a").unwrap();
+        fs::write(&other, "b").unwrap();
+        let (sender, read) = mpsc::channel();
+        let read_it = move || sender.send(()).map_err(|error| error.to_string());
+        let mut directory = Watched::new("directory", dir.path().to_owned(), read_it).directory(named);
+        let mut looks = || {
+            directory.look();
+            let at_once = read.try_iter().count();
+            directory.look();
+            (at_once, read.try_iter().count())
+        };
+        assert_eq!(looks(), (0, 0));
+
+        std::os::unix::fs::symlink(&other, &b).unwrap();
+        assert_eq!(looks(), (0, 1), "when it has held still");
+        assert_eq!(looks(), (0, 0));
+        fs::write(&other, "what the link leads to is another").unwrap();
+        assert_eq!(looks(), (0, 1));
+        fs::remove_file(&b).unwrap();
+        assert_eq!(looks(), (0, 1));
+        fs::write(dir.path().join("c.pem"), "of no matter").unwrap();
+        assert_eq!(looks(), (0, 0));
+
+        fs::rename(dir.path(), dir.path().with_extension("gone")).unwrap();
+        assert_eq!(looks(), (0, 0), "gone is not empty");
+        fs::rename(dir.path().with_extension("gone"), dir.path()).unwrap();
+        fs::remove_file(&a).unwrap();
+        assert_eq!(looks(), (0, 1), "empty is");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Commands that lead on where a broker does not start: what was typed, with what has to change.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use crate::config::{Host, ListenAddress, Sources};
 
@@ -50,6 +53,11 @@ pub(crate) fn from_damage(asked: &Sources, dir: Option<&str>) -> Vec<String> {
         "columba store import FILE NEW-DIR   # restores a backup".to_owned(),
         format!("{again}   # keeps the damaged files aside and starts without what is lost"),
     ]
+}
+
+/// The certificates of a directory have no names by which they would be looked for.
+pub(crate) fn from_unnamed(directory: &Path) -> Vec<String> {
+    vec![format!("openssl rehash {}   # links each certificate under its name", quoted(&directory.display().to_string()))]
 }
 
 /// The same broker, which may set damaged files aside.

@@ -12,7 +12,7 @@ mod pki;
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    os::unix::net::UnixStream,
+    os::unix::{fs::symlink, net::UnixStream},
     path::Path,
     sync::{
         Arc,
@@ -374,6 +374,64 @@ fn who_is_revoked_while_the_broker_runs_comes_in_no_more() {
     while !try_with() {
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn authorities_of_a_directory_come_and_go_while_the_broker_runs() {
+    let (first, second) = (Authority::new(), Authority::new());
+    let files = first.server_files("localhost");
+    let dir = tempfile::tempdir().unwrap();
+    let link = |authority: &Authority, name: &str| symlink(authority.ca_file(), dir.path().join(name)).unwrap();
+    let unlink = |name: &str| std::fs::remove_file(dir.path().join(name)).unwrap();
+    link(&first, "4a5b6c7d.0");
+    link(&second, "second.pem");
+    let table = tls("mqtts", &files, &format!("ca_dir = {:?}\nclient_cert = \"require\"\n", dir.path()));
+    let mut broker = broker(&table);
+    let address = common::address(&broker);
+    let (of_first, of_second) = (first.client("pump-1"), second.client("pump-2"));
+    let comes_in = |client: &Signed| is_served(&mut Layered::open(address, &Via::tls(&first, Some(client))));
+
+    assert!(comes_in(&of_first));
+    assert!(!comes_in(&of_second), "nobody would look for it under that name");
+    link(&second, "0a0b0c0d.0");
+    while !comes_in(&of_second) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(comes_in(&of_first));
+    unlink("4a5b6c7d.0");
+    while comes_in(&of_first) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    unlink("0a0b0c0d.0");
+    broker.reload(config(&table)).unwrap();
+    assert!(comes_in(&of_second), "a directory of nobody changes nothing");
+}
+
+#[test]
+fn a_directory_of_authorities_that_does_not_do_is_named_at_the_start() {
+    let authority = Authority::new();
+    let files = authority.server_files("localhost");
+    let dir = tempfile::tempdir().unwrap();
+    let shown = dir.path().display();
+    let named = dir.path().join("4a5b6c7d.0");
+    let with = |more: &str| try_broker(&tls("mqtts", &files, &format!("ca_dir = {:?}\n{more}", dir.path()))).map(drop);
+    let required = "client_cert = \"require\"\n";
+
+    std::fs::copy(authority.ca_file(), dir.path().join("ca.pem")).unwrap();
+    let unnamed = with(required).unwrap_err();
+    assert_eq!(unnamed, format!("{shown}: no certificate in it has the name that `openssl rehash` gives it, like 4a5b6c7d.0"));
+    assert_eq!(with(""), Ok(()), "where nobody is asked for a certificate, nobody is needed who has signed one");
+    assert_eq!(with(&format!("{required}ca = {:?}\n", authority.ca_file())), Ok(()), "there is one beside it");
+    std::fs::write(&named, "no certificate").unwrap();
+    assert_eq!(
+        with(required).unwrap_err(),
+        format!("{shown}/4a5b6c7d.0: there is no certificate in it (PEM, \"BEGIN CERTIFICATE\")")
+    );
+    std::fs::copy(authority.ca_file(), &named).unwrap();
+    assert_eq!(with(required), Ok(()));
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    let gone = with(required).unwrap_err();
+    assert!(gone.starts_with(&format!("{shown}: No such file or directory")), "{gone}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use rustls::{
 };
 use thiserror::Error;
 
-use crate::x509;
+use crate::{limits::AUTHORITY_NAMES_BYTES_MAX, x509};
 
 /// A certificate with what led to it, and its key: both PEM.
 #[derive(Clone, Copy, Debug)]
@@ -172,7 +172,12 @@ fn client_verifier(
     whom: Whom,
 ) -> Result<Arc<dyn ClientCertVerifier>, ConfigError> {
     let roots = Arc::new(roots(trust.roots)?);
+    // A name has its length before it.
+    let names_bytes: usize = roots.subjects().iter().map(|name| 2 + name.as_ref().len()).sum();
     let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    if names_bytes > AUTHORITY_NAMES_BYTES_MAX {
+        builder = builder.clear_root_hint_subjects();
+    }
     if let Some(revoked) = trust.revoked {
         let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(revoked).collect();
         let lists = lists.map_err(ConfigError::Pem)?;

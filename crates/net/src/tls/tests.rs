@@ -279,3 +279,24 @@ fn a_key_of_another_certificate_is_refused() {
     let identity = Identity { chain: one.chain.as_bytes(), key: b"no key" };
     assert!(matches!(server_config(&ServerParts { identity, ..parts }), Err(ConfigError::Key(_))));
 }
+
+#[test]
+fn authorities_with_more_names_than_fit_into_a_message_are_not_told_and_count() {
+    let authority = Authority::new();
+    let (broker, pump) = (authority.sign("broker", 1, |_| {}), authority.sign("pump-7", 2, |_| {}));
+    let mut roots = authority.pem();
+    // In all 86 KB of names; a list has 64 KiB at most.
+    for number in 0..400 {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, format!("{number:0>200}"));
+        roots.push_str(&params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem());
+    }
+    let trust = Trust { roots: roots.as_bytes(), revoked: None };
+    let mut server = server(&broker, ClientCertificates::Required(trust), MinVersion::Tls12);
+    let mut client = client(&authority, Some(pump.identity()), "broker", &["mqtt"]);
+
+    shake(&mut client, &mut server, usize::MAX).unwrap();
+
+    assert!(client.is_open() && server.is_open());
+}

@@ -152,6 +152,7 @@ pub(super) static OF_LISTENERS: &[Fact] = &[
     fact("cert", Unset, Text),
     fact("key", Unset, Text),
     fact("ca", Unset, Text),
+    fact("ca_dir", Unset, Text),
     fact("crl", Unset, Text),
     fact("client_cert", Is("\"none\""), Choice(&["none", "optional", "require"])),
     fact("identity", Is("\"none\""), Choice(&["none", "cn", "subject"])),

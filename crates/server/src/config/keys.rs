@@ -438,6 +438,10 @@ static LISTENER_KEYS: &[Key<Listener>] = &[
         listener.tls.ca = Some(super::source::expand_home(value.text()?));
         Ok(())
     }),
+    key("ca_dir", |listener, value| {
+        listener.tls.ca_dir = Some(super::source::expand_home(value.text()?));
+        Ok(())
+    }),
     key("crl", |listener, value| {
         listener.tls.crl = Some(super::source::expand_home(value.text()?));
         Ok(())

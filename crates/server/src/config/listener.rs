@@ -47,6 +47,8 @@ pub struct TlsFiles {
     pub key: Option<PathBuf>,
     /// The authorities of client certificates; PEM.
     pub ca: Option<PathBuf>,
+    /// More of them, in a directory as OpenSSL has it: PEM files `HHHHHHHH.N`, by the hash of their subjects.
+    pub ca_dir: Option<PathBuf>,
     /// What they have revoked; PEM.
     pub crl: Option<PathBuf>,
     /// Whether clients show a certificate.
@@ -171,10 +173,10 @@ pub enum ListenerError {
     #[error("mqtts and wss need cert and key: the PEM files of the certificate and of its key")]
     NoCertificate,
     /// A certificate without TLS.
-    #[error("cert, key, ca, crl, client_cert, identity and tls_version are for mqtts and wss")]
+    #[error("cert, key, ca, ca_dir, crl, client_cert, identity and tls_version are for mqtts and wss")]
     NoTls,
     /// Client certificates that nobody can judge.
-    #[error("client_cert needs ca: the PEM file of the authorities that sign clients' certificates")]
+    #[error("client_cert needs ca or ca_dir: the PEM file or the directory of the authorities that sign clients' certificates")]
     NoAuthorities,
     /// An identity, and nobody who shows it.
     #[error("crl and identity are for client_cert = \"require\" or \"optional\"")]
@@ -237,7 +239,7 @@ impl Listener {
 
     /// Whether its keys go together.
     pub(super) fn check(&self) -> Result<(), ListenerError> {
-        let TlsFiles { cert, key, ca, crl, client_cert, identity, min_version: _ } = &self.tls;
+        let TlsFiles { cert, key, ca, ca_dir, crl, client_cert, identity, min_version: _ } = &self.tls;
         if self.has_tls() && (cert.is_none() || key.is_none()) {
             return Err(ListenerError::NoCertificate);
         }
@@ -249,7 +251,9 @@ impl Listener {
             ClientCert::None if crl.is_some() || *identity != Identity::None => {
                 return Err(ListenerError::NotAsked);
             }
-            ClientCert::Require | ClientCert::Optional if ca.is_none() => return Err(ListenerError::NoAuthorities),
+            ClientCert::Require | ClientCert::Optional if ca.is_none() && ca_dir.is_none() => {
+                return Err(ListenerError::NoAuthorities);
+            }
             ClientCert::None | ClientCert::Require | ClientCert::Optional => {}
         }
         if !self.has_web_sockets() && self.web != Web::default() {

@@ -454,6 +454,7 @@ mod tests {
         assert_eq!(guarded.tls.ca.as_deref(), Some(Path::new("/ca.pem")));
         assert_eq!((guarded.tls.client_cert, guarded.tls.identity), (ClientCert::Require, Identity::CommonName));
         assert!(guarded.is_guarded());
+        assert!(listener("ca_dir = \"/ca.d\"\nclient_cert = \"require\"\n").is_ok());
         let behind = listener("proxy_protocol = true\nproxy_trust = [\"10.0.0.0/8\"]\n").unwrap();
         assert_eq!(behind.proxies, Some(vec!["10.0.0.0/8".parse().unwrap()]));
         for (text, error) in [

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Keys of TLS.
-const OF_TLS: &[&str] = &["cert", "key", "ca", "crl", "client_cert", "identity", "tls_version"];
+const OF_TLS: &[&str] = &["cert", "key", "ca", "ca_dir", "crl", "client_cert", "identity", "tls_version"];
 
 /// A listener with the keys that its lines set.
 #[derive(Debug, Default)]
@@ -126,7 +126,7 @@ impl Bound {
             ListenerError::NoCertificate => (&["cert", "key"], "certfile and keyfile belong together"),
             ListenerError::NotAsked => (&["identity", "crl"], "clients show no certificate without `require_certificate true`"),
             ListenerError::NoAuthorities => {
-                (&["client_cert"], "it needs cafile: the authorities that sign clients' certificates")
+                (&["client_cert"], "it needs cafile or capath: the authorities that sign clients' certificates")
             }
             ListenerError::NoWebSocket => (&["origins"], "it is for `protocol websockets`"),
             ListenerError::NoProxies | ListenerError::NoProxyProtocol | ListenerError::ProxyOnUnix => {

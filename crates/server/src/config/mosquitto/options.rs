@@ -84,7 +84,7 @@ static OPTIONS: &[(&str, Means)] = &[
     ("certfile", Listener("cert", Take::Line(text))),
     ("keyfile", Listener("key", Take::Line(text))),
     ("cafile", Listener("ca", Take::Line(text))),
-    ("capath", Refused("write the certificates into one file and name it with cafile")),
+    ("capath", Listener("ca_dir", Take::Line(text))),
     ("crlfile", Listener("crl", Take::Line(text))),
     ("require_certificate", Listener("client_cert", Flag(required))),
     ("use_identity_as_username", Listener("identity", Flag(by_common_name))),

@@ -150,13 +150,13 @@ fn a_value_that_is_none_is_refused_where_it_stands() {
 
 #[test]
 fn a_listener_with_tls_and_one_for_web_pages_mean_the_same_here() {
-    let text = "listener 8883\ncafile /c/ca.crt\ncertfile /c/server.crt\nkeyfile /c/server.key\ncrlfile /c/list.pem\nrequire_certificate true\nuse_identity_as_username true\n\
+    let text = "listener 8883\ncafile /c/ca.crt\ncapath /c/ca.d\ncertfile /c/server.crt\nkeyfile /c/server.key\ncrlfile /c/list.pem\nrequire_certificate true\nuse_identity_as_username true\n\
                 tls_version tlsv1.3\nlistener 9001\nprotocol websockets\nwebsockets_origin https://app.example\nlistener 9002\nprotocol websockets\ncertfile /c/server.crt\n\
                 keyfile /c/server.key\nlistener 0 /run/mqtt.sock\nallow_anonymous true\n";
     let written = import(text).unwrap().to_toml();
 
     for line in [
-        "url = \"mqtts://*:8883\"\nca = \"/c/ca.crt\"\ncert = \"/c/server.crt\"\nkey = \"/c/server.key\"\ncrl = \"/c/list.pem\"\nclient_cert = \"require\"\nidentity = \"cn\"\ntls_version = \"tlsv1.3\"\n",
+        "url = \"mqtts://*:8883\"\nca = \"/c/ca.crt\"\nca_dir = \"/c/ca.d\"\ncert = \"/c/server.crt\"\nkey = \"/c/server.key\"\ncrl = \"/c/list.pem\"\nclient_cert = \"require\"\nidentity = \"cn\"\ntls_version = \"tlsv1.3\"\n",
         "url = \"ws://*:9001\"\norigins = [\"https://app.example\"]\n",
         "url = \"wss://*:9002\"\n",
         "url = \"unix:/run/mqtt.sock\"\n",
@@ -235,6 +235,10 @@ fn what_is_written_down_is_a_configuration_whatever_was_read() {
             "mosquitto.conf:2:1: crlfile: refused: a listener without certfile does not speak TLS",
         ),
         (
+            "listener 1883\ncapath /c/ca.d\n",
+            "mosquitto.conf:2:1: capath: refused: a listener without certfile does not speak TLS",
+        ),
+        (
             "listener 1883\ntls_version tlsv1.3\n",
             "mosquitto.conf:2:1: tls_version: refused: a listener without certfile does not speak TLS",
         ),
@@ -244,7 +248,7 @@ fn what_is_written_down_is_a_configuration_whatever_was_read() {
         ),
         (
             "listener 8883\ncertfile /c/server.crt\nkeyfile /c/server.key\nrequire_certificate true\n",
-            "mosquitto.conf:4:1: require_certificate: refused: it needs cafile: the authorities that sign clients' certificates",
+            "mosquitto.conf:4:1: require_certificate: refused: it needs cafile or capath: the authorities that sign clients' certificates",
         ),
         (
             "listener 8883\ncertfile /c/server.crt\nkeyfile /c/server.key\nuse_identity_as_username true\n",
