@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -379,6 +380,65 @@ fn of_a_directory_of_authorities_those_count_that_count_there() {
 
     assert_eq!(ours, theirs);
     assert_eq!(theirs, [true, false, false]);
+}
+
+/// A broker that listens on all addresses of one interface alone, or what it says where it does not.
+#[cfg(target_os = "linux")]
+fn on_interface(dir: &Path, interface: &str, port: u16) -> Result<Broker, String> {
+    let conf = dir.join("mosquitto.conf");
+    let ready = free_port().unwrap();
+    // The last one is opened last.
+    let text = format!("listener {port}\nbind_interface {interface}\nlistener {ready} 127.0.0.1\nallow_anonymous true\n");
+    fs::write(&conf, text).unwrap();
+    let log = dir.join("log");
+    let mut command = Command::new(COLUMBA);
+    command.args(["serve", "--http", "off", "-c"]).arg(&conf).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+    let mut broker = Broker(command.spawn().unwrap());
+    while TcpStream::connect(("127.0.0.1", ready)).is_err() {
+        if broker.0.try_wait().unwrap().is_some() {
+            return Err(fs::read_to_string(&log).unwrap());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(broker)
+}
+
+/// Whether somebody listens on this port of all addresses.
+#[cfg(target_os = "linux")]
+fn is_listened_on(port: u16) -> bool {
+    let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+    sockets.lines().any(|line| line.contains(&format!(" 00000000:{port:04X} 00000000:0000 0A ")))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_comes_over_another_interface_finds_nobody() {
+    let test = "who_comes_over_another_interface_finds_nobody";
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port().unwrap();
+    let is_served = || {
+        let Ok(mut client) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+        client.write_all(b"\x10\x0D\x00\x04MQTT\x05\x02\x00\x3C\x00\x00\x00").unwrap();
+        let mut kind = [0];
+        client.read_exact(&mut kind).unwrap();
+        kind == [0x20]
+    };
+
+    match on_interface(dir.path(), "lo", port) {
+        Ok(_broker) => assert!(is_listened_on(port) && is_served()),
+        Err(log) if log.contains("cannot listen on the network interface") => return outside::skip(test, &log),
+        Err(log) => panic!("{log}"),
+    }
+    let missing = on_interface(dir.path(), "columba-nowhere", port).err().unwrap();
+    for words in ["error: there is no network interface \"columba-nowhere\"\n", "ip -brief link"] {
+        assert!(missing.contains(words), "{missing}");
+    }
+    let mut others = fs::read_dir("/sys/class/net").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let Some(other) = others.find(|name| name != "lo" && name != "bonding_masters") else {
+        return outside::skip(test, "this machine has no interface but lo");
+    };
+    let _broker = on_interface(dir.path(), &other, port).unwrap();
+    assert!(is_listened_on(port) && !is_served(), "{other} has not the address of lo");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::{
     acl::AclError,
     certificates::CertificateError,
-    config::{ConfigError, ListenAddress, Problem, Sources},
+    config::{ConfigError, Interface, ListenAddress, Problem, Sources},
     damage::Damage,
     holder::Holder,
     login::{KeyFileError, NoMethod, ServiceError},
@@ -65,6 +65,20 @@ pub enum StartError {
     Listen {
         /// Where.
         address: SocketAddr,
+        /// Its words.
+        error: io::Error,
+    },
+    /// A listener's network interface is not there.
+    #[error("there is no network interface \"{interface}\"")]
+    NoInterface {
+        /// Which.
+        interface: Interface,
+    },
+    /// The system does not let a listener have a network interface for itself.
+    #[error("cannot listen on the network interface \"{interface}\" alone: {error}")]
+    Interface {
+        /// Which.
+        interface: Interface,
         /// Its words.
         error: io::Error,
     },
@@ -168,6 +182,7 @@ impl StartError {
             | Self::Certificate(CertificateError::Unreadable { error, .. })
             | Self::Directory(DirError::Io { source: error, .. })
             | Self::Listen { error, .. }
+            | Self::Interface { error, .. }
             | Self::ListenAt { error, .. } => Some(error),
             Self::Config(_)
             | Self::Users(_)
@@ -181,6 +196,7 @@ impl StartError {
             | Self::Method(_)
             | Self::Taken { .. }
             | Self::UnknownHost { .. }
+            | Self::NoInterface { .. }
             | Self::Damaged(_)
             | Self::Recover(_)
             | Self::TooManyListeners
@@ -194,6 +210,11 @@ impl StartError {
             Self::Reachable { listener } => ways_out::from_reachable(asked, listener),
             Self::NobodyMayConnect => ways_out::from_nobody(asked),
             Self::Taken { address, .. } => ways_out::from_taken(asked, *address),
+            Self::NoInterface { .. } => vec!["ip -brief link   # the network interfaces of this machine".to_owned()],
+            // Since Linux 5.7 anybody may.
+            Self::Interface { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                vec!["setcap cap_net_raw+ep \"$(command -v columba)\"   # what Linux before 5.7 asks for".to_owned()]
+            }
             Self::Certificate(CertificateError::NoAuthority { directory }) => ways_out::from_unnamed(directory),
             Self::Damaged(damage) => ways_out::from_damage(asked, Some(&damage.dir.display().to_string())),
             Self::Recover(error) if error.is_damaged_cold() => ways_out::from_damage(asked, None),
@@ -207,6 +228,7 @@ impl StartError {
             | Self::Acl(_)
             | Self::Listen { .. }
             | Self::ListenAt { .. }
+            | Self::Interface { .. }
             | Self::Certificate(_)
             | Self::UnknownHost { .. }
             | Self::Directory(_)

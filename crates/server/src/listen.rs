@@ -16,7 +16,7 @@ use std::{
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::{
-    config::{Access, Host, HostPort, ListenAddress, Listener, Needed, Scheme},
+    config::{Access, Host, HostPort, Interface, ListenAddress, Listener, Needed, Scheme},
     core::Listening,
     error::StartError,
     holder,
@@ -40,6 +40,8 @@ pub(crate) struct Reserved {
     pub(crate) listener: u16,
     /// Where, with the real port.
     pub(crate) place: ListeningAt,
+    /// The only network interface through which connections come.
+    interface: Option<Interface>,
     socket: Socket,
 }
 
@@ -95,8 +97,9 @@ pub(crate) fn check_reach(listeners: &[Listener], access: Access) -> Result<(), 
     Ok(())
 }
 
-/// Looks whether its host has an address.
+/// Looks whether its host has an address, and whether its network interface is there and may be taken alone.
 pub(crate) fn check_host(listener: &Listener) -> Result<(), StartError> {
+    listener.interface.as_ref().map_or(Ok(()), check_interface)?;
     match &listener.address {
         ListenAddress::Net { host, port, .. } => resolve(host, *port).map(drop),
         ListenAddress::Unix(_) => Ok(()),
@@ -109,7 +112,10 @@ pub(crate) fn reserve(listeners: &[Listener]) -> Result<Vec<Reserved>, StartErro
     for (index, listener) in listeners.iter().enumerate() {
         let index = u16::try_from(index).map_err(|_| StartError::TooManyListeners)?;
         match &listener.address {
-            ListenAddress::Net { scheme, host, port } => reserved.extend(reserve_port(index, *scheme, host, *port)?),
+            ListenAddress::Net { scheme, host, port } => {
+                let interface = listener.interface.as_ref();
+                reserved.extend(reserve_port(index, *scheme, host, *port, interface)?);
+            }
             ListenAddress::Unix(path) => reserved.push(reserve_path(index, path, listener.mode)?),
         }
     }
@@ -118,7 +124,7 @@ pub(crate) fn reserve(listeners: &[Listener]) -> Result<Vec<Reserved>, StartErro
 
 /// The sockets of the HTTP port, listening.
 pub(crate) fn open_http(address: &HostPort) -> Result<Vec<std::net::TcpListener>, StartError> {
-    let reserved = reserve_port(0, Scheme::Mqtt, &address.host, address.port)?;
+    let reserved = reserve_port(0, Scheme::Mqtt, &address.host, address.port, None)?;
     reserved.into_iter().map(Reserved::open_alone).collect()
 }
 
@@ -139,14 +145,21 @@ fn reserve_path(listener: u16, path: &Path, mode: u32) -> Result<Reserved, Start
         Ok(socket)
     };
     let socket = reserve().map_err(refused)?;
-    Ok(Reserved { listener, place: ListeningAt::Path(path.to_owned()), socket })
+    Ok(Reserved { listener, place: ListeningAt::Path(path.to_owned()), interface: None, socket })
 }
 
-fn reserve_port(listener: u16, scheme: Scheme, host: &Host, port: u16) -> Result<Vec<Reserved>, StartError> {
+fn reserve_port(
+    listener: u16,
+    scheme: Scheme,
+    host: &Host,
+    port: u16,
+    interface: Option<&Interface>,
+) -> Result<Vec<Reserved>, StartError> {
+    interface.map_or(Ok(()), check_interface)?;
     let wanted = resolve(host, port)?;
     let mut left = FREE_PORT_TRIES;
     loop {
-        match reserve_all(listener, scheme, &wanted) {
+        match reserve_all(listener, scheme, &wanted, interface) {
             // The free port of the first family is taken in the second: another one.
             Err(StartError::Taken { .. }) if port == 0 && left > 0 => left -= 1,
             result => return result,
@@ -154,15 +167,21 @@ fn reserve_port(listener: u16, scheme: Scheme, host: &Host, port: u16) -> Result
     }
 }
 
-fn reserve_all(listener: u16, scheme: Scheme, wanted: &[(SocketAddr, Needed)]) -> Result<Vec<Reserved>, StartError> {
+fn reserve_all(
+    listener: u16,
+    scheme: Scheme,
+    wanted: &[(SocketAddr, Needed)],
+    interface: Option<&Interface>,
+) -> Result<Vec<Reserved>, StartError> {
     let mut reserved: Vec<Reserved> = Vec::new();
     for &(mut address, needed) in wanted {
         if let (0, Some(first)) = (address.port(), reserved.first().and_then(|first| first.place.address())) {
             address.set_port(first.port());
         }
-        match bind(address) {
+        match bind(address, interface) {
             Ok((socket, address)) => {
-                reserved.push(Reserved { listener, place: ListeningAt::Port(scheme, address), socket });
+                let place = ListeningAt::Port(scheme, address);
+                reserved.push(Reserved { listener, place, interface: interface.cloned(), socket });
             }
             Err(error) if needed == Needed::IfPossible && lacks_family(&error) => {
                 tracing::info!(%address, %error, "no such address on this machine");
@@ -174,15 +193,18 @@ fn reserve_all(listener: u16, scheme: Scheme, wanted: &[(SocketAddr, Needed)]) -
 }
 
 /// Without `SO_REUSEPORT`: with it, a second broker of the same user would take half of the port unnoticed.
-fn bind(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
-    let socket = new_socket(address)?;
+fn bind(address: SocketAddr, interface: Option<&Interface>) -> io::Result<(Socket, SocketAddr)> {
+    let socket = new_socket(address, interface)?;
     socket.bind(&address.into())?;
     let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
     Ok((socket, bound))
 }
 
-fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+fn new_socket(address: SocketAddr, interface: Option<&Interface>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(interface) = interface {
+        bind_to(&socket, interface)?;
+    }
     if address.is_ipv6() {
         // `::` is IPv6 and nothing else; `*` is both, as two sockets.
         socket.set_only_v6(true)?;
@@ -193,6 +215,30 @@ fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY).with_retries(PROBES))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// Looks whether a socket may be bound to this network interface.
+fn check_interface(interface: &Interface) -> Result<(), StartError> {
+    let bound = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).and_then(|socket| bind_to(&socket, interface));
+    bound.map_err(|error| {
+        let interface = interface.clone();
+        if error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) {
+            StartError::NoInterface { interface }
+        } else {
+            StartError::Interface { interface, error }
+        }
+    })
+}
+
+/// Only what comes through this network interface reaches the socket, whatever addresses that has now or later.
+#[cfg(target_os = "linux")]
+fn bind_to(socket: &Socket, interface: &Interface) -> io::Result<()> {
+    socket.bind_device(Some(interface.name().as_bytes()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bind_to(_: &Socket, _: &Interface) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 impl Reserved {
@@ -223,7 +269,7 @@ impl Reserved {
                 self.socket.set_reuse_port(true)?;
             }
             for _ in 1..shards {
-                let socket = new_socket(address)?;
+                let socket = new_socket(address, self.interface.as_ref())?;
                 socket.set_reuse_port(true)?;
                 socket.bind(&address.into())?;
                 socket.listen(BACKLOG)?;
@@ -343,6 +389,32 @@ mod tests {
 
         assert!(reserved.iter().all(|one| address(one).port() == address(&reserved[0]).port()));
         assert!(reserved.iter().all(|one| address(one).ip().is_loopback()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn every_socket_of_a_listener_is_bound_to_its_interface() {
+        let on = |interface: &str, url: &str| Listener { interface: Some(interface.parse().unwrap()), ..listener(url) };
+        let reserved = match reserve(&[on("lo", "*:0")]) {
+            Err(error @ StartError::Interface { .. }) => {
+                let test = "every_socket_of_a_listener_is_bound_to_its_interface";
+                return columba_check::outside::skip(test, &error.to_string());
+            }
+            reserved => reserved.unwrap(),
+        };
+
+        let port = address(&reserved[0]).port();
+        let open: Vec<Listening> = reserved.into_iter().flat_map(|reserved| reserved.open(3).unwrap()).collect();
+
+        for socket in &open {
+            let Listening::Tcp(socket) = socket else { panic!("a port") };
+            assert_eq!(socket2::SockRef::from(socket).device().unwrap().as_deref(), Some(b"lo".as_slice()));
+        }
+        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        assert!(taken(&reserve(&[on("lo", &format!("*:{port}"))])));
+        let nowhere = reserve(&[on("columba-nowhere", "*:0")]).unwrap_err();
+        assert_eq!(nowhere.to_string(), "there is no network interface \"columba-nowhere\"");
+        assert!(check_host(&on("columba-nowhere", "*:0")).is_err());
     }
 
     #[test]

@@ -308,7 +308,7 @@ fn difference(now: &[&Listener], next: &[Listener]) -> (Vec<Fate>, Vec<usize>) {
     let fates = next
         .iter()
         .map(|listener| {
-            let Some(found) = left.iter().position(|&at| is_at_same_place(&now[at].address, &listener.address)) else {
+            let Some(found) = left.iter().position(|&at| is_at_same_place(now[at], listener)) else {
                 return Fate::Comes;
             };
             let at = left.remove(found);
@@ -319,8 +319,11 @@ fn difference(now: &[&Listener], next: &[Listener]) -> (Vec<Fate>, Vec<usize>) {
 }
 
 /// Whether one socket does for both, whatever is spoken there.
-fn is_at_same_place(now: &ListenAddress, next: &ListenAddress) -> bool {
-    match (now, next) {
+fn is_at_same_place(now: &Listener, next: &Listener) -> bool {
+    if now.interface != next.interface {
+        return false;
+    }
+    match (&now.address, &next.address) {
         (ListenAddress::Net { host, port, .. }, ListenAddress::Net { host: next_host, port: next_port, .. }) => {
             (host, port) == (next_host, next_port)
         }
@@ -386,6 +389,9 @@ mod tests {
         assert_eq!(fates(&now, &now), (vec![Fate::Stays(0), Fate::Stays(1), Fate::Stays(2)], vec![]));
         assert_eq!(fates(&now, &[now[2].clone(), more]), (vec![Fate::Stays(2), Fate::Stays(0)], vec![1]));
         assert_eq!(fates(&now, &[web, other_mode]), (vec![Fate::Alters(1), Fate::Alters(2)], vec![0]));
+        let lo = Listener { interface: Some("lo".parse().unwrap()), ..listener("127.0.0.1:1883") };
+        assert_eq!(fates(&now[..1], &[lo.clone()]), (vec![Fate::Comes], vec![0]));
+        assert_eq!(fates(&[now[0].clone(), lo.clone()], &[lo]), (vec![Fate::Stays(1)], vec![0]));
         let (elsewhere, again) = (listener("127.0.0.2:1883"), listener("127.0.0.1:1883"));
         assert_eq!(fates(&now, &[elsewhere, again.clone(), again]), (vec![Fate::Comes, Fate::Stays(0), Fate::Comes], vec![1, 2]));
     }

@@ -141,6 +141,7 @@ pub(super) static FACTS: &[Fact] = &[
 /// Those of one `[[listener]]`.
 pub(super) static OF_LISTENERS: &[Fact] = &[
     fact("url", Is("\"mqtt://localhost:1883\""), Text),
+    fact("interface", Unset, Text),
     fact("max_connections", Is("\"none\""), NumberOrNone(1, U32)),
     fact("protocols", Is("[\"3.1\", \"3.1.1\", \"5\"]"), Texts),
     fact("max_qos", Unset, Number(0, 2)),

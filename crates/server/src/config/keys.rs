@@ -8,8 +8,8 @@ use columba_proto::{QoS, Version, wire::FRAME_LEN_MAX as FRAME_MAX};
 use tracing_subscriber::filter::Targets;
 
 use super::{
-    Access, AtExpiry, ClientCert, Config, Data, Identity, Listener, LogFormat, Method, Network, OnFailure, Quota, Release,
-    Service, Sync, UserName, auth, suggest,
+    Access, AtExpiry, ClientCert, Config, Data, Identity, InterfaceError, Listener, LogFormat, Method, Network, OnFailure, Quota,
+    Release, Service, Sync, UserName, auth, suggest,
     value::{Value, Wrong},
 };
 
@@ -385,6 +385,11 @@ static LISTENER_KEYS: &[Key<Listener>] = &[
             .text()?
             .parse()
             .map_err(|error: super::ListenAddressError| Wrong(format!("an address to listen on ({error})")))?;
+        Ok(())
+    }),
+    key("interface", |listener, value| {
+        let name = value.text()?.parse();
+        listener.interface = Some(name.map_err(|error: InterfaceError| Wrong(error.to_string()))?);
         Ok(())
     }),
     key("max_connections", |listener, value| {

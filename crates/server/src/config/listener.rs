@@ -11,13 +11,15 @@ use columba_broker::limits::Terms;
 use columba_net::tls::MinVersion;
 use thiserror::Error;
 
-use super::{Method, Network, Sync};
+use super::{Interface, Method, Network, Sync};
 
 /// One `[[listener]]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Listener {
     /// The address to listen on.
     pub address: ListenAddress,
+    /// The only network interface through which connections come; `None`: any.
+    pub interface: Option<Interface>,
     /// How many connections it carries at once, where bounded.
     pub max_connections: Option<u32>,
     /// By what clients show who they are on it, in this order, where that is not what all listeners have.
@@ -190,6 +192,9 @@ pub enum ListenerError {
     /// The other way round.
     #[error("proxy_trust is for proxy_protocol = true")]
     NoProxyProtocol,
+    /// A path is on no network.
+    #[error("interface is for addresses with a port")]
+    InterfaceOnUnix,
     /// A proxy has an address.
     #[error("proxy_protocol is for addresses with a port")]
     ProxyOnUnix,
@@ -205,6 +210,7 @@ impl Listener {
     pub fn at(address: ListenAddress) -> Self {
         Self {
             address,
+            interface: None,
             max_connections: None,
             auth: None,
             connect_rate: None,
@@ -258,6 +264,9 @@ impl Listener {
         }
         if !self.has_web_sockets() && self.web != Web::default() {
             return Err(ListenerError::NoWebSocket);
+        }
+        if self.interface.is_some() && matches!(self.address, ListenAddress::Unix(_)) {
+            return Err(ListenerError::InterfaceOnUnix);
         }
         match (&self.proxies, &self.address) {
             (Some(_), ListenAddress::Unix(_)) => Err(ListenerError::ProxyOnUnix),

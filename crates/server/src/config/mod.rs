@@ -3,6 +3,7 @@
 mod auth;
 mod facts;
 mod http;
+mod interface;
 mod keys;
 mod listener;
 pub mod mosquitto;
@@ -24,6 +25,7 @@ use columba_broker::{limits, route::Strategies};
 pub use columba_store::Release;
 pub use facts::schema;
 pub use http::{Http, Wanted};
+pub use interface::{Interface, InterfaceError};
 pub(crate) use listener::Needed;
 pub use listener::{
     ClientCert, Host, HostPort, Identity, ListenAddress, ListenAddressError, Listener, ListenerError, Scheme, TlsFiles, Web,

@@ -464,6 +464,7 @@ mod tests {
             (listener("proxy_protocol = true\n").unwrap_err(), ListenerError::NoProxies),
             (listener("proxy_trust = [\"10.0.0.5\"]\n").unwrap_err(), ListenerError::NoProxyProtocol),
             (plain("cert = \"/a.pem\"\n"), ListenerError::NoTls),
+            (read("[[listener]]\nurl = \"unix:/x\"\ninterface = \"lo\"\n").unwrap_err(), ListenerError::InterfaceOnUnix),
         ] {
             assert_eq!(text, format!("columba.toml:1:1: {error}"));
         }

@@ -129,6 +129,7 @@ impl Bound {
                 (&["client_cert"], "it needs cafile or capath: the authorities that sign clients' certificates")
             }
             ListenerError::NoWebSocket => (&["origins"], "it is for `protocol websockets`"),
+            ListenerError::InterfaceOnUnix => (&["interface"], "a unix socket is on no network"),
             ListenerError::NoProxies | ListenerError::NoProxyProtocol | ListenerError::ProxyOnUnix => {
                 (&[], "no line of mosquitto's says anything of proxies")
             }

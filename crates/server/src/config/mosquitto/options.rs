@@ -67,7 +67,7 @@ static OPTIONS: &[(&str, Means)] = &[
     ("port", Special),
     ("bind_address", Special),
     ("protocol", Special),
-    ("bind_interface", Refused("write the interface's address behind `listener PORT`")),
+    ("bind_interface", Listener("interface", Take::Line(text))),
     ("socket_domain", Special),
     ("max_connections", Listener("max_connections", Number(count))),
     ("mount_point", Listener("mount_point", Take::Line(mount_point))),

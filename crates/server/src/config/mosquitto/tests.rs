@@ -4,7 +4,7 @@ use columba_broker::{MissedQos0, limits::Terms};
 use columba_proto::{QoS, Version};
 
 use super::*;
-use crate::config::{Access, Data, Method, Quota, Sources};
+use crate::config::{Access, Data, Interface, Method, Quota, Sources};
 
 fn import(text: &str) -> Result<Import, String> {
     let dir = tempfile::tempdir().unwrap();
@@ -141,6 +141,7 @@ fn a_value_that_is_none_is_refused_where_it_stands() {
         ),
         ("log_dest nowhere\n", "1:10", "none, syslog, stdout, stderr, topic or file FILE"),
         ("password_file\n", "1:14", "a file"),
+        ("bind_interface lo # the loopback\n", "1:1", "the name of a network interface, like eth0"),
     ] {
         let option = text.split_whitespace().next().unwrap();
         let error = format!("mosquitto.conf:{place}: \"{option}\" is not honoured: it wants {expected}");
@@ -258,6 +259,10 @@ fn what_is_written_down_is_a_configuration_whatever_was_read() {
             "listener 1883\nwebsockets_origin https://a.example\n",
             "mosquitto.conf:2:1: websockets_origin: refused: it is for `protocol websockets`",
         ),
+        (
+            "listener 0 /run/mqtt.sock\nbind_interface lo\n",
+            "mosquitto.conf:2:1: bind_interface: refused: a unix socket is on no network",
+        ),
         ("listener 1883\nmax_qos 9\n", "mosquitto.conf:2:1: max_qos: refused: it wants a number from 0 to 2"),
         (
             "listener 1883 ::1\nsocket_domain ipv4\n",
@@ -370,6 +375,25 @@ fn a_family_of_addresses_is_a_part_of_the_address() {
     ] {
         assert_eq!(config(text).unwrap().listeners[0].address.to_string(), address, "{text}");
     }
+}
+
+#[test]
+fn an_interface_is_that_of_its_listener() {
+    let (text, of_first) =
+        ("listener 1883\nbind_interface eth0\nlistener 1883\nbind_interface lo\n", "bind_interface lo\nlistener 1900\n");
+    let (read, told) = (config(text).unwrap(), import(text).unwrap());
+
+    let of = |config: &Config| -> Vec<String> {
+        config
+            .listeners
+            .iter()
+            .map(|listener| format!("{} {:?}", listener.address, listener.interface.as_ref().map(Interface::name)))
+            .collect()
+    };
+    assert_eq!(of(&read), ["*:1883 Some(\"eth0\")", "*:1883 Some(\"lo\")"]);
+    assert_eq!(of(&config(of_first).unwrap()), ["*:1883 Some(\"lo\")", "*:1900 None"], "it makes one of its own, there too");
+    assert_eq!(Config::parse("columba.toml", &told.to_toml()).unwrap().listeners, read.listeners);
+    assert_eq!((told.remarks[1].verdict, &*told.remarks[1].why), (Verdict::Honoured, "interface = \"eth0\""));
 }
 
 #[test]
