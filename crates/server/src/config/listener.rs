@@ -245,34 +245,40 @@ impl Listener {
 
     /// Whether its keys go together.
     pub(super) fn check(&self) -> Result<(), ListenerError> {
-        let TlsFiles { cert, key, ca, ca_dir, crl, client_cert, identity, min_version: _ } = &self.tls;
-        if self.has_tls() && (cert.is_none() || key.is_none()) {
-            return Err(ListenerError::NoCertificate);
-        }
-        if !self.has_tls() && self.tls != TlsFiles::default() {
-            return Err(ListenerError::NoTls);
-        }
-        match client_cert {
-            // Authorities alone do no harm, and many a configuration names them for nothing.
-            ClientCert::None if crl.is_some() || *identity != Identity::None => {
-                return Err(ListenerError::NotAsked);
-            }
-            ClientCert::Require | ClientCert::Optional if ca.is_none() && ca_dir.is_none() => {
-                return Err(ListenerError::NoAuthorities);
-            }
-            ClientCert::None | ClientCert::Require | ClientCert::Optional => {}
-        }
-        if !self.has_web_sockets() && self.web != Web::default() {
-            return Err(ListenerError::NoWebSocket);
-        }
-        if self.interface.is_some() && matches!(self.address, ListenAddress::Unix(_)) {
-            return Err(ListenerError::InterfaceOnUnix);
-        }
-        match (&self.proxies, &self.address) {
-            (Some(_), ListenAddress::Unix(_)) => Err(ListenerError::ProxyOnUnix),
-            (Some(proxies), ListenAddress::Net { .. }) if proxies.is_empty() => Err(ListenerError::NoProxies),
-            (Some(_) | None, _) => Ok(()),
-        }
+        self.misfits().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Which of its keys do not go together; what follows from another is not in it.
+    pub(super) fn misfits(&self) -> Vec<ListenerError> {
+        let is_unix = matches!(self.address, ListenAddress::Unix(_));
+        let has_no_tls = !self.has_tls() && self.tls != TlsFiles::default();
+        let tls = if self.has_tls() { self.tls.misfits() } else { Vec::new() };
+        let others = [
+            (has_no_tls, ListenerError::NoTls),
+            (!self.has_web_sockets() && self.web != Web::default(), ListenerError::NoWebSocket),
+            (is_unix && self.interface.is_some(), ListenerError::InterfaceOnUnix),
+            (is_unix && self.proxies.is_some(), ListenerError::ProxyOnUnix),
+            (!is_unix && self.proxies.as_ref().is_some_and(Vec::is_empty), ListenerError::NoProxies),
+        ];
+        tls.into_iter().chain(others.into_iter().filter(|(is_so, _)| *is_so).map(|(_, error)| error)).collect()
+    }
+}
+
+impl TlsFiles {
+    /// What does not go together where TLS is spoken.
+    fn misfits(&self) -> Vec<ListenerError> {
+        let Self { cert, key, ca, ca_dir, crl, client_cert, identity, min_version: _ } = self;
+        let is_asked = *client_cert != ClientCert::None;
+        // Authorities alone do no harm, and many a configuration names them for nothing.
+        [
+            (cert.is_none() || key.is_none(), ListenerError::NoCertificate),
+            (!is_asked && (crl.is_some() || *identity != Identity::None), ListenerError::NotAsked),
+            (is_asked && ca.is_none() && ca_dir.is_none(), ListenerError::NoAuthorities),
+        ]
+        .into_iter()
+        .filter(|(is_so, _)| *is_so)
+        .map(|(_, error)| error)
+        .collect()
     }
 }
 

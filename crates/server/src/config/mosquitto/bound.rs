@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    super::{Listener, ListenerError, Problem, source, value::Value},
+    super::{Host, ListenAddress, Listener, ListenerError, Problem, Scheme, source, value::Value},
     Setting,
 };
 
@@ -22,8 +22,13 @@ pub(super) struct Bound {
     /// Which family of addresses, where not both are wanted.
     pub(super) family: Option<Family>,
     pub(super) settings: Vec<Setting>,
+    /// What lines said whose keys later lines say, too.
+    pub(super) replaced: Vec<Setting>,
     pub(super) security: Security,
 }
+
+/// What does not fit: the number in the report of the line that says it, if one does, and why.
+pub(super) type Misfit = (Option<usize>, String);
 
 /// A family of addresses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,13 +63,15 @@ impl Security {
 
 impl Bound {
     /// Sets a key. Of two lines the later one counts; lists grow.
-    pub(super) fn set(&mut self, setting: Setting) {
-        let known = self.settings.iter_mut().find(|known| known.key == setting.key);
-        match (known, setting) {
-            (Some(Setting { value: Value::List(items), .. }), Setting { value: Value::List(more), .. }) => items.extend(more),
-            (Some(known), setting) => *known = setting,
-            (None, setting) => self.settings.push(setting),
+    pub(super) fn set(&mut self, mut setting: Setting) {
+        let Some(known) = self.settings.iter_mut().find(|known| known.key == setting.key) else {
+            self.settings.push(setting);
+            return;
+        };
+        if let (Value::List(items), Value::List(more)) = (&known.value, &mut setting.value) {
+            more.splice(..0, items.iter().cloned());
         }
+        self.replaced.push(std::mem::replace(known, setting));
     }
 
     fn is_tls(&self) -> bool {
@@ -82,14 +89,17 @@ impl Bound {
     /// The address to listen on. The error says what does not go together.
     pub(super) fn url(&self) -> Result<String, &'static str> {
         let Some(port) = self.port else { return Ok(format!("unix:{}", self.host.as_deref().unwrap_or_default())) };
-        let scheme = match (self.is_websocket, self.is_tls()) {
-            (false, false) => "mqtt",
-            (false, true) => "mqtts",
-            (true, false) => "ws",
-            (true, true) => "wss",
-        };
-        let host = self.host()?;
+        let (scheme, host) = (self.scheme().name(), self.host()?);
         Ok(if host.contains(':') { format!("{scheme}://[{host}]:{port}") } else { format!("{scheme}://{host}:{port}") })
+    }
+
+    fn scheme(&self) -> Scheme {
+        match (self.is_websocket, self.is_tls()) {
+            (false, false) => Scheme::Mqtt,
+            (false, true) => Scheme::Mqtts,
+            (true, false) => Scheme::Ws,
+            (true, true) => Scheme::Wss,
+        }
     }
 
     fn host(&self) -> Result<&str, &'static str> {
@@ -106,21 +116,32 @@ impl Bound {
         }
     }
 
-    /// The listener that it is here, or which of its lines is wrong, by number, and why.
-    pub(super) fn listener(&self) -> Result<Listener, (Option<usize>, String)> {
-        let last = self.lines.last().copied();
-        let url = self.url().map_err(|why| (last, why.to_owned()))?;
+    /// The listener that it is here, or all of its lines that do not fit.
+    pub(super) fn listener(&self) -> Result<Listener, Vec<Misfit>> {
+        let mut misfits = Vec::new();
         let mut listener = Listener::local();
-        source::set(&mut listener, "url", &Value::Text(url)).map_err(|problem| (last, wants(&problem)))?;
-        for setting in &self.settings {
-            source::set(&mut listener, setting.key, &setting.value).map_err(|problem| (setting.line, wants(&problem)))?;
+        if let Err(why) = self.set_address(&mut listener) {
+            misfits.push((self.lines.last().copied(), why));
+            // What is spoken there is known all the same, and by that the other lines are judged.
+            let (scheme, port) = (self.scheme(), self.port.unwrap_or_default());
+            listener.address = ListenAddress::Net { scheme, host: Host::Local, port };
         }
-        listener.check().map_err(|error| self.blame(error))?;
-        Ok(listener)
+        let bare = listener.clone();
+        for setting in &self.settings {
+            let result = source::set(&mut listener, setting.key, &setting.value);
+            misfits.extend(result.err().map(|problem| (setting.line, wants(&problem))));
+        }
+        misfits.extend(listener.misfits().into_iter().flat_map(|error| self.blame(error, &bare)));
+        if misfits.is_empty() { Ok(listener) } else { Err(misfits) }
     }
 
-    /// The line to look at, and what is wrong in the words of mosquitto.
-    fn blame(&self, error: ListenerError) -> (Option<usize>, String) {
+    fn set_address(&self, listener: &mut Listener) -> Result<(), String> {
+        let url = self.url()?;
+        source::set(listener, "url", &Value::Text(url)).map_err(|problem| wants(&problem))
+    }
+
+    /// The lines to look at, and what is wrong with them in the words of mosquitto. `bare` is the listener without what they set.
+    fn blame(&self, error: ListenerError, bare: &Listener) -> Vec<Misfit> {
         let (keys, why): (&[&str], _) = match error {
             ListenerError::NoTls => (OF_TLS, "a listener without certfile does not speak TLS"),
             ListenerError::NoCertificate => (&["cert", "key"], "certfile and keyfile belong together"),
@@ -134,8 +155,18 @@ impl Bound {
                 (&[], "no line of mosquitto's says anything of proxies")
             }
         };
-        let line = self.settings.iter().find(|setting| keys.contains(&setting.key)).and_then(|setting| setting.line);
-        (line.or_else(|| self.lines.last().copied()), why.to_owned())
+        // A line that says what holds anyway does no harm.
+        let is_at_fault = |setting: &&Setting| {
+            let mut alone = bare.clone();
+            let is_set = source::set(&mut alone, setting.key, &setting.value).is_ok();
+            keys.contains(&setting.key) && is_set && alone.misfits().contains(&error)
+        };
+        let said = self.replaced.iter().chain(&self.settings);
+        let mut lines: Vec<usize> = said.filter(is_at_fault).filter_map(|setting| setting.line).collect();
+        if lines.is_empty() {
+            lines.extend(self.lines.last());
+        }
+        lines.into_iter().map(|line| (Some(line), why.to_owned())).collect()
     }
 }
 

@@ -121,7 +121,7 @@ impl Import {
         });
         let mut addresses = Vec::new();
         self.listeners.retain(|bound| {
-            let result = bound.listener().map_err(|error| wrong.push(error)).is_ok();
+            let result = bound.listener().map_err(|misfits| wrong.extend(misfits)).is_ok();
             addresses.extend(bound.url().into_iter().flat_map(|url| bound.lines.iter().map(move |line| (*line, url.clone()))));
             result
         });
@@ -130,7 +130,10 @@ impl Import {
         }
         for (line, why) in wrong {
             if let Some(line) = line {
-                self.refuse(line, &why);
+                // The first that is wrong with it is what the rest follows from.
+                if self.remarks[line].verdict != Verdict::Refused {
+                    self.refuse(line, &why);
+                }
             } else {
                 let (place, option, why) = (Place::File(self.path.clone()), "listener".into(), why.into());
                 self.remarks.push(Remark { place, option, verdict: Verdict::Refused, why });
@@ -159,7 +162,8 @@ impl Import {
         for setting in &self.settings {
             source::set(config, setting.key, &setting.value).map_err(|problem| at((setting.line, bound::wants(&problem))))?;
         }
-        let listeners: Vec<Listener> = self.listeners.iter().map(Bound::listener).collect::<Result<_, _>>().map_err(at)?;
+        let listeners: Result<Vec<Listener>, _> = self.listeners.iter().map(Bound::listener).collect();
+        let listeners = listeners.map_err(|misfits| at(misfits.into_iter().next().unwrap_or_default()))?;
         if !listeners.is_empty() {
             config.listeners = listeners;
         }

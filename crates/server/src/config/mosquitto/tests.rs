@@ -278,6 +278,39 @@ fn what_is_written_down_is_a_configuration_whatever_was_read() {
 }
 
 #[test]
+fn of_one_listener_every_line_that_does_not_fit_is_refused_at_once() {
+    for (text, expected) in [
+        (
+            "listener 1883\ncrlfile /x\nmount_point $x/\nwebsockets_origin https://a.example\nwebsockets_origin https://b.example\n\
+             use_identity_as_username false\nmax_connections 5\nmax_qos 9\n",
+            vec!["crlfile:2", "mount_point:3", "websockets_origin:4", "websockets_origin:5", "max_qos:8"],
+        ),
+        (
+            "listener 8883 ::1\nsocket_domain ipv4\ncertfile /c/server.crt\ncrlfile /a\ncrlfile /b\n",
+            vec!["socket_domain:2", "certfile:3", "crlfile:4", "crlfile:5"],
+        ),
+        (
+            "listener 8883\ncertfile /c/server.crt\nrequire_certificate true\nlistener 0 /run/mqtt.sock\nbind_interface lo\ncafile /c/ca.crt\n",
+            vec!["certfile:2", "require_certificate:3", "bind_interface:5", "cafile:6"],
+        ),
+        ("listener 1883\nmax_qos 9\nmax_qos 1\n", vec![]),
+    ] {
+        let import = import(text).unwrap();
+        assert_eq!(refused(&import), expected, "{text}");
+        Config::parse("columba.toml", &import.to_toml()).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+}
+
+/// The options that are refused, each with its line.
+fn refused(import: &Import) -> Vec<String> {
+    let told = |remark: &Remark| match &remark.place {
+        Place::Line { line, .. } => format!("{}:{line}", remark.option),
+        other @ (Place::File(_) | Place::Variable(_) | Place::Option { .. }) => panic!("{other}"),
+    };
+    import.refused().map(told).collect()
+}
+
+#[test]
 fn what_mosquitto_has_where_nothing_is_said_holds_here_too() {
     let imported = config("listener 1883\nallow_anonymous true\n").unwrap().limits;
     assert_eq!((imported.inflight, imported.receive_maximum, imported.max_packet_size), (20, 20, 268_435_460));
@@ -465,14 +498,7 @@ fn what_listeners_cannot_have_for_themselves_is_refused() {
         ("listener 1883\nallow_anonymous true\nper_listener_settings true\n", vec![]),
     ] {
         let import = import(&format!("per_listener_settings true\n{text}")).unwrap();
-        let refused: Vec<String> = import
-            .refused()
-            .map(|remark| match &remark.place {
-                Place::Line { line, .. } => format!("{}:{line}", remark.option),
-                other @ (Place::File(_) | Place::Variable(_) | Place::Option { .. }) => panic!("{other}"),
-            })
-            .collect();
-        assert_eq!(refused, lines, "{text}");
+        assert_eq!(refused(&import), lines, "{text}");
     }
     assert!(config("allow_anonymous true\nper_listener_settings true\n").unwrap_err().contains("it stands before everything"));
 }
