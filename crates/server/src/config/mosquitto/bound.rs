@@ -21,6 +21,9 @@ pub(super) struct Bound {
     pub(super) is_websocket: bool,
     /// Which family of addresses, where not both are wanted.
     pub(super) family: Option<Family>,
+    /// What of a certificate names its user: the common name, or the whole subject.
+    pub(super) by_common_name: Option<Said<bool>>,
+    pub(super) by_subject: Option<Said<bool>>,
     pub(super) settings: Vec<Setting>,
     /// What lines said whose keys later lines say, too.
     pub(super) replaced: Vec<Setting>,
@@ -72,6 +75,21 @@ impl Bound {
             more.splice(..0, items.iter().cloned());
         }
         self.replaced.push(std::mem::replace(known, setting));
+    }
+
+    /// Sets what names the users, now that all is read. The answer is what each line that says something of it comes to, by its number.
+    pub(super) fn name_users(&mut self) -> Vec<(usize, &'static str)> {
+        let mut said = [(self.by_subject.take(), "subject"), (self.by_common_name.take(), "cn")];
+        // Of both the common name is wanted; and what is not wanted takes nothing from the other.
+        said.sort_by_key(|(said, _)| said.as_ref().is_some_and(|said| said.what));
+        let mut told = Vec::new();
+        for (said, name) in said {
+            let Some(Said { what: is_wanted, line }) = said else { continue };
+            let name = if is_wanted { name } else { "none" };
+            self.set(Setting { key: "identity", value: Value::Text(name.into()), line: Some(line) });
+            told.push((line, name));
+        }
+        told
     }
 
     fn is_tls(&self) -> bool {

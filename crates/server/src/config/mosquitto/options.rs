@@ -87,8 +87,8 @@ static OPTIONS: &[(&str, Means)] = &[
     ("capath", Listener("ca_dir", Take::Line(text))),
     ("crlfile", Listener("crl", Take::Line(text))),
     ("require_certificate", Listener("client_cert", Flag(required))),
-    ("use_identity_as_username", Listener("identity", Flag(by_common_name))),
-    ("use_subject_as_username", Listener("identity", Flag(by_subject))),
+    ("use_identity_as_username", Special),
+    ("use_subject_as_username", Special),
     ("tls_version", Listener("tls_version", Word(tls_version))),
     ("ciphers", Nothing("only suites that are still good are offered")),
     ("ciphers_tls1.3", Nothing("only suites that are still good are offered")),
@@ -294,14 +294,6 @@ fn tls_version(value: &str) -> Result<Value, &'static str> {
 
 fn required(is_required: bool) -> Value {
     Value::Text(if is_required { "require" } else { "none" }.into())
-}
-
-fn by_common_name(is_on: bool) -> Value {
-    Value::Text(if is_on { "cn" } else { "none" }.into())
-}
-
-fn by_subject(is_on: bool) -> Value {
-    Value::Text(if is_on { "subject" } else { "none" }.into())
 }
 
 /// `14d`: hours, days, weeks, months, years.

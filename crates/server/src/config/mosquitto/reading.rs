@@ -189,6 +189,13 @@ impl Reading {
                 bound.family = Some(family);
                 bound.lines.push(number);
             }
+            "use_identity_as_username" | "use_subject_as_username" => {
+                let (what, _) = options::flag(&line.value)?;
+                let said = Some(Said { what, line: number });
+                self.is_first_meant |= is_first;
+                let bound = self.bound();
+                if line.option == "use_subject_as_username" { bound.by_subject = said } else { bound.by_common_name = said }
+            }
             "max_inflight_messages" => {
                 let (window, _) = options::number(&line.value)?;
                 options::natural(window)?;
@@ -293,6 +300,7 @@ impl Reading {
             import.remarks.push(Remark { place, option, verdict: Verdict::Noted, why });
         };
         self.logs();
+        self.identities();
         let is_unsaid = if self.is_per_listener { self.access_of_each() } else { self.access() };
         if is_unsaid {
             note(&mut self.import, "allow_anonymous", "not said, and there is a listener: only who logs in may connect");
@@ -318,6 +326,22 @@ impl Reading {
         }
         self.import.prove();
         self.import
+    }
+
+    /// By what of their certificates users are named.
+    fn identities(&mut self) {
+        let told: Vec<_> = self.import.listeners.iter_mut().map(Bound::name_users).collect();
+        for of_listener in told {
+            let Some(&(_, in_force)) = of_listener.last() else { continue };
+            for (line, name) in of_listener {
+                let is_beaten = name != in_force && name != "none";
+                if is_beaten {
+                    self.import.say(line, "use_identity_as_username is true, too, and comes first, as there");
+                } else {
+                    self.import.say(line, &format!("identity = \"{in_force}\""));
+                }
+            }
+        }
     }
 
     fn logs(&mut self) {

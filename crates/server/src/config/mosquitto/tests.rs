@@ -4,7 +4,7 @@ use columba_broker::{MissedQos0, limits::Terms};
 use columba_proto::{QoS, Version};
 
 use super::*;
-use crate::config::{Access, Data, Interface, Method, Quota, Sources};
+use crate::config::{Access, Data, Identity, Interface, Method, Quota, Sources};
 
 fn import(text: &str) -> Result<Import, String> {
     let dir = tempfile::tempdir().unwrap();
@@ -157,7 +157,7 @@ fn a_listener_with_tls_and_one_for_web_pages_mean_the_same_here() {
     let written = import(text).unwrap().to_toml();
 
     for line in [
-        "url = \"mqtts://*:8883\"\nca = \"/c/ca.crt\"\nca_dir = \"/c/ca.d\"\ncert = \"/c/server.crt\"\nkey = \"/c/server.key\"\ncrl = \"/c/list.pem\"\nclient_cert = \"require\"\nidentity = \"cn\"\ntls_version = \"tlsv1.3\"\n",
+        "url = \"mqtts://*:8883\"\nca = \"/c/ca.crt\"\nca_dir = \"/c/ca.d\"\ncert = \"/c/server.crt\"\nkey = \"/c/server.key\"\ncrl = \"/c/list.pem\"\nclient_cert = \"require\"\ntls_version = \"tlsv1.3\"\nidentity = \"cn\"\n",
         "url = \"ws://*:9001\"\norigins = [\"https://app.example\"]\n",
         "url = \"wss://*:9002\"\n",
         "url = \"unix:/run/mqtt.sock\"\n",
@@ -167,6 +167,26 @@ fn a_listener_with_tls_and_one_for_web_pages_mean_the_same_here() {
     let (ours, theirs) = (Config::parse("columba.toml", &written).unwrap(), config(text).unwrap());
     assert_eq!(ours.listeners, theirs.listeners);
     assert_eq!(ours.listeners.len(), 4);
+}
+
+#[test]
+fn of_common_name_and_subject_each_is_said_for_itself() {
+    let tls = "listener 8883\ncertfile /c\nkeyfile /k\ncafile /ca\nrequire_certificate true\n";
+    let (common_name, subject) = ("use_identity_as_username", "use_subject_as_username");
+    for (lines, expected) in [
+        (format!("{common_name} true\n{subject} false\n"), Identity::CommonName),
+        (format!("{common_name} false\n{subject} true\n"), Identity::Subject),
+        (format!("{subject} true\n{common_name} false\n"), Identity::Subject),
+        (format!("{common_name} true\n{subject} true\n"), Identity::CommonName),
+        (format!("{subject} true\n{common_name} true\n"), Identity::CommonName),
+        (format!("{common_name} true\n{common_name} false\n"), Identity::None),
+        (format!("{common_name} false\n"), Identity::None),
+    ] {
+        assert_eq!(config(&format!("{tls}{lines}")).unwrap().listeners[0].tls.identity, expected, "{lines}");
+    }
+    let told = import(&format!("{tls}{common_name} true\n{subject} true\n")).unwrap();
+    let whys: Vec<&str> = told.remarks[5..7].iter().map(|remark| &*remark.why).collect();
+    assert_eq!(whys, ["identity = \"cn\"", "use_identity_as_username is true, too, and comes first, as there"]);
 }
 
 #[test]
