@@ -361,3 +361,47 @@ fn ctl_shows_and_changes_a_running_broker_and_tokens_say_who_may() {
     assert_eq!(run(&["token", "del", id, "--data-dir", path]).0, Some(0));
     assert_eq!(ctl(&["--token", token.trim(), "overview"]).0, Some(12));
 }
+
+/// CONNECT in MQTT 3.1.1 without clean session; the answer is CONNACK's session present flag.
+fn has_session(address: SocketAddr, client_id: &str) -> bool {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let id = client_id.as_bytes();
+    let (rest, len) = (u8::try_from(12 + id.len()).unwrap(), u8::try_from(id.len()).unwrap());
+    client.write_all(&[&[0x10, rest, 0, 4, b'M', b'Q', b'T', b'T', 4, 0, 0, 60, 0, len][..], id].concat()).unwrap();
+    let mut connack = [0; 4];
+    client.read_exact(&mut connack).unwrap();
+    assert_eq!((connack[0], connack[3]), (0x20, 0), "CONNACK with success");
+    client.write_all(&[0xE0, 0]).unwrap();
+    connack[2] == 1
+}
+
+#[test]
+fn what_an_administrator_has_ended_or_cleared_is_gone_for_good_when_the_answer_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_columba"));
+        command.args(["serve", "--http", "http://127.0.0.1:0", "--listen", "127.0.0.1:0", "--data-dir", path]);
+        let broker = Broker::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()));
+        let url = broker.banner[2].split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+        (broker, url)
+    };
+    let ctl = |url: &str, words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_columba")).args([&["ctl", "--url", url], words].concat()).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+
+    for round in 0..3 {
+        let (broker, url) = start();
+        assert!(!has_session(broker.address(), "ends"), "round {round}");
+        assert!(!ctl(&url, &["retained"]).contains("\"clears\""), "round {round}");
+        assert_eq!(has_session(broker.address(), "stays"), round > 0);
+        ctl(&url, &["publish", "-r", "-q", "1", "clears", "x"]);
+        ctl(&url, &["retained-rm", "clears"]);
+        ctl(&url, &["end-session", "ends"]);
+        // By SIGKILL.
+        drop(broker);
+    }
+}

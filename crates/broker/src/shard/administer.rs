@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     connection::{Connection, Ending, Phase},
-    id::{ConnectionId, Lane},
+    id::{ChangeSeq, ConnectionId, Lane},
     route::{Grant, Publisher, Turn},
     seam::Cx,
     session::{Session, queue::Stock},
@@ -124,9 +124,10 @@ impl Shard {
         true
     }
 
-    /// Ends a client's session with everything in it, and its connection. `false`: there is none.
-    pub fn end_session(&mut self, cx: &Cx<'_>, client_id: &str) -> bool {
-        let Some(&slot) = self.by_client.get(client_id) else { return false };
+    /// Ends a client's session with everything in it, and its connection. The answer is the batch of records that has to be on disk for it to stay ended;
+    /// `None`: there is none.
+    pub fn end_session(&mut self, cx: &Cx<'_>, client_id: &str) -> Option<ChangeSeq> {
+        let &slot = self.by_client.get(client_id)?;
         if let Some(id) = self.sessions[slot as usize].connection() {
             self.end_by_administrator(cx, id);
         }
@@ -135,7 +136,8 @@ impl Shard {
             self.delete_session(cx, slot);
         }
         self.end_call(cx);
-        true
+        // Of one that was never on disk, too: the end of one before it under this identifier may not be there yet.
+        Some(self.batch.last_append())
     }
 
     fn end_by_administrator(&mut self, cx: &Cx<'_>, id: ConnectionId) {
@@ -143,7 +145,8 @@ impl Shard {
         self.end(cx, id, ending, "an administrator ended it");
     }
 
-    /// Publishes in nobody's name. It is taken, not promised: when this returns, the record may not be on disk. Only the shard of [`Lane`] 0 does this.
+    /// Publishes in nobody's name. It is taken, not promised: when this returns, the record may not be on disk; the answer is the batch with which it is. Only the
+    /// shard of [`Lane`] 0 does this.
     pub fn publish(
         &mut self,
         cx: &Cx<'_>,
@@ -152,7 +155,7 @@ impl Shard {
         retain: bool,
         expiry_s: Option<u32>,
         payload: &[u8],
-    ) -> Result<(), NotPublished> {
+    ) -> Result<ChangeSeq, NotPublished> {
         if is_own(topic.as_str()) {
             return Err(NotPublished::OwnTopic);
         }
@@ -191,7 +194,7 @@ impl Shard {
         }
         let taken = self.publish_as_server(cx, source, &mut publication, None);
         self.end_call(cx);
-        if taken { Ok(()) } else { Err(NotPublished::Unstorable) }
+        if taken { Ok(self.batch.last_append()) } else { Err(NotPublished::Unstorable) }
     }
 
     fn view(&self, cx: &Cx<'_>, session: &Session) -> SessionView {

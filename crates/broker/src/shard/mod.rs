@@ -100,6 +100,8 @@ pub struct Shard {
     timers: Timers,
     batch: Batch,
     waiting: Waiting,
+    /// How far the world waits for records itself.
+    wanted: ChangeSeq,
     deferred: VecDeque<Deferred>,
     dead_letters: VecDeque<DeadLetter>,
     /// Sessions whose queues have a part that can go from memory.
@@ -194,6 +196,7 @@ impl Shard {
             timers: Timers::default(),
             batch: Batch::default(),
             waiting: Waiting::default(),
+            wanted: ChangeSeq(0),
             deferred: VecDeque::new(),
             dead_letters: VecDeque::new(),
             long_queues: Vec::new(),
@@ -406,6 +409,7 @@ impl Shard {
         self.journal = Journal::HasFailed;
         self.deferred.clear();
         self.waiting = Waiting::default();
+        self.wanted = ChangeSeq(0);
         let ids: Vec<_> = self.connections.ids().collect();
         for id in ids {
             let Some(open) = self.connections.get_mut(id).and_then(Connection::open) else { continue };
@@ -601,10 +605,17 @@ impl Shard {
         self.batch.synced() < self.batch.last_append()
     }
 
-    /// The latest batch of records that a frame or a publication waits for; `None` where nothing waits for the disk. What subscribers acknowledge is recorded
-    /// and promises nothing to anybody.
+    /// The latest batch of records that a frame, a publication or the world waits for; `None` where nothing waits for the disk. What subscribers acknowledge is
+    /// recorded and promises nothing to anybody.
     pub fn awaits(&self) -> Option<ChangeSeq> {
-        self.waiting.last().max(self.deferred.back().map(|deferred| deferred.until))
+        let wanted = Some(self.wanted).filter(|wanted| *wanted > self.batch.synced());
+        self.waiting.last().max(self.deferred.back().map(|deferred| deferred.until)).max(wanted)
+    }
+
+    /// The world waits itself until all batches up to this one are on disk ([`synced`](Self::synced)); `true`: they are.
+    pub fn wants(&mut self, until: ChangeSeq) -> bool {
+        self.wanted = self.wanted.max(until);
+        until <= self.batch.synced()
     }
 }
 

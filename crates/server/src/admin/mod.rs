@@ -16,7 +16,7 @@ use self::outside::Outside;
 pub(crate) use self::{
     outside::{Cold, Live},
     process::Memory,
-    shards::{Question, Shards},
+    shards::{Kept, Promise, Question, Shards},
 };
 use crate::{config::Config, login::Fetched};
 

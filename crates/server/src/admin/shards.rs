@@ -9,7 +9,7 @@ use std::{
 
 use columba_broker::{
     Shard,
-    id::Lane,
+    id::{ChangeSeq, Lane},
     seam::{Commons, Cx},
     stats::{Census, Counters},
 };
@@ -35,11 +35,41 @@ const CENSUS_PAGE: usize = 1024;
 /// Something to do for a brain, between two packets. It must be short, for everyone on the shard waits for it.
 pub(crate) struct Question(Box<Put>);
 
-type Put = dyn FnOnce(&mut Shard, &Cx<'_>) + Send;
+type Put = dyn FnOnce(&mut Shard, &Cx<'_>) -> Option<Promise> + Send;
 
 impl Question {
-    pub(crate) fn put(self, brain: &mut Shard, cx: &Cx<'_>) {
-        (self.0)(brain, cx);
+    /// Does it; the answer is what has to be kept before whoever asks hears of it.
+    pub(crate) fn put(self, brain: &mut Shard, cx: &Cx<'_>) -> Option<Promise> {
+        (self.0)(brain, cx)
+    }
+}
+
+/// An answer that waits for the disk.
+pub(crate) struct Promise {
+    /// The batch of records that it speaks of.
+    pub(crate) until: ChangeSeq,
+    tell: Box<dyn FnOnce(Kept) + Send>,
+}
+
+/// What became of a promise.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kept {
+    /// It is on disk.
+    Yes,
+    /// It will not be: the journal has failed.
+    Never,
+}
+
+impl Promise {
+    /// Lets the answer go.
+    pub(crate) fn tell(self, kept: Kept) {
+        (self.tell)(kept);
+    }
+}
+
+impl fmt::Debug for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Promise").field("until", &self.until).finish_non_exhaustive()
     }
 }
 
@@ -126,9 +156,30 @@ impl Shards {
             let answer = question(brain, cx);
             // Whoever asked has given up.
             drop(sender.send(answer));
+            None
         }));
+        self.hear(shard, question, receiver).await
+    }
+
+    /// The same for what promises something: the answer comes when the records up to the batch that it names are on disk, as far as acknowledgements have to be.
+    /// `None`: they will not be, the journal has failed.
+    pub(crate) async fn ask_kept<A: Send + 'static>(
+        &self,
+        shard: usize,
+        question: impl FnOnce(&mut Shard, &Cx<'_>) -> (A, ChangeSeq) + Send + 'static,
+    ) -> Result<Option<A>, NoAnswer> {
+        let (sender, receiver) = oneshot::channel();
+        let question = Question(Box::new(move |brain, cx| {
+            let (answer, until) = question(brain, cx);
+            // Whoever asked has given up.
+            Some(Promise { until, tell: Box::new(move |kept| drop(sender.send((kept == Kept::Yes).then_some(answer)))) })
+        }));
+        self.hear(shard, question, receiver).await
+    }
+
+    async fn hear<A>(&self, shard: usize, question: Question, answer: oneshot::Receiver<A>) -> Result<A, NoAnswer> {
         self.shared.mesh.post_one(shard, Mail::Question(question));
-        match timeout(ANSWER_MAX, receiver).await {
+        match timeout(ANSWER_MAX, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) => Err(NoAnswer(shard)),
         }

@@ -28,6 +28,7 @@ use super::{
     wire::Passage,
 };
 use crate::{
+    admin::{Kept, Promise},
     events,
     listeners::KnownNames,
     loader::{Load, LoadRetained},
@@ -83,6 +84,8 @@ pub(crate) struct Shell {
     pub(super) unwritten_commits: Commits,
     /// The first batch that was given to the journal without hurry, and nobody has waited for since.
     pub(super) idle_from: Option<ChangeSeq>,
+    /// Answers to administrators that wait for the disk; the port bounds how many ask.
+    promises: Vec<Promise>,
     pub(super) records: Vec<u8>,
     pub(super) poll: Poll,
     pub(super) events: Events,
@@ -169,6 +172,7 @@ impl Shell {
             commits: Commits::default(),
             unwritten_commits: Commits::default(),
             idle_from: None,
+            promises: Vec::new(),
             records: Vec::new(),
             poll,
             events: Events::with_capacity(EVENTS_MAX),
@@ -349,11 +353,12 @@ impl Shell {
             self.commits.clear();
             self.unwritten_commits.clear();
             self.brain.journal_failed(cx);
+            self.promises.drain(..).for_each(|promise| promise.tell(Kept::Never));
             // Nobody waits for the end of a server that is being dropped.
             self.shared.words.send(Word::JournalFailed).unwrap_or_default();
         }
         if let Some(batch) = self.commits.reached(self.ledger.durable()) {
-            self.brain.synced(cx, batch);
+            self.synced(cx, batch);
         }
         if let Some(batch) = self.newly_written() {
             self.brain.written(cx, batch);
@@ -397,7 +402,11 @@ impl Shell {
                 }
                 Mail::ChangeDoor { from, to } => self.change_door(from, &to),
                 Mail::CloseDoor(number) => self.close_door(cx, number),
-                Mail::Question(question) => question.put(&mut self.brain, cx),
+                Mail::Question(question) => {
+                    if let Some(promise) = question.put(&mut self.brain, cx) {
+                        self.keep(promise);
+                    }
+                }
                 Mail::Shutdown => self.shut_down(cx, now),
             }
             if Instant::now() >= budget {
@@ -446,7 +455,7 @@ impl Shell {
                 self.brain.written(cx, batch);
             }
             match self.commits.reached(self.ledger.durable()) {
-                Some(batch) => self.brain.synced(cx, batch),
+                Some(batch) => self.synced(cx, batch),
                 None if written.is_some() => {}
                 None => break,
             }
@@ -498,6 +507,25 @@ impl Shell {
             Output::Event(event) => {
                 events::tell(&event, &self.shared.attempts, |number| self.listener_names.of(&self.shared, number));
             }
+        }
+    }
+
+    /// Holds an answer back until the disk has what it speaks of.
+    fn keep(&mut self, promise: Promise) {
+        if self.brain.wants(promise.until) {
+            promise.tell(Kept::Yes);
+        } else if self.journal == Health::Failed {
+            promise.tell(Kept::Never);
+        } else {
+            self.promises.push(promise);
+        }
+    }
+
+    /// All batches up to this one are on disk.
+    fn synced(&mut self, cx: &Cx<'_>, batch: ChangeSeq) {
+        self.brain.synced(cx, batch);
+        for promise in self.promises.extract_if(.., |promise| promise.until <= batch) {
+            promise.tell(Kept::Yes);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{Config, NotPublished, Room, Wanted, event::DropReason, limits::Queue
 
 fn publish(bench: &mut Bench, topic: &str, qos: QoS, retain: bool, payload: &str) -> Result<(), NotPublished> {
     let topic = TopicName::new(topic).unwrap();
-    bench.act(|shard, cx| shard.publish(cx, topic, qos, retain, None, payload.as_bytes()))
+    bench.act(|shard, cx| shard.publish(cx, topic, qos, retain, None, payload.as_bytes())).map(drop)
 }
 
 /// Two members of a group, each with one message that it has not acknowledged.
@@ -101,9 +101,9 @@ fn a_session_that_is_ended_is_gone_also_after_a_crash() {
     let (away, _) = bench.connect("away", &v5(60));
     bench.disconnect(away);
 
-    assert!(bench.act(|shard, cx| shard.end_session(cx, "client")));
-    assert!(bench.act(|shard, cx| shard.end_session(cx, "away")));
-    assert!(!bench.act(|shard, cx| shard.end_session(cx, "client")));
+    assert!(bench.act(|shard, cx| shard.end_session(cx, "client")).is_some());
+    assert!(bench.act(|shard, cx| shard.end_session(cx, "away")).is_some());
+    assert_eq!(bench.act(|shard, cx| shard.end_session(cx, "client")), None);
 
     assert_eq!(bench.told(client), ["disconnect 0x98"]);
     bench.crash();
@@ -226,7 +226,7 @@ fn what_a_member_has_whose_session_is_ended_goes_to_another_at_once() {
     let mut bench = Bench::new();
     let [one, two] = two_members(&mut bench, &v5(60));
 
-    assert!(bench.act(|shard, cx| shard.end_session(cx, "one")));
+    assert!(bench.act(|shard, cx| shard.end_session(cx, "one")).is_some());
 
     assert_eq!(bench.told(one), ["disconnect 0x98"]);
     assert_eq!(bench.told(two), ["publish q1 id2 t a"]);
@@ -247,7 +247,7 @@ fn the_last_member_whose_session_is_ended_takes_its_group_along() {
         }
         publish(&mut bench, "t", QoS::AtLeastOnce, false, "a").unwrap();
 
-        assert!(bench.act(|shard, cx| shard.end_session(cx, "one")));
+        assert!(bench.act(|shard, cx| shard.end_session(cx, "one")).is_some());
 
         let state = bench.replay();
         assert!(state.groups.is_empty() && state.sessions.is_empty(), "{is_there}");
@@ -294,7 +294,45 @@ fn the_will_of_a_session_that_is_ended_is_published_and_one_of_a_kicked_client_t
     }
 
     assert!(bench.act(|shard, cx| shard.kick(cx, "c0")));
-    assert!(bench.act(|shard, cx| shard.end_session(cx, "c1")));
+    assert!(bench.act(|shard, cx| shard.end_session(cx, "c1")).is_some());
 
     assert_eq!(bench.told(reader), ["publish q1 id1 gone/x gone", "publish q1 id2 gone/x gone"]);
+}
+
+#[test]
+fn whoever_ends_a_session_hears_when_that_is_on_disk_and_the_journal_that_somebody_waits() {
+    let mut bench = Bench::new();
+    let (lasting, _) = bench.connect("lasting", &v5(60));
+    bench.disconnect(lasting);
+    bench.connect("ephemeral", &Setup::default());
+    bench.syncs = false;
+
+    let until = bench.act(|shard, cx| shard.end_session(cx, "ephemeral")).unwrap();
+    assert!(bench.shard.wants(until), "it was never on disk");
+    let until = bench.act(|shard, cx| shard.end_session(cx, "lasting")).unwrap();
+    assert!(bench.shard.awaits().is_none(), "nobody but the world");
+    assert!(!bench.shard.wants(until));
+    assert_eq!(bench.shard.awaits(), Some(until));
+    bench.sync();
+
+    assert!(bench.shard.wants(until));
+    assert_eq!(bench.shard.awaits(), None);
+}
+
+#[test]
+fn the_end_of_a_session_waits_for_that_of_the_one_before_it() {
+    let mut bench = Bench::new();
+    let (lasting, _) = bench.connect("client", &v5(60));
+    bench.disconnect(lasting);
+    bench.syncs = false;
+    // A clean start, which ends the lasting one, and begins one that ends with its connection.
+    bench.open("client", &Setup::default());
+
+    let until = bench.act(|shard, cx| shard.end_session(cx, "client")).unwrap();
+
+    assert!(!bench.shard.wants(until), "after a crash now, the lasting one would be back");
+    bench.sync();
+    assert!(bench.shard.wants(until));
+    bench.crash();
+    assert_eq!(bench.act(|shard, cx| shard.end_session(cx, "client")), None);
 }

@@ -12,6 +12,7 @@ use columba_proto::packet::RetainHandling;
 use serde_json::{Value, json};
 
 use super::{
+    NOT_KEPT,
     access::{Admin, Viewer},
     live,
     paging::{Asked, Page, cursor},
@@ -105,7 +106,7 @@ pub(super) async fn kick(_: Admin, State(outside): State<Arc<Outside>>, Path(id)
     if kicked { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found(format!("{id:?} is not connected"))) }
 }
 
-/// Ends the session, and the connection with it.
+/// Ends the session, and the connection with it; when that is on disk the answer goes.
 pub(super) async fn end_session(
     _: Admin,
     State(outside): State<Arc<Outside>>,
@@ -113,8 +114,15 @@ pub(super) async fn end_session(
 ) -> Result<StatusCode, Problem> {
     let live = live(&outside)?;
     let asked = id.clone();
-    let ended = live.shards.ask(live.shards.owner(&id), move |brain, cx| brain.end_session(cx, &asked)).await?;
-    if ended { Ok(StatusCode::NO_CONTENT) } else { Err(nobody(&id)) }
+    let ended = live.shards.ask_kept(live.shards.owner(&id), move |brain, cx| {
+        let until = brain.end_session(cx, &asked);
+        (until.is_some(), until.unwrap_or_default())
+    });
+    match ended.await? {
+        Some(true) => Ok(StatusCode::NO_CONTENT),
+        Some(false) => Err(nobody(&id)),
+        None => Err(Problem::unavailable(NOT_KEPT)),
+    }
 }
 
 /// Drops what waits for a client; how many messages these are.

@@ -8,18 +8,19 @@ use axum::{
     http::StatusCode,
 };
 use columba_broker::{
-    NotPublished,
+    NotPublished, Shard,
     durable::load_retained,
-    id::MessageId,
+    id::{ChangeSeq, MessageId},
     message::Message,
     retained::{Kept, Page as RetainedPage},
-    seam::Commons as _,
+    seam::{Commons as _, Cx},
 };
 use columba_proto::{QoS, TopicFilter, TopicName};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    NOT_KEPT,
     access::{Admin, Viewer},
     live,
     paging::{Asked, Page},
@@ -109,7 +110,15 @@ pub(super) async fn clear_retained(
     if !is_there {
         return Err(Problem::not_found(format!("nothing is retained in {topic:?}")));
     }
-    send(live, Publication { topic, qos: 1, retain: true, ..Publication::default() }).await.map(|()| StatusCode::NO_CONTENT)
+    let put = put(Publication { topic, qos: 1, retain: true, ..Publication::default() })?;
+    // It stays cleared: the answer waits for the disk.
+    let cleared = live.shards.ask_kept(live.shards.speaker(), move |brain, cx| {
+        let cleared = put(brain, cx);
+        let until = cleared.unwrap_or_default();
+        (cleared, until)
+    });
+    cleared.await?.ok_or_else(|| Problem::unavailable(NOT_KEPT))?.map_err(refusal)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// A message as an administrator writes it.
@@ -135,10 +144,15 @@ pub(super) async fn publish(
     body: Result<Json<Publication>, axum::extract::rejection::JsonRejection>,
 ) -> Result<StatusCode, Problem> {
     let Json(publication) = body.map_err(|error| Problem::new(error.status(), error.body_text()))?;
-    send(live(&outside)?, publication).await.map(|()| StatusCode::ACCEPTED)
+    let live = live(&outside)?;
+    live.shards.ask(live.shards.speaker(), put(publication)?).await?.map_err(refusal)?;
+    Ok(StatusCode::ACCEPTED)
 }
 
-async fn send(live: &Live, publication: Publication) -> Result<(), Problem> {
+type Put = dyn FnOnce(&mut Shard, &Cx<'_>) -> Result<ChangeSeq, NotPublished> + Send;
+
+/// What the shard that publishes in nobody's name is to do.
+fn put(publication: Publication) -> Result<Box<Put>, Problem> {
     let Publication { topic, payload, payload_hex, qos, retain, expiry_s } = publication;
     let qos = QoS::try_from(qos).map_err(|_| bad("qos is 0, 1 or 2"))?;
     TopicName::new(&topic).map_err(|error| bad(format!("topic: {error}")))?;
@@ -146,11 +160,14 @@ async fn send(live: &Live, publication: Publication) -> Result<(), Problem> {
         Some(hex) => bytes(&hex).ok_or_else(|| bad("payload_hex is two digits for each byte"))?,
         None => payload.into_bytes(),
     };
-    let published = live.shards.ask(live.shards.speaker(), move |brain, cx| {
+    Ok(Box::new(move |brain, cx| {
         let topic = TopicName::new(&topic).expect("it was read before");
         brain.publish(cx, topic, qos, retain, expiry_s, &payload)
-    });
-    published.await?.map_err(|refused| match refused {
+    }))
+}
+
+fn refusal(refused: NotPublished) -> Problem {
+    match refused {
         NotPublished::OwnTopic => Problem::new(StatusCode::FORBIDDEN, "topics below $SYS are the broker's own"),
         NotPublished::NotOffered => {
             bad("limits.max_qos, limits.retain, limits.topic_levels or limits.max_payload do not allow this")
@@ -158,7 +175,7 @@ async fn send(live: &Live, publication: Publication) -> Result<(), Problem> {
         NotPublished::Unstorable => {
             Problem::unavailable("it cannot be stored now: the disk, or the queue of a subscriber, is full")
         }
-    })
+    }
 }
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {

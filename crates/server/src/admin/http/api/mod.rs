@@ -59,6 +59,9 @@ pub(super) fn router() -> Router<Arc<Outside>> {
     routes().into_iter().fold(Router::new(), |router, (path, _, methods)| router.route(&format!("/api/v1{path}"), methods))
 }
 
+/// What was done is not on disk, and will not be.
+const NOT_KEPT: &str = "the journal has failed: it is done, and may be undone by the next start";
+
 /// The broker, once it is one.
 fn live(outside: &Outside) -> Result<&Live, Problem> {
     outside.alive().ok_or_else(|| Problem::unavailable("the broker is bringing back what was stored"))
