@@ -112,7 +112,9 @@ impl RetainedStore {
     pub fn announce(&mut self, id: MessageId, message: Arc<Message>) {
         let topic = Arc::clone(&message.topic);
         self.remove(&topic);
-        self.topics.insert(topic, Version { id, kept: Kept::Here(message) });
+        if !message.payload().is_empty() {
+            self.topics.insert(topic, Version { id, kept: Kept::Here(message) });
+        }
     }
 
     /// Puts a version as a recovery found it.

@@ -92,10 +92,40 @@ fn a_wrong_file_changes_nothing_and_says_where_it_is_wrong() {
 fn what_waits_for_the_next_start_is_named() {
     let house = House::start("");
 
-    house.write("[runtime]\nshards = 7\n[sys]\ninterval = \"3s\"\n[limits]\nmax_qos = 0\n");
+    house.write("[runtime]\nshards = 7\n[sys]\ninterval = \"3s\"\n[durability]\nsync = \"none\"\n[limits]\nmax_qos = 0\n");
     let (code, told) = reload(&house.data());
-    assert_eq!((code, &*told), (Some(0), "configuration read again; for the next start wait: sys.interval runtime"));
+    assert_eq!((code, &*told), (Some(0), "configuration read again; for the next start wait: durability runtime"));
     assert!(!house.publish(&["-m", "x"]).status.success(), "the rest holds");
+}
+
+#[test]
+fn who_asks_over_the_http_port_that_is_moved_hears_what_came_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("columba.toml");
+    let port = || columba_check::load::free_port().unwrap();
+    let (first, second) = (port(), port());
+    let write = |port: u16| fs::write(&file, format!("ephemeral = true\n[http]\nurl = \"http://127.0.0.1:{port}\"\n")).unwrap();
+    let ctl = |port: u16, what: &str| {
+        let url = format!("http://127.0.0.1:{port}");
+        Command::new(COLUMBA).args(["ctl", "--url", &url, what]).output().unwrap()
+    };
+    write(first);
+    let mut program = Program::start(Command::new(COLUMBA).args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(&file));
+    program.until_has("mqtt://127.0.0.1:");
+
+    write(second);
+    let moved = ctl(first, "reload");
+
+    assert!(moved.status.success(), "{moved:?}");
+    assert!(String::from_utf8(moved.stdout).unwrap().contains("waits_for_start"));
+    assert!(ctl(second, "overview").status.success());
+    while ctl(first, "overview").status.success() {}
+
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    write(holder.local_addr().unwrap().port());
+    let refused = ctl(second, "reload");
+    assert!(!refused.status.success() && String::from_utf8(refused.stderr).unwrap().contains("nothing has changed"));
+    assert!(ctl(second, "overview").status.success());
 }
 
 #[test]

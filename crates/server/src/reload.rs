@@ -100,6 +100,8 @@ pub(crate) fn apply(
     now.password_upgrade = next.password_upgrade;
     now.auth = next.auth;
     now.acl_file = next.acl_file;
+    now.sys_interval = next.sys_interval;
+    now.http = next.http;
     now.log = Log { format: now.log.format, ..next.log };
     now.durability = Durability { on_failure: next.durability.on_failure, ..now.durability };
     waiting
@@ -112,8 +114,6 @@ fn wait_for_start(now: &Config, next: &Config) -> Vec<&'static str> {
         ("data_dir", now.data != next.data),
         ("limits.retained_cache", now.limits.retained_bytes != next.limits.retained_bytes),
         ("durability", (now.durability, now.disk) != (durability, next.disk)),
-        ("sys.interval", now.sys_interval != next.sys_interval),
-        ("http", now.http != next.http),
         ("log.format", now.log.format != next.log.format),
         ("runtime", now.runtime != next.runtime),
     ];

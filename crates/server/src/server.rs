@@ -47,6 +47,7 @@ use crate::{
     room::Space,
     signals,
     store::{Opened, Store},
+    tokens::{Tokens, TokensError},
     users::{Attempts, Court, Judges},
     watch::Watch,
 };
@@ -66,6 +67,8 @@ pub struct Running {
     plane: Option<Plane>,
     watch: Watch,
     listeners: Listeners,
+    /// Where the HTTP port is; nowhere where there is none.
+    http: Vec<SocketAddr>,
     pressure: pressure::Watch,
     /// What is in force, and the part of it that shards have.
     config: Config,
@@ -77,10 +80,25 @@ pub struct Running {
     speaker: Sender<Word>,
 }
 
-/// Why another configuration is not taken: a listener cannot be had as it is wanted. Nothing has changed.
+/// Why another configuration is not taken: a listener or the HTTP port cannot be had as it is wanted, or a file that it names not be read. Nothing has changed.
 #[derive(Debug, Error)]
 #[error(transparent)]
-pub struct ReloadError(NotTaken);
+pub struct ReloadError(#[from] Obstacle);
+
+/// What keeps another configuration from being taken.
+#[derive(Debug, Error)]
+enum Obstacle {
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+}
+
+impl From<StartError> for Obstacle {
+    fn from(error: StartError) -> Self {
+        Self::NotTaken(error.into())
+    }
+}
 
 /// What reaches the thread that waits for the end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -143,7 +161,7 @@ impl Server {
         });
         let reserved = listen::reserve(&config.listeners)?;
         let http = open_http(&config.http)?;
-        let http_addresses = http.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        let http_addresses = addresses(&http);
         let system = |what| move |error: io::Error| StartError::System { what, error };
         let plane = Plane::start(&config, http, policy.key_set()).map_err(system("a thread"))?;
         let clock = ProcessClock::start();
@@ -241,7 +259,7 @@ impl Server {
             access: config.access,
             has_users,
             places: listeners.places().cloned().collect(),
-            http: http_addresses,
+            http: http_addresses.clone(),
             recovered: Recovered { sessions, retained, took },
         };
         let limits = brain_config;
@@ -254,6 +272,7 @@ impl Server {
             plane: Some(plane),
             watch,
             listeners,
+            http: http_addresses,
             pressure,
             config,
             limits,
@@ -278,7 +297,7 @@ impl Running {
 
     /// Where its HTTP port is, if it has one.
     pub fn http_addrs(&self) -> &[SocketAddr] {
-        &self.banner.http
+        &self.http
     }
 
     /// What came back from disk, and how fast.
@@ -354,14 +373,18 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// Where a listener cannot be had as it is wanted; nothing has changed then.
+    /// Where a listener or the HTTP port cannot be had as it is wanted, or a file that is named not be read; nothing has changed then.
     pub fn reload(&mut self, next: Config) -> Result<Vec<&'static str>, ReloadError> {
-        let not_taken = |error: StartError| ReloadError(error.into());
-        let policy = self.policy.next(&self.config, &next, &self.shared.attempts).map_err(not_taken)?;
-        let ready = self.listeners.prepare(&next.listeners, self.config.durability.sync, &self.shared).map_err(ReloadError)?;
+        Ok(self.take(next)?)
+    }
+
+    fn take(&mut self, next: Config) -> Result<Vec<&'static str>, Obstacle> {
+        let policy = self.policy.next(&self.config, &next, &self.shared.attempts)?;
+        let http = self.prepare_http(&next.http)?;
+        let ready = self.listeners.prepare(&next.listeners, self.config.durability.sync, &self.shared)?;
         let has_other_ways = !Arc::ptr_eq(&policy.methods, &self.policy.methods);
         let judges = has_other_ways.then(|| judges(&policy, &self.shared)).transpose();
-        let judges = judges.map_err(|error| not_taken(StartError::System { what: "a thread", error }))?;
+        let judges = judges.map_err(|error| StartError::System { what: "a thread", error })?;
         // From here on nothing fails.
         let before = std::mem::replace(&mut self.policy, policy);
         let change = self.listeners.change(ready, &self.shared);
@@ -373,6 +396,7 @@ impl Running {
         }
         let waiting = reload::apply(&self.shared, &mut self.config, &mut self.limits, &self.listeners, next);
         self.tell_policy(&before);
+        self.move_http(http);
         // What it named is not looked at any more.
         drop(before);
         // Of those that stay the files may say something else, too.
@@ -390,6 +414,33 @@ impl Running {
             tracing::warn!(keys = waiting.join(" "), "configuration read again; these keys wait for the next start");
         }
         Ok(waiting)
+    }
+
+    /// The sockets of the HTTP port, where they are not those that are open. A file of tokens that cannot be read would let nobody in.
+    fn prepare_http(&self, next: &Http) -> Result<Option<Vec<TcpListener>>, Obstacle> {
+        let now = &self.config.http;
+        if let Some(path) = next.tokens_file.as_ref().filter(|_| next.tokens_file != now.tokens_file) {
+            Tokens::read(path)?;
+        }
+        // Where the port was taken when nobody had asked for it, it may be free by now.
+        let is_open = !self.http.is_empty();
+        if next.address == now.address && is_open == next.address.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(open_http(next)?))
+    }
+
+    /// Whoever asks comes to these sockets from now on.
+    fn move_http(&mut self, sockets: Option<Vec<TcpListener>>) {
+        let (Some(sockets), Some(plane)) = (sockets, &self.plane) else { return };
+        let before = std::mem::replace(&mut self.http, addresses(&sockets));
+        for address in before {
+            tracing::info!(%address, "HTTP port closed");
+        }
+        for address in &self.http {
+            tracing::info!(%address, "HTTP port opened");
+        }
+        plane.opens(sockets);
     }
 
     /// What each listener asks of those who come in, by their numbers.
@@ -418,7 +469,7 @@ impl Running {
             self.shared.mesh.post_one(shard, Mail::UsersChanged);
         }
         if let Some(plane) = &self.plane {
-            plane.has_other_policy(&self.config, self.policy.key_set());
+            plane.has_other_config(&self.config, self.policy.key_set());
         }
     }
 
@@ -487,6 +538,10 @@ fn open_http(http: &Http) -> Result<Vec<TcpListener>, StartError> {
         }
         (Err(error), _) => Err(error),
     }
+}
+
+fn addresses(sockets: &[TcpListener]) -> Vec<SocketAddr> {
+    sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
 }
 
 /// The part of the recovered state that all shards share, and the rest.

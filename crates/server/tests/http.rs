@@ -159,6 +159,114 @@ fn a_head_that_never_ends_is_cut_off() {
     }
 }
 
+fn configured(set: &[&str]) -> Config {
+    Config { data: Data::Ephemeral, ..config(set) }
+}
+
+/// Again and again until it is so.
+fn until(mut is_so: impl FnMut() -> bool) {
+    while !is_so() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_http_port_moves_with_a_reload_and_whoever_was_asking_is_answered() {
+    let [first, second] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], columba_check::load::free_port().unwrap())));
+    let mut broker = Server::start(configured(&[&format!("http.url={first}")])).unwrap();
+    let body = r#"{"topic": "t", "payload": "x"}"#;
+    let mut asking = TcpStream::connect(first).unwrap();
+    asking.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let len = body.len();
+    let head = format!(
+        "POST /api/v1/publish HTTP/1.1\r\nHost: {first}\r\nExpect: 100-continue\r\n{JSON}\r\nContent-Length: {len}\r\n\r\n"
+    );
+    asking.write_all(head.as_bytes()).unwrap();
+    let mut goes_on = [0; 25];
+    asking.read_exact(&mut goes_on).unwrap();
+    assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut silent = TcpStream::connect(first).unwrap();
+
+    assert!(broker.reload(configured(&[&format!("http.url={second}")])).unwrap().is_empty(), "nothing waits for a start");
+
+    assert_eq!(broker.http_addrs(), [second]);
+    assert_eq!(get(second, "/healthz").0, 200);
+    until(|| TcpStream::connect(first).is_err());
+    asking.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    asking.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    assert!(matches!(silent.read(&mut [0]), Ok(0) | Err(_)), "nobody keeps the former port");
+
+    broker.reload(configured(&["http.url=off"])).unwrap();
+    assert!(broker.http_addrs().is_empty());
+    until(|| TcpStream::connect(second).is_err());
+    broker.reload(configured(&[&format!("http.url={first}")])).unwrap();
+    assert_eq!(get(first, "/healthz").0, 200);
+}
+
+#[test]
+fn a_port_or_a_tokens_file_that_cannot_be_had_keeps_a_reload_from_changing_anything() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = format!("http.url=127.0.0.1:{}", columba_check::load::free_port().unwrap());
+    let mut broker = Server::start(configured(&[&here])).unwrap();
+    let at = broker.http_addrs()[0];
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("http.url={}", holder.local_addr().unwrap());
+    let wrong = directory.path().join("tokens");
+    std::fs::write(&wrong, "no token\n").unwrap();
+    let wrong = format!("http.tokens_file={}", wrong.display());
+    let also = columba_check::load::free_port().unwrap();
+
+    for (refused, why) in [([&*taken, ""], "is taken"), ([&*here, &*wrong], "tokens:1: a line is")] {
+        let set: Vec<&str> = refused.into_iter().filter(|set| !set.is_empty()).chain(["http.metrics=false"]).collect();
+        let mut next = configured(&set);
+        next.listeners.push(columba_server::config::Listener::at(format!("127.0.0.1:{also}").parse().unwrap()));
+
+        let error = broker.reload(next).unwrap_err();
+
+        assert!(error.to_string().contains(why), "{error}");
+        assert_eq!(broker.http_addrs(), [at]);
+        assert_eq!(get(at, "/metrics").0, 200);
+        assert_eq!(call(at, "GET", "/overview", &[], "").0, 200);
+        TcpStream::connect(("127.0.0.1", also)).unwrap_err();
+    }
+}
+
+#[test]
+fn names_metrics_tokens_and_the_interval_of_sys_are_taken_by_a_reload() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = format!("http.url=127.0.0.1:{}", columba_check::load::free_port().unwrap());
+    let mut broker = Server::start(configured(&[&here, "sys.interval=1h"])).unwrap();
+    let at = broker.http_addrs()[0];
+    let theirs = || get(at, "/metrics?names=mosquitto");
+    let as_host = |host: &str| ask(at, &format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).0;
+    until(|| theirs().0 == 200);
+    let (mut client, _) = Raw::connected(address(&broker), &connect(5, "client", Keep::Nothing));
+    client.send(&publish(5, 1, "t", b"x"));
+    client.expect(0x40);
+
+    broker.reload(configured(&[&here, "sys.interval=20ms", "http.hosts=[\"broker.example\"]"])).unwrap();
+    until(|| theirs().2.contains("broker_publish_messages_received 1\n"));
+    assert_eq!((as_host("broker.example"), as_host("other.example")), (200, 421));
+
+    let path = directory.path().join("tokens");
+    let mut tokens = Tokens::default();
+    let token = tokens.create(Role::Viewer, None, "a test").unwrap();
+    tokens.write(&path).unwrap();
+    let tokens = format!("http.tokens_file={}", path.display());
+    broker.reload(configured(&[&here, &tokens, "sys.interval=0"])).unwrap();
+    assert_eq!((as_host("broker.example"), theirs().0), (421, 404));
+    assert_eq!(call(at, "GET", "/overview", &[], "").0, 401);
+    let bearer = format!("Authorization: Bearer {token}");
+    until(|| call(at, "GET", "/retained?filter=$SYS/%23", &[&bearer], "").1["items"] == serde_json::json!([]));
+
+    broker.reload(configured(&[&here, "sys.interval=1h", "http.metrics=false"])).unwrap();
+    assert_eq!(call(at, "GET", "/overview", &[], "").0, 200, "without tokens, as before");
+    assert_eq!(get(at, "/metrics").0, 404);
+    until(|| call(at, "GET", "/retained?filter=$SYS/%23", &[], "").1["items"] != serde_json::json!([]));
+}
+
 fn durable(directory: &Path, set: &[&str]) -> (Running, SocketAddr) {
     let set = [&["http.url=127.0.0.1:0"], set].concat();
     let broker = Server::start(Config { data: Data::Directory(directory.into()), ..config(&set) }).unwrap();

@@ -10,7 +10,10 @@ mod watchdog;
 
 use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
 
-use tokio::{runtime, sync::watch};
+use tokio::{
+    runtime,
+    sync::{mpsc, watch},
+};
 
 use self::outside::Outside;
 pub(crate) use self::{
@@ -26,6 +29,8 @@ pub(crate) struct Plane {
     thread: Option<thread::JoinHandle<()>>,
     ending: watch::Sender<bool>,
     outside: Arc<Outside>,
+    interval: watch::Sender<Option<Duration>>,
+    ports: mpsc::UnboundedSender<Vec<TcpListener>>,
 }
 
 impl Plane {
@@ -34,17 +39,19 @@ impl Plane {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let outside = Arc::new(Outside::new(config, key_set));
         let (ending, mut ends) = watch::channel(false);
-        let (seen, interval) = (Arc::clone(&outside), config.sys_interval);
+        let (interval, intervals) = watch::channel(config.sys_interval);
+        let (ports, open) = mpsc::unbounded_channel();
+        let seen = Arc::clone(&outside);
         let work = async move {
             tokio::select! {
                 // Whoever dropped the sender wants the same.
                 _ = ends.changed() => {}
-                () = publish_sys(&seen, interval) => {}
+                () = sys::publish(&seen, intervals) => {}
                 () = watchdog::feed(&seen) => {}
                 () = keep(seen.key_set.subscribe()) => {}
                 () = http::api::tick(&seen) => {}
                 () = tell_status(&seen) => {}
-                () = http::serve(sockets, Arc::clone(&seen)) => {}
+                () = http::serve(open, Arc::clone(&seen)) => {}
             }
         };
         let thread = thread::Builder::new().name("plane".into()).spawn(move || {
@@ -52,7 +59,9 @@ impl Plane {
             // Whatever still reads or waits on a thread of its own is not waited for.
             runtime.shutdown_background();
         })?;
-        Ok(Self { thread: Some(thread), ending, outside })
+        let plane = Self { thread: Some(thread), ending, outside, interval, ports };
+        plane.opens(sockets);
+        Ok(plane)
     }
 
     /// Everything is brought back, and there are shards to be asked.
@@ -60,9 +69,16 @@ impl Plane {
         self.outside.set_live(live);
     }
 
-    /// Others may come in, or do other things.
-    pub(crate) fn has_other_policy(&self, config: &Config, key_set: Option<Arc<Fetched>>) {
-        self.outside.set_policy(config, key_set);
+    /// Another configuration is in force.
+    pub(crate) fn has_other_config(&self, config: &Config, key_set: Option<Arc<Fetched>>) {
+        self.outside.set_config(config, key_set);
+        self.interval.send_if_modified(|now| std::mem::replace(now, config.sys_interval) != config.sys_interval);
+    }
+
+    /// The HTTP port is at these sockets from now on. Whoever asked at others has an answer first.
+    pub(crate) fn opens(&self, sockets: Vec<TcpListener>) {
+        // Nobody serves any more where the thread has ended by itself: the log has that.
+        self.ports.send(sockets).unwrap_or_default();
     }
 
     /// Lets the log say how it is going.
@@ -73,13 +89,6 @@ impl Plane {
     /// The broker shuts down.
     pub(crate) fn drains(&self) {
         self.outside.drains();
-    }
-}
-
-async fn publish_sys(outside: &Outside, interval: Option<Duration>) {
-    match interval {
-        Some(interval) => sys::publish(outside, interval).await,
-        None => std::future::pending().await,
     }
 }
 

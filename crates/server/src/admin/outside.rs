@@ -21,7 +21,7 @@ use super::{
     shards::Shards,
 };
 use crate::{
-    config::{Access, Config, Data, Http},
+    config::{Access, Config, Data},
     login::Fetched,
     tokens,
     watch::WatchedFiles,
@@ -30,11 +30,10 @@ use crate::{
 /// The broker as it is seen from outside: before, while and after it has shards.
 #[derive(Debug)]
 pub(crate) struct Outside {
-    pub(crate) http: Http,
     pub(crate) started: Instant,
     /// Who may use the API.
     pub(super) keys: Keys,
-    gate: RwLock<Gate>,
+    in_force: RwLock<Arc<InForce>>,
     /// The log is to say how it is going.
     pub(super) is_asked: Notify,
     /// The keys of tokens that are fetched.
@@ -73,33 +72,44 @@ pub(crate) struct Live {
     pub(crate) files: WatchedFiles,
 }
 
-/// What is to be known of the ways in.
+/// What the configuration says that is in force.
 #[derive(Debug)]
-struct Gate {
-    has_rules: bool,
-    password_file: Option<PathBuf>,
+pub(super) struct InForce {
+    /// Clients have to say who they are, or may not do everything: who is on this machine is nobody special.
+    pub(super) has_rules: bool,
+    /// Who may log in.
+    pub(super) password_file: Option<PathBuf>,
+    /// By which names the HTTP port is known, beside addresses and `localhost`.
+    pub(super) hosts: Vec<Box<str>>,
+    /// Whether there is `/metrics`.
+    pub(super) has_metrics: bool,
 }
 
-impl Gate {
+impl InForce {
     fn of(config: &Config) -> Self {
         Self {
             has_rules: config.access == Access::Users || config.password_file.is_some() || config.acl_file.is_some(),
             password_file: config.password_file.clone(),
+            hosts: config.http.hosts.clone(),
+            has_metrics: config.http.metrics,
         }
+    }
+}
+
+/// Where the tokens of the API stand, if they are kept anywhere.
+fn tokens_file(config: &Config) -> Option<PathBuf> {
+    match (&config.http.tokens_file, &config.data) {
+        (Some(path), _) => Some(path.clone()),
+        (None, Data::Directory(path)) => Some(path.join(tokens::FILE)),
+        (None, Data::Ephemeral) => None,
     }
 }
 
 impl Outside {
     pub(super) fn new(config: &Config, key_set: Option<Arc<Fetched>>) -> Self {
-        let tokens = match (&config.http.tokens_file, &config.data) {
-            (Some(path), _) => Some(path.clone()),
-            (None, Data::Directory(path)) => Some(path.join(tokens::FILE)),
-            (None, Data::Ephemeral) => None,
-        };
         Self {
-            http: config.http.clone(),
-            keys: Keys::new(tokens),
-            gate: RwLock::new(Gate::of(config)),
+            keys: Keys::new(tokens_file(config)),
+            in_force: RwLock::new(Arc::new(InForce::of(config))),
             is_asked: Notify::new(),
             key_set: watch::Sender::new(key_set),
             users_file: tokio::sync::Mutex::default(),
@@ -111,9 +121,10 @@ impl Outside {
         }
     }
 
-    /// Others may come in, or do other things.
-    pub(super) fn set_policy(&self, config: &Config, key_set: Option<Arc<Fetched>>) {
-        *self.gate.write().unwrap_or_else(PoisonError::into_inner) = Gate::of(config);
+    /// Another configuration is in force.
+    pub(super) fn set_config(&self, config: &Config, key_set: Option<Arc<Fetched>>) {
+        self.keys.stand_in(tokens_file(config));
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(InForce::of(config));
         self.key_set.send_if_modified(|now| {
             let is_same = now.as_ref().map(Arc::as_ptr) == key_set.as_ref().map(Arc::as_ptr);
             *now = key_set;
@@ -121,14 +132,9 @@ impl Outside {
         });
     }
 
-    /// Clients have to say who they are, or may not do everything: who is on this machine is nobody special.
-    pub(super) fn has_rules(&self) -> bool {
-        self.gate.read().unwrap_or_else(PoisonError::into_inner).has_rules
-    }
-
-    /// Who may log in.
-    pub(super) fn password_file(&self) -> Option<PathBuf> {
-        self.gate.read().unwrap_or_else(PoisonError::into_inner).password_file.clone()
+    /// What the configuration says.
+    pub(super) fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The recovery is over.

@@ -4,22 +4,50 @@ use std::{collections::BTreeMap, time::Duration};
 
 use columba_broker::Shard;
 use columba_proto::{PacketType, TopicName};
-use tokio::time::{self, MissedTickBehavior};
+use tokio::{
+    sync::watch,
+    time::{self, MissedTickBehavior},
+};
 
 use super::{
     outside::{Live, Outside},
     process::Memory,
+    shards::Shards,
     status::Status,
 };
 
+/// Publishes every so often, as `interval` says now; where it says never, nothing is left there of what was said before.
+pub(super) async fn publish(outside: &Outside, mut interval: watch::Receiver<Option<Duration>>) {
+    let live = outside.wait_live().await;
+    let mut tree = Tree::new(live.recovery);
+    loop {
+        let every = *interval.borrow_and_update();
+        let publishing = async {
+            match every {
+                Some(every) => publish_every(outside, live, &mut tree, every).await,
+                None => {
+                    take_back(outside, live, &mut tree).await;
+                    std::future::pending().await
+                }
+            }
+        };
+        tokio::select! {
+            () = publishing => {}
+            changed = interval.changed() => {
+                if changed.is_err() {
+                    // Nobody is there any more who could change it.
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
+}
+
 /// Publishes what has changed, at once and then every `interval`.
-pub(super) async fn publish(outside: &Outside, interval: Duration) {
-    let Live { shards, recovery, .. } = outside.wait_live().await;
-    let started = outside.started;
+async fn publish_every(outside: &Outside, Live { shards, .. }: &Live, tree: &mut Tree, interval: Duration) {
     let mut ticks = time::interval(interval);
     // A machine that slept has nothing to make up for.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut tree = Tree::new(*recovery);
     loop {
         ticks.tick().await;
         let status = match shards.status().await {
@@ -29,18 +57,35 @@ pub(super) async fn publish(outside: &Outside, interval: Duration) {
                 continue;
             }
         };
-        let news = tree.grow(&status, Memory::read().unwrap_or_default(), started.elapsed());
-        *outside.said() = tree.said.clone();
-        let told = shards.ask(shards.speaker(), move |brain, cx| {
-            for (topic, payload) in &news {
-                let topic = TopicName::new(topic).expect("a topic of our own has no wildcard");
-                Shard::announce(brain, cx, topic, payload.as_bytes());
-            }
-        });
-        if let Err(error) = told.await {
-            tracing::warn!(%error, "$SYS is not published");
-        }
+        let news = tree.grow(&status, Memory::read().unwrap_or_default(), outside.started.elapsed());
+        outside.said().clone_from(&tree.said);
+        announce(shards, news).await;
     }
+}
+
+/// Clears what was said, where anything was.
+async fn take_back(outside: &Outside, Live { shards, .. }: &Live, tree: &mut Tree) {
+    let said = std::mem::take(&mut tree.said);
+    outside.said().clear();
+    if !said.is_empty() {
+        announce(shards, said.into_keys().map(|name| (topic(&name), String::new())).collect()).await;
+    }
+}
+
+async fn announce(shards: &Shards, news: Vec<(String, String)>) {
+    let told = shards.ask(shards.speaker(), move |brain, cx| {
+        for (topic, payload) in &news {
+            let topic = TopicName::new(topic).expect("a topic of our own has no wildcard");
+            Shard::announce(brain, cx, topic, payload.as_bytes());
+        }
+    });
+    if let Err(error) = told.await {
+        tracing::warn!(%error, "$SYS is not published");
+    }
+}
+
+fn topic(name: &str) -> String {
+    format!("$SYS/broker/{name}")
 }
 
 /// What stands in the topics.
@@ -72,7 +117,7 @@ impl Tree {
         leaves.extend(self.loads.shown());
         leaves.retain(|(name, text)| self.said.get(name) != Some(text));
         self.said.extend(leaves.iter().cloned());
-        leaves.into_iter().map(|(name, text)| (format!("$SYS/broker/{name}"), text)).collect()
+        leaves.into_iter().map(|(name, text)| (topic(&name), text)).collect()
     }
 }
 

@@ -28,6 +28,21 @@ fn what_the_broker_says_reaches_who_is_here_now_and_who_comes_later() {
 }
 
 #[test]
+fn what_it_takes_back_is_not_there_for_who_comes_later() {
+    let mut bench = Bench::new();
+    let (here, _) = bench.connect("here", &persistent());
+    bench.subscribe(here, "$SYS/#", QoS::ExactlyOnce);
+
+    announce(&mut bench, "$SYS/broker/uptime", "1 seconds");
+    announce(&mut bench, "$SYS/broker/uptime", "");
+    let (later, _) = bench.connect("later", &Setup::default());
+    bench.ask(later, "$SYS/broker/+", QoS::AtMostOnce);
+
+    assert_eq!(bench.told(here), ["publish q0 id0 $SYS/broker/uptime 1 seconds", "publish q0 id0 $SYS/broker/uptime "]);
+    assert_eq!(bench.told(later), ["suback 0"]);
+}
+
+#[test]
 fn wildcards_at_the_start_do_not_see_it() {
     let mut bench = Bench::new();
     let (reader, _) = bench.connect("reader", &Setup::default());

@@ -14,7 +14,7 @@ use super::problem::Problem;
 use crate::admin::outside::Outside;
 
 /// How long an answer may take to be made.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -30,7 +30,7 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
 pub(super) async fn watch(State(outside): State<Arc<Outside>>, request: Request, next: Next) -> Response {
     // Probes of the machine that runs us use whatever name they like, and learn one word.
     let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
-    let judged = if is_probe { Ok(()) } else { judge(request.uri(), request.headers(), &outside.http.hosts) };
+    let judged = if is_probe { Ok(()) } else { judge(request.uri(), request.headers(), &outside.in_force().hosts) };
     let mut response = match judged {
         Ok(()) => match timeout(ANSWER_MAX, next.run(request)).await {
             Ok(response) => response,

@@ -52,7 +52,7 @@ pub(super) async fn show(
     State(outside): State<Arc<Outside>>,
     asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
-    if !outside.http.metrics {
+    if !outside.in_force().has_metrics {
         return Problem::not_found("http.metrics is false").into_response();
     }
     let names = match asked {

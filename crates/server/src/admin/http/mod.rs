@@ -6,7 +6,7 @@ mod health;
 mod metrics;
 mod problem;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -19,7 +19,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time,
 };
@@ -44,25 +44,33 @@ const BODY_BYTES_MAX: usize = 4 << 20;
 /// How long no connection is accepted after the system refused one.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
+/// The port closes as soon as the other end is gone.
+type Closes = watch::Receiver<()>;
+
 /// Who sent a request.
 #[derive(Clone, Copy, Debug)]
 struct Peer(SocketAddr);
 
-/// Serves until it is dropped.
-pub(super) async fn serve(sockets: Vec<std::net::TcpListener>, outside: Arc<Outside>) {
+/// Serves until it is dropped: at the sockets that came last. Who is at former ones gets the answer that is being made, and no other.
+pub(super) async fn serve(mut ports: mpsc::UnboundedReceiver<Vec<std::net::TcpListener>>, outside: Arc<Outside>) {
     let router = router(&outside);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut accepting = JoinSet::new();
-    for socket in sockets {
-        let listener = match TcpListener::from_std(socket) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(%error, "the HTTP port is not served");
-                continue;
+    let mut open = None;
+    while let Some(sockets) = ports.recv().await {
+        let (stays, closes) = watch::channel(());
+        for socket in sockets {
+            match TcpListener::from_std(socket) {
+                Ok(listener) => {
+                    accepting.spawn(accept(listener, router.clone(), Arc::clone(&places), closes.clone()));
+                }
+                Err(error) => tracing::error!(%error, "the HTTP port is not served"),
             }
-        };
-        accepting.spawn(accept(listener, router.clone(), Arc::clone(&places)));
+        }
+        drop(open.replace(stays));
+        while accepting.try_join_next().is_some() {}
     }
+    // There is no other port to come: the one that is open stays.
     while accepting.join_next().await.is_some() {}
     // Without a port there is nothing to end for.
     std::future::pending::<()>().await;
@@ -81,19 +89,29 @@ fn router(outside: &Arc<Outside>) -> Router {
         .with_state(Arc::clone(outside))
 }
 
-async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
+/// Accepts until the port closes, and stays until those who came have gone.
+async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>, mut closes: Closes) {
     let mut told = false;
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match listener.accept().await {
+        let arrival = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            // Whoever dropped the sender wants the same.
+            _ = closes.changed() => break,
+            arrival = arrival => arrival,
+        };
+        let Ok(place) = place else { break };
+        match accepted {
             Ok((stream, peer)) => {
                 told = false;
-                let router = router.clone();
+                let (router, closes) = (router.clone(), closes.clone());
                 connections.spawn(async move {
                     // Whoever hangs up early, or talks no HTTP, is not worth a line.
-                    drop(time::timeout(CONNECTION_MAX, converse(stream, peer, router)).await);
+                    drop(time::timeout(CONNECTION_MAX, converse(stream, peer, router, closes)).await);
                     drop(place);
                 });
             }
@@ -106,22 +124,31 @@ async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
             }
         }
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
 }
 
 fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
-async fn converse(stream: TcpStream, peer: SocketAddr, router: Router) -> Result<(), hyper::Error> {
+async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, mut closes: Closes) -> Result<(), hyper::Error> {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
         router.clone().call(request)
     });
-    http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WAIT_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .await
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        _ = closes.changed() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    // A stream of events has no end of its own.
+    time::timeout(guard::ANSWER_MAX, connection).await.unwrap_or(Ok(()))
 }

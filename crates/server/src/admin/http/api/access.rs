@@ -3,7 +3,7 @@
 use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
@@ -22,9 +22,12 @@ use crate::{
 
 /// The tokens as they stand in their file, read again when that has changed.
 #[derive(Debug)]
-pub(crate) struct Keys {
+pub(crate) struct Keys(Mutex<Known>);
+
+#[derive(Debug)]
+struct Known {
     path: Option<PathBuf>,
-    read: Mutex<Option<(Stamp, Tokens)>>,
+    read: Option<(Stamp, Tokens)>,
 }
 
 /// By which a change of the file shows.
@@ -32,15 +35,28 @@ type Stamp = Option<(SystemTime, u64, u64)>;
 
 impl Keys {
     pub(crate) fn new(path: Option<PathBuf>) -> Self {
-        Self { path, read: Mutex::default() }
+        Self(Mutex::new(Known { path, read: None }))
+    }
+
+    /// They stand in another file from now on, or in the same.
+    pub(crate) fn stand_in(&self, path: Option<PathBuf>) {
+        let mut known = self.known();
+        if known.path != path {
+            *known = Known { path, read: None };
+        }
+    }
+
+    /// Nothing panics while the lock is held.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tokens(&self) -> Result<Tokens, Problem> {
-        let Some(path) = &self.path else { return Ok(Tokens::default()) };
+        let mut known = self.known();
+        let Some(path) = &known.path else { return Ok(Tokens::default()) };
         let stamp = stamp(path);
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, tokens)) = &*read
-            && *known == stamp
+        if let Some((seen, tokens)) = &known.read
+            && *seen == stamp
         {
             return Ok(tokens.clone());
         }
@@ -49,7 +65,7 @@ impl Keys {
             tracing::error!(%error, "the API lets nobody in");
             Problem::unavailable("the tokens file cannot be read; the log says why")
         })?;
-        *read = Some((stamp, tokens.clone()));
+        known.read = Some((stamp, tokens.clone()));
         Ok(tokens)
     }
 }
@@ -104,7 +120,7 @@ fn role(parts: &Parts, outside: &Outside) -> Result<Role, Problem> {
     if !(is_here && is_direct && says_local(&parts.headers)) {
         return Err(unauthorized("from another machine this takes a token: columba token create"));
     }
-    if outside.has_rules() {
+    if outside.in_force().has_rules {
         return Err(unauthorized("where clients have to log in or have rules, this takes a token: columba token create"));
     }
     Ok(Role::Admin)

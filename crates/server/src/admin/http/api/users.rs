@@ -90,7 +90,11 @@ pub(super) async fn remove(
 }
 
 fn path(outside: &Outside) -> Result<PathBuf, Problem> {
-    outside.password_file().ok_or_else(|| Problem::not_found("there are no users: auth.password.file names no file"))
+    outside
+        .in_force()
+        .password_file
+        .clone()
+        .ok_or_else(|| Problem::not_found("there are no users: auth.password.file names no file"))
 }
 
 /// What reads files and derives keys is no work for the thread that answers.
