@@ -35,4 +35,4 @@ pub use limits::{Config, MissedQos0, QueueFull, is_dead_letter_topic};
 pub use mount::{MountPoint, MountPointError};
 pub use out_buffer::OutBuffer;
 pub use session::{ColdSnapshot, SessionSnapshot, queue::Stock};
-pub use shard::{ConnectionView, NotPublished, Pressure, Room, SessionView, Shard, ShardSnapshot, Wanted};
+pub use shard::{ConnectionView, NotPublished, Pressure, Room, SessionView, Shard, ShardSnapshot, SubscriptionView, Wanted};

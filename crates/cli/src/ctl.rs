@@ -32,8 +32,15 @@ enum What {
     Clients(ListArgs),
     /// One client and its session
     Client(IdArgs),
-    /// Subscriptions of a client, a JSON object a line
-    Subscriptions(IdArgs),
+    /// Subscriptions of a client, or of all sessions, a JSON object a line
+    Subscriptions {
+        /// Client identifier; without it, those of all sessions
+        #[arg(value_name = "ID")]
+        id: Option<String>,
+        /// Only those of all sessions that have exactly this topic filter
+        #[arg(long, value_name = "FILTER", conflicts_with = "id")]
+        filter: Option<String>,
+    },
     /// End a client's connection; its session stays
     Kick(IdArgs),
     /// Sessions, also of clients that are away, a JSON object a line
@@ -102,7 +109,11 @@ pub(crate) fn run(args: &CtlArgs) -> Result<(String, Exit), Failure> {
         What::Users => args.all("/users", ""),
         What::Clients(list) => args.all("/clients", &format!("&q={}", encoded(&list.part))),
         What::Client(IdArgs { id }) => args.one(&format!("/clients/{}", encoded(id))),
-        What::Subscriptions(IdArgs { id }) => args.all(&format!("/clients/{}/subscriptions", encoded(id)), ""),
+        What::Subscriptions { id: Some(id), .. } => args.all(&format!("/clients/{}/subscriptions", encoded(id)), ""),
+        What::Subscriptions { id: None, filter: Some(filter) } => {
+            args.all("/subscriptions", &format!("&filter={}", encoded(filter)))
+        }
+        What::Subscriptions { id: None, filter: None } => args.all("/subscriptions", ""),
         What::Kick(IdArgs { id }) => args.done("DELETE", &format!("/clients/{}", encoded(id)), None),
         What::Sessions(list) => args.all("/sessions", &format!("&q={}", encoded(&list.part))),
         What::EndSession(IdArgs { id }) => args.done("DELETE", &format!("/sessions/{}", encoded(id)), None),

@@ -339,6 +339,10 @@ fn ctl_shows_and_changes_a_running_broker_and_tokens_say_who_may() {
 
     let (code, told) = ctl(&["clients"]);
     assert!(code == Some(0) && told.contains(r#""client_id":"c""#) && told.lines().count() == 1, "{told}");
+    for words in [&["subscriptions"][..], &["subscriptions", "c"], &["subscriptions", "--filter", "a/#"]] {
+        assert_eq!(ctl(words), (Some(0), String::new()), "{words:?}: nobody subscribes to anything");
+    }
+    assert_eq!(ctl(&["subscriptions", "--filter", "a#"]).0, Some(1));
     assert_eq!(ctl(&["publish", "-r", "-q", "1", "home/door", "open"]), (Some(0), String::new()));
     assert!(ctl(&["retained"]).1.contains(r#""topic":"home/door""#));
     assert!(ctl(&["retained-get", "home/door"]).1.contains(r#""payload": "open""#));

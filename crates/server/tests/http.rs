@@ -318,6 +318,46 @@ fn clients_are_listed_shown_and_kicked() {
 }
 
 #[test]
+fn subscriptions_of_all_are_listed_and_those_with_one_filter() {
+    let (broker, at) = broker(&["runtime.shards=3"]);
+    let mut clients: Vec<Raw> =
+        (0..7).map(|n| Raw::connected(address(&broker), &connect(5, &format!("client/{n}"), Keep::Session)).0).collect();
+    for client in &mut clients {
+        client.subscribe(5, "a/#", 1);
+        client.subscribe(5, "$share/g/b", 0);
+    }
+    clients[3].subscribe(5, "b", 2);
+    let all = |filter: &str| {
+        let (mut items, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let (status, page) = call(at, "GET", &format!("/subscriptions?limit=2{filter}{cursor}"), &[], "");
+            assert_eq!(status, 200, "{page}");
+            let found = page["items"].as_array().unwrap();
+            assert!(found.len() <= 2);
+            items.extend(found.iter().map(|it| format!("{} {} {}", it["client_id"], it["filter"], it["qos"])));
+            let Some(next) = page["cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        items.sort();
+        items
+    };
+    let of_each = |filter: &str, qos: u8| -> Vec<String> { (0..7).map(|n| format!("\"client/{n}\" {filter:?} {qos}")).collect() };
+
+    let mut expected = [of_each("a/#", 1), of_each("$share/g/b", 0), vec!["\"client/3\" \"b\" 2".to_owned()]].concat();
+    expected.sort();
+    assert_eq!(all(""), expected);
+    assert_eq!(all("&filter=a/%23"), of_each("a/#", 1));
+    assert_eq!(all("&filter=$share/g/b"), of_each("$share/g/b", 0));
+    assert_eq!(all("&filter=b"), ["\"client/3\" \"b\" 2"]);
+    assert!(all("&filter=a/c").is_empty(), "what it matches is not asked for");
+    for wrong in ["filter=a%23", "filter=", "cursor=1.2", "cursor=1.2.x", "limit=-1"] {
+        assert_eq!(call(at, "GET", &format!("/subscriptions?{wrong}"), &[], "").0, 400, "{wrong}");
+    }
+    let end = format!("/subscriptions?cursor=2.{0}.{0}", usize::MAX);
+    assert_eq!(call(at, "GET", &end, &[], "").1, serde_json::json!({ "items": [], "cursor": null }));
+}
+
+#[test]
 fn a_file_that_was_not_taken_is_noted_and_the_broker_is_ready_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let rules = dir.path().join("acl.toml");

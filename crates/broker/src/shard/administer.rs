@@ -14,7 +14,7 @@ use crate::{
     id::{ChangeSeq, ConnectionId, Lane},
     route::{Grant, Publisher, Turn},
     seam::Cx,
-    session::{Session, queue::Stock},
+    session::{Session, find, queue::Stock},
 };
 
 /// A session as it is shown.
@@ -55,6 +55,17 @@ pub struct ConnectionView {
     pub for_ms: u64,
     /// Bytes that wait to be written to it.
     pub unread_bytes: usize,
+}
+
+/// A subscription as it is shown.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SubscriptionView {
+    /// Whose it is.
+    pub client_id: Arc<str>,
+    /// Its filter, with `$share/GROUP/` where it is shared.
+    pub filter: Box<str>,
+    /// What was granted.
+    pub grant: Grant,
 }
 
 /// Which sessions are looked for.
@@ -113,6 +124,41 @@ impl Shard {
         let Some(&slot) = self.by_client.get(client_id) else { return Vec::new() };
         let all = &self.sessions[slot as usize].subscriptions;
         all.iter().skip(from).take(max).map(|it| (it.filter.clone(), it.grant)).collect()
+    }
+
+    /// Subscriptions of all sessions, with this filter where one is given: from a slot and a number in it on, at most `max` of them and out of at most `look` slots;
+    /// and where to go on.
+    pub fn subscriptions_from(
+        &self,
+        (first, mut number): (usize, usize),
+        filter: Option<&str>,
+        max: usize,
+        look: usize,
+    ) -> (Vec<SubscriptionView>, Option<(usize, usize)>) {
+        let mut found = Vec::new();
+        let (end, next) = (self.sessions.capacity(), first.saturating_add(look));
+        for slot in first..next.min(end) {
+            let from = core::mem::take(&mut number);
+            if found.len() == max {
+                return (found, Some((slot, from)));
+            }
+            let Some(session) = self.sessions.get(slot) else { continue };
+            let all = &session.subscriptions;
+            let wanted = match filter {
+                Some(filter) => find(all, filter).map_or(0..0, |at| at..at + 1),
+                None => from.min(all.len())..all.len(),
+            };
+            let end = wanted.end.min(wanted.start + max - found.len());
+            found.extend(all[wanted.start..end].iter().map(|it| SubscriptionView {
+                client_id: Arc::clone(&session.client_id),
+                filter: it.filter.clone(),
+                grant: it.grant,
+            }));
+            if end < wanted.end {
+                return (found, Some((slot, end)));
+            }
+        }
+        (found, (next < end).then_some((next, 0)))
     }
 
     /// Ends a client's connection; its session stays, as after any other end. `false`: it has none.

@@ -49,7 +49,7 @@ use siphasher::sip::SipHasher13;
 use slab::Slab;
 
 pub use self::{
-    administer::{ConnectionView, NotPublished, SessionView, Wanted},
+    administer::{ConnectionView, NotPublished, SessionView, SubscriptionView, Wanted},
     restore::ShardSnapshot,
 };
 use self::{

@@ -300,6 +300,44 @@ fn the_will_of_a_session_that_is_ended_is_published_and_one_of_a_kicked_client_t
 }
 
 #[test]
+fn who_is_subscribed_is_told_in_pages_to_anything_or_to_one_filter() {
+    let mut bench = Bench::new();
+    for number in 0..5 {
+        let (client, _) = bench.connect(&format!("client-{number}"), &Setup::default());
+        for filter in ["a/#", "b", "$share/g/a/#"].iter().take(number) {
+            bench.ask(client, filter, QoS::AtLeastOnce);
+        }
+    }
+    let walk = |bench: &mut Bench, filter: Option<&str>, max: usize, look: usize| {
+        let (mut all, mut at) = (Vec::new(), Some((0, 0)));
+        while let Some(from) = at {
+            let (found, next) = bench.act(|shard, _| shard.subscriptions_from(from, filter, max, look));
+            assert!(found.len() <= max);
+            assert!(next.is_none_or(|next| next > from), "it goes on");
+            all.extend(found.iter().map(|it| format!("{} {}", it.client_id, it.filter)));
+            at = next;
+        }
+        all
+    };
+
+    let all = walk(&mut bench, None, 100, 100);
+    assert_eq!(all.len(), 1 + 2 + 3 + 3);
+    for (max, look) in [(1, 1), (1, 100), (2, 3), (3, 100), (100, 1)] {
+        assert_eq!(walk(&mut bench, None, max, look), all, "{max} of {look}");
+        for (filter, expected) in [
+            ("a/#", &["client-1 a/#", "client-2 a/#", "client-3 a/#", "client-4 a/#"][..]),
+            ("$share/g/a/#", &["client-3 $share/g/a/#", "client-4 $share/g/a/#"]),
+            // Not what it would match.
+            ("a/b", &[]),
+            ("#", &[]),
+        ] {
+            assert_eq!(walk(&mut bench, Some(filter), max, look), expected, "{filter}: {max} of {look}");
+        }
+    }
+    assert_eq!(bench.act(|shard, _| shard.subscriptions_from((usize::MAX, usize::MAX), None, 1, 1)), (Vec::new(), None));
+}
+
+#[test]
 fn whoever_ends_a_session_hears_when_that_is_on_disk_and_the_journal_that_somebody_waits() {
     let mut bench = Bench::new();
     let (lasting, _) = bench.connect("lasting", &v5(60));

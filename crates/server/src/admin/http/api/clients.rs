@@ -8,7 +8,6 @@ use axum::{
     http::StatusCode,
 };
 use columba_broker::{SessionView, Wanted};
-use columba_proto::packet::RetainHandling;
 use serde_json::{Value, json};
 
 use super::{
@@ -16,6 +15,7 @@ use super::{
     access::{Admin, Viewer},
     live,
     paging::{Asked, Page, cursor},
+    subscriptions,
 };
 use crate::admin::{
     http::problem::Problem,
@@ -44,7 +44,7 @@ pub(super) async fn list_sessions(
 async fn list(outside: &Outside, page: &Page, connected: bool) -> Result<Json<Value>, Problem> {
     let live = live(outside)?;
     let limit = page.limit();
-    let (mut shard, mut slot) = page.place()?;
+    let [mut shard, mut slot] = page.place()?;
     let mut items = Vec::new();
     while shard < live.shards.len() && items.len() < limit {
         let (wanted, max) = (Wanted { connected, part: page.q.as_str().into() }, limit - items.len());
@@ -55,7 +55,7 @@ async fn list(outside: &Outside, page: &Page, connected: bool) -> Result<Json<Va
             None => (shard + 1, 0),
         };
     }
-    let next = (shard < live.shards.len()).then_some((shard, slot));
+    let next = (shard < live.shards.len()).then_some([shard, slot]);
     Ok(Json(json!({ "items": items, "cursor": cursor(next) })))
 }
 
@@ -73,29 +73,15 @@ pub(super) async fn subscriptions(
     Asked(page): Asked<Page>,
 ) -> Result<Json<Value>, Problem> {
     let live = live(&outside)?;
-    let (limit, (from, _)) = (page.limit(), page.place()?);
+    let (limit, [from, _]) = (page.limit(), page.place()?);
     let asked = id.clone();
     let found = live.shards.ask(live.shards.owner(&id), move |brain, cx| {
         brain.session(cx, &asked).map(|view| (view.subscriptions, brain.subscriptions(&asked, from, limit)))
     });
     let (count, found) = found.await?.ok_or_else(|| nobody(&id))?;
-    let items: Vec<Value> = found
-        .iter()
-        .map(|(filter, grant)| {
-            let handling = match grant.retain_handling {
-                RetainHandling::Send => 0,
-                RetainHandling::SendIfNew => 1,
-                RetainHandling::DoNotSend => 2,
-            };
-            json!({
-                "filter": filter, "qos": grant.qos as u8, "no_local": grant.no_local,
-                "retain_as_published": grant.retain_as_published, "retain_handling": handling,
-                "subscription_id": grant.id,
-            })
-        })
-        .collect();
+    let items: Vec<Value> = found.iter().map(|(filter, grant)| subscriptions::shown(filter, grant)).collect();
     let end = from.saturating_add(items.len());
-    Ok(Json(json!({ "items": items, "cursor": cursor((end < count && !items.is_empty()).then_some((end, 0))) })))
+    Ok(Json(json!({ "items": items, "cursor": cursor((end < count && !items.is_empty()).then_some([end, 0])) })))
 }
 
 /// Ends the connection; the session stays.

@@ -6,6 +6,7 @@ mod messages;
 mod overview;
 mod paging;
 mod stream;
+mod subscriptions;
 mod users;
 
 use std::sync::Arc;
@@ -44,6 +45,7 @@ fn routes() -> Vec<Route> {
         ("/sessions", &["get"], get(clients::list_sessions)),
         ("/sessions/{id}", &["delete"], delete(clients::end_session)),
         ("/sessions/{id}/queue", &["delete"], delete(clients::purge)),
+        ("/subscriptions", &["get"], get(subscriptions::list)),
         ("/retained", &["get"], get(messages::list_retained)),
         ("/retained/{*topic}", &["get", "delete"], get(messages::show_retained).delete(messages::clear_retained)),
         ("/listeners", &["get"], get(overview::listeners)),

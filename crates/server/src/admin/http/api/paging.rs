@@ -44,11 +44,11 @@ impl Page {
         self.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX)
     }
 
-    /// A cursor of two numbers.
-    pub(super) fn place(&self) -> Result<(usize, usize), Problem> {
-        let Some(cursor) = &self.cursor else { return Ok((0, 0)) };
-        let numbers = cursor.split_once('.').and_then(|(one, other)| Some((one.parse().ok()?, other.parse().ok()?)));
-        numbers.ok_or_else(wrong_cursor)
+    /// A cursor of so many numbers.
+    pub(super) fn place<const N: usize>(&self) -> Result<[usize; N], Problem> {
+        let Some(cursor) = &self.cursor else { return Ok([0; N]) };
+        let numbers: Option<Vec<usize>> = cursor.split('.').map(|number| number.parse().ok()).collect();
+        numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(wrong_cursor)
     }
 }
 
@@ -56,7 +56,7 @@ pub(super) fn wrong_cursor() -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "cursor is what the page before gave, or nothing")
 }
 
-/// A cursor of two numbers.
-pub(super) fn cursor(place: Option<(usize, usize)>) -> Option<String> {
-    place.map(|(one, other)| format!("{one}.{other}"))
+/// A cursor of so many numbers.
+pub(super) fn cursor<const N: usize>(place: Option<[usize; N]>) -> Option<String> {
+    place.map(|numbers| numbers.map(|number| number.to_string()).join("."))
 }
