@@ -113,6 +113,26 @@ fn the_banner_says_where_and_what_came_back() {
 }
 
 #[test]
+fn all_addresses_are_shown_as_those_that_can_be_reached() {
+    let mut command = columba(&["--listen", "*:0", "--allow-anonymous", "--ephemeral"]);
+    let mut process = command.stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let shown: Vec<String> = lines.take_while(|line| !line.starts_with("Try:")).collect();
+
+    let urls: Vec<&str> =
+        shown.iter().flat_map(|line| line.split_whitespace()).filter_map(|word| word.strip_prefix("mqtt://")).collect();
+    let reached: Vec<bool> =
+        urls.iter().map(|address| TcpStream::connect(address.parse::<SocketAddr>().unwrap()).is_ok()).collect();
+
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(urls.iter().any(|address| address.starts_with("127.0.0.1:")), "{shown:?}");
+    assert!(!urls.iter().any(|address| address.starts_with("0.0.0.0:") || address.starts_with("[::]:")), "{shown:?}");
+    assert!(reached.iter().all(|reached| *reached), "{urls:?} {reached:?}");
+    assert!(shown.last().unwrap().ends_with("no password: anyone who reaches it may connect"), "{shown:?}");
+}
+
+#[test]
 fn sigterm_tells_clients_and_ends_with_0() {
     for signal in ["TERM", "INT"] {
         let broker = Broker::start(&["--listen", "127.0.0.1:0", "--ephemeral"]);

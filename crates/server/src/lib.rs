@@ -22,7 +22,7 @@
 //! | [`users`], `login`, `watch` | who may log in, by what, and how often; files that are read again |
 //! | [`tokens`] | who may use the API |
 //! | `admin` | what is seen from outside |
-//! | `listen`, `holder` | addresses, taken exclusively |
+//! | `listen`, `holder`, `interfaces` | addresses, taken exclusively; who else has them, and which this machine has |
 //! | `entrance`, `certificates`, `authorities` | TLS, WebSocket and PROXY protocol of a listener; its files, watched |
 //! | [`log`], `events`, `notify` | what is told, to people and to the service manager |
 
@@ -46,6 +46,7 @@ mod events;
 pub mod guarantees;
 mod holder;
 mod honesty;
+mod interfaces;
 mod listen;
 mod listeners;
 mod loader;

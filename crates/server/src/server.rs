@@ -38,6 +38,7 @@ use crate::{
     durability::{self, Plan},
     entrance::Entrance,
     error::StartError,
+    interfaces,
     listen::{self, ListeningAt},
     listeners::{Listeners, NotTaken, certificates_of, terms_of},
     loader, notify,
@@ -261,6 +262,7 @@ impl Server {
             places: listeners.places().cloned().collect(),
             http: http_addresses.clone(),
             recovered: Recovered { sessions, retained, took },
+            here: interfaces::addresses(),
         };
         let limits = brain_config;
         Ok(Running {
