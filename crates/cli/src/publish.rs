@@ -236,6 +236,17 @@ impl<'a> Publisher<'a> {
         }
     }
 
+    /// An acknowledgement of 3.x has no word for a refusal: what a rule denies is acknowledged and dropped [MQTT-3.3.5-2]. At QoS 0 no version would say so.
+    fn say_undecided(&self) {
+        let version = self.client.version();
+        let is_undecided = self.worst == Exit::Done && self.args.qos > QoS::AtMostOnce && !version.has_properties();
+        if is_undecided && !self.args.common.quiet {
+            // A broker that refuses 5 is not asked for it again.
+            let advice = if self.args.common.protocol_version.is_some() { "; use -V 5" } else { "" };
+            eprintln!("columba: note: MQTT {} cannot report a refused publish{advice}", version.name());
+        }
+    }
+
     fn complain(&self, failure: &Failure) {
         if !self.args.common.quiet {
             eprintln!("{failure}");
@@ -251,7 +262,10 @@ impl<'a> Publisher<'a> {
             Err(_) => self.deliveries.len() as u64,
         };
         match (end, closed) {
-            (End::Finished, Ok(_)) => Ok(self.worst),
+            (End::Finished, Ok(_)) => {
+                self.say_undecided();
+                Ok(self.worst)
+            }
             // Whatever ended it before the end has been said already.
             (End::Finished, Err(_)) if self.worst != Exit::Done => Ok(self.worst),
             (End::Finished, Err(lost)) => Err(explain::lost(&lost, self.args.common.id.as_deref())),

@@ -125,6 +125,7 @@ fn a_broker_that_refuses_version_5_is_spoken_to_in_3_1_1_and_that_is_said_once()
 
     assert_eq!(published.code, Some(0), "{published:?}");
     assert_eq!(published.err.matches("refuses MQTT 5").count(), 1, "{published:?}");
+    assert!(published.err.ends_with("columba: note: MQTT 3.1.1 cannot report a refused publish\n"), "{published:?}");
 }
 
 fn fake_server_that_hangs_up_first() -> u16 {

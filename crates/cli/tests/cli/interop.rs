@@ -78,7 +78,8 @@ fn columba_talks_to_itself_at_the_lower_qos_of_both() {
                 let subscriber =
                     Subscribed::start(&["-p", &port, "-V", version, "-q", &asked_for.to_string(), "-C", "1", "-F", "%q %p", "t"]);
 
-                let published = columba(&["pub", "-p", &port, "-V", version, "-q", &sent_at.to_string(), "t", "hi", "--trace"]);
+                let published =
+                    columba(&["pub", "-p", &port, "-V", version, "-q", &sent_at.to_string(), "t", "hi", "--trace", "--quiet"]);
                 let received = subscriber.said();
 
                 let effective = sent_at.min(asked_for);
