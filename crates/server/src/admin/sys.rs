@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use columba_broker::Shard;
 use columba_proto::{PacketType, TopicName};
+use columba_store::Histogram;
 use tokio::{
     sync::watch,
     time::{self, MissedTickBehavior},
@@ -44,7 +45,7 @@ pub(super) async fn publish(outside: &Outside, mut interval: watch::Receiver<Opt
 }
 
 /// Publishes what has changed, at once and then every `interval`.
-async fn publish_every(outside: &Outside, Live { shards, .. }: &Live, tree: &mut Tree, interval: Duration) {
+async fn publish_every(outside: &Outside, Live { shards, journal, .. }: &Live, tree: &mut Tree, interval: Duration) {
     let mut ticks = time::interval(interval);
     // A machine that slept has nothing to make up for.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -57,7 +58,8 @@ async fn publish_every(outside: &Outside, Live { shards, .. }: &Live, tree: &mut
                 continue;
             }
         };
-        let news = tree.grow(&status, Memory::read().unwrap_or_default(), outside.started.elapsed());
+        let syncs = journal.as_ref().map(columba_store::Watch::sync_times).unwrap_or_default();
+        let news = tree.grow(&status, &syncs, Memory::read().unwrap_or_default(), outside.started.elapsed());
         outside.said().clone_from(&tree.said);
         announce(shards, news).await;
     }
@@ -93,6 +95,7 @@ fn topic(name: &str) -> String {
 struct Tree {
     said: BTreeMap<String, String>,
     loads: Loads,
+    syncs: Syncs,
     recovery: Duration,
     /// The most sessions there ever were.
     clients_max: u64,
@@ -100,11 +103,11 @@ struct Tree {
 
 impl Tree {
     fn new(recovery: Duration) -> Self {
-        Self { said: BTreeMap::new(), loads: Loads::default(), recovery, clients_max: 0 }
+        Self { said: BTreeMap::new(), loads: Loads::default(), syncs: Syncs::default(), recovery, clients_max: 0 }
     }
 
     /// What is to be published: that which is new or has changed.
-    fn grow(&mut self, status: &Status, memory: Memory, uptime: Duration) -> Vec<(String, String)> {
+    fn grow(&mut self, status: &Status, syncs: &Histogram, memory: Memory, uptime: Duration) -> Vec<(String, String)> {
         self.clients_max = self.clients_max.max(status.census.attached + status.census.detached);
         let mut leaves: Vec<(String, String)> = Vec::new();
         leaves.push(("version".into(), format!("columba version {}", env!("CARGO_PKG_VERSION"))));
@@ -113,6 +116,8 @@ impl Tree {
             leaves.push((name.into(), value.to_string()));
         }
         leaves.push(("columba/recovery/ms".into(), self.recovery.as_millis().to_string()));
+        self.syncs.advance(syncs, uptime);
+        leaves.extend(self.syncs.p99_ms().map(|ms| ("columba/fsync/p99".into(), format!("{ms:.2}"))));
         self.loads.advance(status, uptime);
         leaves.extend(self.loads.shown());
         leaves.retain(|(name, text)| self.said.get(name) != Some(text));
@@ -214,9 +219,75 @@ impl Loads {
     }
 }
 
+/// Minutes in which the past of the syncs fades.
+const SYNCS_SPAN: f64 = 5.0;
+
+/// How long the journal's syncs take, of late.
+#[derive(Debug, Default)]
+struct Syncs {
+    /// When there were new ones last, and how many there were then, by bucket.
+    last: (Duration, Vec<u64>),
+    /// Upper bounds in seconds, the last one infinite, and the syncs of each bucket, older ones for less.
+    buckets: Vec<(f64, f64)>,
+}
+
+impl Syncs {
+    fn advance(&mut self, seen: &Histogram, uptime: Duration) {
+        let counts: Vec<u64> = seen.buckets.iter().map(|(_, count)| *count).collect();
+        let (then, before) = &mut self.last;
+        if counts.iter().sum::<u64>() == before.iter().sum::<u64>() {
+            return;
+        }
+        before.resize(counts.len(), 0);
+        self.buckets.resize(counts.len(), (0.0, 0.0));
+        let fading = (-uptime.saturating_sub(*then).as_secs_f64() / 60.0 / SYNCS_SPAN).exp();
+        for (((bound, value), (known, now)), before) in self.buckets.iter_mut().zip(&seen.buckets).zip(&*before) {
+            #[expect(clippy::cast_precision_loss, reason = "a share of them is looked for")]
+            let new = now.saturating_sub(*before) as f64;
+            (*bound, *value) = (*known, *value * fading + new);
+        }
+        self.last = (uptime, counts);
+    }
+
+    /// Milliseconds that 99 of 100 do not exceed, as Prometheus' `histogram_quantile` would have it: spread evenly between the bounds of a bucket, and the last finite bound for what is beyond it.
+    fn p99_ms(&self) -> Option<f64> {
+        let wanted = 0.99 * self.buckets.iter().map(|(_, value)| value).sum::<f64>();
+        let (mut below, mut low) = (0.0, 0.0);
+        for &(high, value) in &self.buckets {
+            if value > 0.0 && below + value >= wanted {
+                let seconds = if high.is_finite() { low + (high - low) * (wanted - below) / value } else { low };
+                return Some(seconds * 1000.0);
+            }
+            (below, low) = (below + value, high);
+        }
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn syncs(counts: [u64; 3]) -> Histogram {
+        let buckets = [0.001, 0.01, f64::INFINITY].into_iter().zip(counts).collect();
+        Histogram { buckets, count: counts.iter().sum(), sum: 0.0 }
+    }
+
+    #[test]
+    fn of_syncs_the_late_ones_count() {
+        let mut tree = Tree::new(Duration::ZERO);
+        let mut p99 = |counts, seconds| {
+            let news = tree.grow(&Status::default(), &syncs(counts), Memory::default(), Duration::from_secs(seconds));
+            said(&news, "columba/fsync/p99").map(str::to_owned)
+        };
+
+        assert_eq!(p99([0, 0, 0], 0), None, "nothing is known yet");
+        assert_eq!(p99([100, 0, 0], 10).as_deref(), Some("0.99"));
+        assert_eq!(p99([198, 2, 0], 20).as_deref(), Some("1.15"));
+        assert_eq!(p99([198, 2, 0], 3600), None, "nothing new");
+        assert_eq!(p99([198, 102, 0], 3601).as_deref(), Some("9.91"));
+        assert_eq!(p99([198, 102, 900], 3602).as_deref(), Some("10.00"), "that it takes longer is all that is known");
+    }
 
     fn received(bytes: u64) -> Status {
         let mut status = Status::default();
@@ -233,8 +304,8 @@ mod tests {
     fn all_is_said_once_and_then_what_has_changed() {
         let mut tree = Tree::new(Duration::from_millis(3));
 
-        let first = tree.grow(&received(0), Memory::default(), Duration::ZERO);
-        let second = tree.grow(&received(6), Memory::default(), Duration::from_secs(10));
+        let first = tree.grow(&received(0), &Histogram::default(), Memory::default(), Duration::ZERO);
+        let second = tree.grow(&received(6), &Histogram::default(), Memory::default(), Duration::from_secs(10));
 
         assert_eq!(said(&first, "uptime"), Some("0 seconds"));
         assert_eq!(said(&first, "columba/recovery/ms"), Some("3"));
@@ -247,10 +318,10 @@ mod tests {
     #[test]
     fn loads_are_those_of_mosquitto() {
         let mut tree = Tree::new(Duration::ZERO);
-        tree.grow(&received(0), Memory::default(), Duration::ZERO);
+        tree.grow(&received(0), &Histogram::default(), Memory::default(), Duration::ZERO);
 
         // What mosquitto 2.0.11 said of 30 bytes in 11 seconds.
-        let news = tree.grow(&received(30), Memory::default(), Duration::from_secs(11));
+        let news = tree.grow(&received(30), &Histogram::default(), Memory::default(), Duration::from_secs(11));
 
         let load = |span| said(&news, &format!("load/bytes/received/{span}"));
         assert_eq!((load("1min"), load("5min"), load("15min")), (Some("27.41"), Some("5.89"), Some("1.99")));
@@ -261,10 +332,10 @@ mod tests {
         let mut tree = Tree::new(Duration::ZERO);
         let mut status = Status::default();
         (status.census.attached, status.census.detached) = (3, 2);
-        tree.grow(&status, Memory::default(), Duration::ZERO);
+        tree.grow(&status, &Histogram::default(), Memory::default(), Duration::ZERO);
         (status.census.attached, status.census.detached) = (1, 0);
 
-        let news = tree.grow(&status, Memory::default(), Duration::from_secs(1));
+        let news = tree.grow(&status, &Histogram::default(), Memory::default(), Duration::from_secs(1));
 
         assert_eq!(said(&news, "clients/total"), Some("1"));
         assert_eq!(said(&news, "clients/maximum"), None);
