@@ -5,7 +5,8 @@
 use std::{
     collections::BTreeMap,
     env, fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write as _},
+    net::TcpStream,
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -88,7 +89,7 @@ fn the_unit_starts_with_the_packages_configuration_and_hears_of_start_and_stop_a
         .args(words)
         .env("NOTIFY_SOCKET", dir.path().join("notify"))
         .env("WATCHDOG_USEC", "400000")
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
@@ -103,6 +104,12 @@ fn the_unit_starts_with_the_packages_configuration_and_hears_of_start_and_stop_a
     while heard.iter().filter(|it| *it == "WATCHDOG=1\n").count() < 3
         || !heard.iter().any(|it| it.starts_with("READY=1\nSTATUS=columba "))
     {
+        heard.push(hear());
+        assert!(heard.len() < 1_000, "{heard:?}");
+    }
+    let mut client = TcpStream::connect(format!("127.0.0.1:{}", broker.port())).unwrap();
+    client.write_all(b"\x10\x0D\x00\x04MQTT\x04\x02\x00\x00\x00\x01c").unwrap();
+    while heard.last().unwrap() != "STATUS=1 client, 0 msg/s in, 0 msg/s out\n" {
         heard.push(hear());
         assert!(heard.len() < 1_000, "{heard:?}");
     }

@@ -3,7 +3,7 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     os::{
         linux::net::SocketAddrExt as _,
         unix::{
@@ -18,9 +18,19 @@ use std::{
 /// The environment variable with the manager's socket.
 const SOCKET: &str = "NOTIFY_SOCKET";
 
+/// Whether there is somebody who listens.
+pub(crate) fn is_heard() -> bool {
+    socket().is_some()
+}
+
 /// Everything is recovered, and all listeners are open. `status` is a line for people.
 pub(crate) fn ready(status: &str) {
     send(&format!("READY=1\nSTATUS={}\n", one_line(status)));
+}
+
+/// How it is going, in a line for people.
+pub(crate) fn status(line: &str) {
+    send(&format!("STATUS={}\n", one_line(line)));
 }
 
 /// The broker begins to stop.
@@ -42,7 +52,7 @@ pub(crate) fn watchdog() -> Option<Duration> {
 
 /// Whoever did not ask is told nothing; whoever asked and cannot be reached is at fault, and learns it from the log.
 fn send(message: &str) {
-    let Some(name) = env::var_os(SOCKET).filter(|name| !name.is_empty()) else { return };
+    let Some(name) = socket() else { return };
     let address = match name.as_bytes() {
         [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest),
         path => SocketAddr::from_pathname(OsStr::from_bytes(path)),
@@ -51,6 +61,10 @@ fn send(message: &str) {
     if let Err(error) = sent {
         tracing::warn!(%error, "cannot tell the service manager");
     }
+}
+
+fn socket() -> Option<OsString> {
+    env::var_os(SOCKET).filter(|name| !name.is_empty())
 }
 
 fn one_line(text: &str) -> String {

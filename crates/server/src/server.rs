@@ -352,6 +352,9 @@ impl Running {
             }
         };
         tracing::info!("stopping");
+        if let Some(plane) = &self.plane {
+            plane.drains();
+        }
         notify::stopping();
         match failure {
             // What the other shards promise would still hold, but the clients of the broken one hang: let them come back.

@@ -4,6 +4,7 @@ mod http;
 mod outside;
 mod process;
 mod shards;
+mod standing;
 mod status;
 mod sys;
 mod watchdog;
@@ -48,6 +49,7 @@ impl Plane {
                 _ = ends.changed() => {}
                 () = sys::publish(&seen, intervals) => {}
                 () = watchdog::feed(&seen) => {}
+                () = standing::keep(&seen) => {}
                 () = keep(seen.key_set.subscribe()) => {}
                 () = http::api::tick(&seen) => {}
                 () = tell_status(&seen) => {}
