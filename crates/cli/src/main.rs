@@ -25,6 +25,7 @@ mod prompt;
 mod property;
 mod publish;
 mod reload;
+mod roff;
 mod security;
 mod serve;
 mod store;

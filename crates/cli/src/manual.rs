@@ -9,6 +9,12 @@ use clap_complete::Shell;
 
 use crate::args::Cli;
 use crate::exit::{Exit, Failure};
+use crate::roff::Page;
+
+/// Keys of the configuration.
+const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
+/// How a broker is watched; a section of it is about `$SYS`.
+const OPERATING: &str = include_str!("../../../docs/operating.md");
 
 /// What `columba completions` takes.
 #[derive(Args, Debug)]
@@ -33,18 +39,40 @@ pub(crate) fn completions(args: &CompletionsArgs) -> String {
     String::from_utf8_lossy(&script).trim_end().to_owned()
 }
 
-/// Writes `columba.1` and a page for each command.
+/// Writes `columba.1` and a page for each command, `columba.toml.5` and `columba-sys.7`.
 pub(crate) fn pages(args: &ManArgs) -> Result<(String, Exit), Failure> {
     let write = || -> io::Result<usize> {
         fs::create_dir_all(&args.dir)?;
         let mut command = Cli::command();
         command.build();
-        write_pages(&command, "columba", &args.dir)
+        let commands = write_pages(&command, "columba", &args.dir)?;
+        for page in GUIDE.each_ref().map(|page| page()) {
+            fs::write(args.dir.join(page.file()), page.roff(columba_server::config::takes))?;
+        }
+        Ok(commands + GUIDE.len())
     };
     let dir = args.dir.display();
     match write() {
         Ok(count) => Ok((format!("{count} pages in {dir}"), Exit::Done)),
         Err(error) => Err(Failure::new(Exit::Other, format!("cannot write to {dir}: {error}"))),
+    }
+}
+
+/// What of the guide is a manual page, too.
+const GUIDE: [fn() -> Page; 2] = [toml, sys];
+
+fn toml() -> Page {
+    let markdown = CONFIGURATION.split_once("\n\n").map_or("", |(_, page)| page);
+    Page { name: "columba.toml", section: 5, about: "configuration of the MQTT broker columba", markdown }
+}
+
+fn sys() -> Page {
+    let section = OPERATING.split("\n## ").find_map(|section| section.strip_prefix("`$SYS`\n\n"));
+    Page {
+        name: "columba-sys",
+        section: 7,
+        about: "what the MQTT broker columba tells below $SYS",
+        markdown: section.unwrap_or_default(),
     }
 }
 
@@ -84,5 +112,20 @@ mod tests {
         assert!(page("columba.1").contains("columba\\-serve(1)"));
         assert!(page("columba-serve.1").contains("data\\-dir"));
         assert!(page("columba-store-check.1").contains("whole"));
+    }
+
+    #[test]
+    fn the_pages_of_the_guide_have_every_key_and_topic() {
+        let dir = tempfile::tempdir().unwrap();
+        pages(&ManArgs { dir: dir.path().to_owned() }).unwrap();
+
+        let page = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        let (keys, topics) = (page("columba.toml.5"), page("columba-sys.7"));
+        let inflight = ".TP\n\\fBlimits.inflight\\fR\na number from 1 to 65535; default: 100\n.br\n";
+        assert!(keys.starts_with(".TH COLUMBA.TOML 5\n") && keys.contains(inflight), "{keys}");
+        assert!(topics.contains(".TP\n\\fBcolumba/fsync/p99\\fR\n") && !topics.contains("openapi"), "{topics}");
+        for page in [keys, topics] {
+            assert!(page.contains(".SH DESCRIPTION\n") && !page.contains("]("), "{page}");
+        }
     }
 }

@@ -192,6 +192,17 @@ pub fn schema() -> String {
     format!("{root:#}")
 }
 
+/// What may stand behind a key, in a few words; keys of a listener are `listener.url` and its like. `None`: there is no such key.
+pub fn takes(key: &str) -> Option<String> {
+    let of = |table: &str, facts: &'static [Fact]| {
+        let name = key.strip_prefix(table)?.strip_prefix('.')?;
+        facts.iter().find(|fact| fact.name == name)
+    };
+    let fact = FACTS.iter().find(|fact| fact.name == key);
+    let fact = fact.or_else(|| of(super::keys::LISTENER, OF_LISTENERS)).or_else(|| of(super::keys::SHARED_GROUP, OF_GROUPS));
+    fact.map(|fact| fact.shape.words())
+}
+
 fn object(facts: &[Fact]) -> Json {
     let mut root = empty();
     for fact in facts {
@@ -231,6 +242,26 @@ fn place(root: &mut Json, name: &str, schema: Json) {
 }
 
 impl Shape {
+    fn words(self) -> String {
+        let number = |least, most| match most {
+            0..=U16 => format!("a number from {least} to {most}"),
+            _ => format!("a number, {least} or more"),
+        };
+        match self {
+            Self::Flag => "true or false".to_owned(),
+            Self::Number(least, most) => number(least, most),
+            Self::NumberOrNone(least, most) => format!("{}, or \"none\"", number(least, most)),
+            Self::Size => "a size".to_owned(),
+            Self::SizeOrNone => "a size, or \"none\"".to_owned(),
+            Self::Quota => "a size, a part like \"90%\", or \"none\"".to_owned(),
+            Self::Duration => "a duration".to_owned(),
+            Self::DurationOrNone => "a duration, or \"none\"".to_owned(),
+            Self::Text => "a text".to_owned(),
+            Self::Choice(choices) => format!("one of \"{}\"", choices.join("\", \"")),
+            Self::Texts => "a list of texts".to_owned(),
+        }
+    }
+
     fn schema(self) -> Json {
         let size = || json!({ "type": "string", "pattern": "^[0-9]+ ?([kKMGT]i?B?|B)?$" });
         let duration = || json!({ "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h|d|w)?$" });
@@ -330,6 +361,16 @@ mod tests {
         shapes_hold(FACTS, Config::default);
         shapes_hold(OF_LISTENERS, Listener::local);
         shapes_hold(OF_GROUPS, SharedGroup::default);
+    }
+
+    #[test]
+    fn in_words_a_key_takes_what_its_shape_does() {
+        assert_eq!(takes("limits.max_qos").as_deref(), Some("a number from 0 to 2"));
+        assert_eq!(takes("listener.max_connections").as_deref(), Some("a number, 1 or more, or \"none\""));
+        assert_eq!(takes("listener.client_cert").as_deref(), Some("one of \"none\", \"optional\", \"require\""));
+        assert_eq!(takes("shared.group.name").as_deref(), Some("a text"));
+        assert_eq!(takes("listener"), None);
+        assert_eq!(takes("limits.max_qo"), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::{
 pub use auth::{AtExpiry, Auth, HttpUrl, HttpUrlError, Jwt, Method, Service, UserName};
 use columba_broker::{limits, route::Strategies};
 pub use columba_store::Release;
-pub use facts::schema;
+pub use facts::{schema, takes};
 pub use http::{Http, Wanted};
 pub use interface::{Interface, InterfaceError};
 pub(crate) use listener::Needed;
