@@ -123,7 +123,7 @@ mod tests {
         let (keys, topics) = (page("columba.toml.5"), page("columba-sys.7"));
         let inflight = ".TP\n\\fBlimits.inflight\\fR\na number from 1 to 65535; default: 100\n.br\n";
         assert!(keys.starts_with(".TH COLUMBA.TOML 5\n") && keys.contains(inflight), "{keys}");
-        assert!(topics.contains(".TP\n\\fBcolumba/fsync/p99\\fR\n") && !topics.contains("openapi"), "{topics}");
+        assert!(topics.contains(".TP\n\\fBcolumba/recovery/ms\\fR\n") && !topics.contains("openapi"), "{topics}");
         for page in [keys, topics] {
             assert!(page.contains(".SH DESCRIPTION\n") && !page.contains("]("), "{page}");
         }

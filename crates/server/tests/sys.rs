@@ -129,6 +129,25 @@ fn the_present_values_come_at_once_and_tell_what_was_done() {
 }
 
 #[test]
+fn a_broker_with_a_disk_tells_how_long_it_takes_and_one_without_says_nothing_of_it() {
+    const FSYNC: &str = "$SYS/broker/columba/fsync/p99";
+    let directory = tempfile::tempdir().unwrap();
+    let broker = common::durable(directory.path(), &["sys.interval=100ms"]);
+    let (mut client, _) = Raw::connected(address(&broker), &connect(5, "client", Keep::Session));
+    client.subscribe(5, "a", 1);
+
+    let said = listen(address(&broker), |said| said.contains_key(FSYNC));
+
+    let ms: f64 = said[FSYNC].parse().unwrap();
+    assert!(ms > 0.0, "{ms}");
+    let forgetful = ephemeral(&["sys.interval=100ms"]);
+    let (mut client, _) = Raw::connected(address(&forgetful), &connect(5, "client", Keep::Session));
+    client.subscribe(5, "a", 1);
+    let said = listen(address(&forgetful), |said| said.get("$SYS/broker/subscriptions/count").is_some_and(|text| text != "0"));
+    assert!(!said.contains_key(FSYNC), "{said:?}");
+}
+
+#[test]
 fn an_interval_of_zero_turns_it_off_and_a_restart_forgets_it() {
     let directory = tempfile::tempdir().unwrap();
     let broker = common::durable(directory.path(), &["sys.interval=100ms"]);
