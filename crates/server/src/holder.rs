@@ -2,7 +2,7 @@
 
 use std::{fmt, fs, path::Path};
 
-/// The state of a listening socket in `/proc/net/tcp`.
+/// The state of a listening socket in `/proc/self/net/tcp`, which a service sees that is shown processes only (`ProcSubset=pid`).
 const LISTENING: &str = "0A";
 
 /// A process that listens on a port.
@@ -22,7 +22,7 @@ impl fmt::Display for Holder {
 
 /// The process that listens on `port`, where it can be seen.
 pub(crate) fn of(port: u16) -> Option<Holder> {
-    let inodes: Vec<u64> = ["/proc/net/tcp", "/proc/net/tcp6"]
+    let inodes: Vec<u64> = ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
         .flat_map(|table| listening(&table, port))
