@@ -108,7 +108,7 @@ impl RetainedStore {
         true
     }
 
-    /// The same for what the broker says of itself: it stays in memory, for the cold store never has it, and counts in none of its bounds.
+    /// The same for what the broker says of itself: it stays in memory, for the cold store never has it, and counts in none of its bounds. Nothing takes back what stands there.
     pub fn announce(&mut self, id: MessageId, message: Arc<Message>) {
         let topic = Arc::clone(&message.topic);
         self.remove(&topic);

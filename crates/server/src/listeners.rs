@@ -390,7 +390,7 @@ mod tests {
         assert_eq!(fates(&now, &[now[2].clone(), more]), (vec![Fate::Stays(2), Fate::Stays(0)], vec![1]));
         assert_eq!(fates(&now, &[web, other_mode]), (vec![Fate::Alters(1), Fate::Alters(2)], vec![0]));
         let lo = Listener { interface: Some("lo".parse().unwrap()), ..listener("127.0.0.1:1883") };
-        assert_eq!(fates(&now[..1], &[lo.clone()]), (vec![Fate::Comes], vec![0]));
+        assert_eq!(fates(&now[..1], std::slice::from_ref(&lo)), (vec![Fate::Comes], vec![0]));
         assert_eq!(fates(&[now[0].clone(), lo.clone()], &[lo]), (vec![Fate::Stays(1)], vec![0]));
         let (elsewhere, again) = (listener("127.0.0.2:1883"), listener("127.0.0.1:1883"));
         assert_eq!(fates(&now, &[elsewhere, again.clone(), again]), (vec![Fate::Comes, Fate::Stays(0), Fate::Comes], vec![1, 2]));

@@ -24,12 +24,11 @@ pub(super) async fn publish(outside: &Outside, mut interval: watch::Receiver<Opt
     loop {
         let every = *interval.borrow_and_update();
         let publishing = async {
-            match every {
-                Some(every) => publish_every(outside, live, &mut tree, every).await,
-                None => {
-                    take_back(outside, live, &mut tree).await;
-                    std::future::pending().await
-                }
+            if let Some(every) = every {
+                publish_every(outside, live, &mut tree, every).await;
+            } else {
+                take_back(outside, live, &mut tree).await;
+                std::future::pending::<()>().await;
             }
         };
         tokio::select! {

@@ -79,7 +79,7 @@ pub(super) async fn subscriptions(
         brain.session(cx, &asked).map(|view| (view.subscriptions, brain.subscriptions(&asked, from, limit)))
     });
     let (count, found) = found.await?.ok_or_else(|| nobody(&id))?;
-    let items: Vec<Value> = found.iter().map(|(filter, grant)| subscriptions::shown(filter, grant)).collect();
+    let items: Vec<Value> = found.iter().map(|(filter, grant)| subscriptions::shown(filter, *grant)).collect();
     let end = from.saturating_add(items.len());
     Ok(Json(json!({ "items": items, "cursor": cursor((end < count && !items.is_empty()).then_some([end, 0])) })))
 }

@@ -41,7 +41,7 @@ pub(super) async fn list(
         let look = move |brain: &mut Shard, _: &Cx<'_>| brain.subscriptions_from(at, filter.as_deref(), max, LOOK);
         let (found, next) = live.shards.ask(shard, look).await?;
         items.extend(found.iter().map(|it| {
-            let mut shown = shown(&it.filter, &it.grant);
+            let mut shown = shown(&it.filter, it.grant);
             shown["client_id"] = (*it.client_id).into();
             shown
         }));
@@ -55,7 +55,7 @@ pub(super) async fn list(
 }
 
 /// What was asked for and granted (§3.8.3).
-pub(super) fn shown(filter: &str, grant: &Grant) -> Value {
+pub(super) fn shown(filter: &str, grant: Grant) -> Value {
     let handling = match grant.retain_handling {
         RetainHandling::Send => 0,
         RetainHandling::SendIfNew => 1,
