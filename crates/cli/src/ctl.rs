@@ -26,6 +26,8 @@ enum What {
     Overview,
     /// Where it listens, a JSON object a line
     Listeners,
+    /// The configuration in force and who said what, a JSON object a line
+    Config,
     /// Users of its users file, a JSON object a line; columba user changes them
     Users,
     /// Clients that are connected, a JSON object a line
@@ -106,6 +108,7 @@ pub(crate) fn run(args: &CtlArgs) -> Result<(String, Exit), Failure> {
     let text = match &args.what {
         What::Overview => args.one("/overview"),
         What::Listeners => args.all("/listeners", ""),
+        What::Config => args.all("/config", ""),
         What::Users => args.all("/users", ""),
         What::Clients(list) => args.all("/clients", &format!("&q={}", encoded(&list.part))),
         What::Client(IdArgs { id }) => args.one(&format!("/clients/{}", encoded(id))),

@@ -363,6 +363,7 @@ fn ctl_shows_and_changes_a_running_broker_and_tokens_say_who_may() {
         assert_eq!(ctl(words), (Some(0), String::new()), "{words:?}: nobody subscribes to anything");
     }
     assert_eq!(ctl(&["subscriptions", "--filter", "a#"]).0, Some(1));
+    assert!(ctl(&["config"]).1.contains(r#""key":"http.url","origin":"--http http://127.0.0.1:0","value":"http://127.0.0.1:0""#));
     assert_eq!(ctl(&["publish", "-r", "-q", "1", "home/door", "open"]), (Some(0), String::new()));
     assert!(ctl(&["retained"]).1.contains(r#""topic":"home/door""#));
     assert!(ctl(&["retained-get", "home/door"]).1.contains(r#""payload": "open""#));

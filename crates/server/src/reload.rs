@@ -102,6 +102,7 @@ pub(crate) fn apply(
     now.acl_file = next.acl_file;
     now.sys_interval = next.sys_interval;
     now.http = next.http;
+    now.provenance = now.provenance.followed_by(&next.provenance, &waiting);
     now.log = Log { format: now.log.format, ..next.log };
     now.durability = Durability { on_failure: next.durability.on_failure, ..now.durability };
     waiting

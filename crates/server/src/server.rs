@@ -400,7 +400,7 @@ impl Running {
             self.shared.judges.seat(judges);
         }
         let waiting = reload::apply(&self.shared, &mut self.config, &mut self.limits, &self.listeners, next);
-        self.tell_policy(&before);
+        self.tell_policy(&before, &waiting);
         self.move_http(http);
         // What it named is not looked at any more.
         drop(before);
@@ -465,7 +465,7 @@ impl Running {
     }
 
     /// Tells everybody else who may come in and what they may do. Shards know the ways in already.
-    fn tell_policy(&self, before: &Policy) {
+    fn tell_policy(&self, before: &Policy, waiting: &[&'static str]) {
         for shard in 0..self.shared.mesh.len() {
             if self.policy.has_other_rules_than(before) {
                 let acl = self.policy.rules.as_ref().map(|rules| Arc::clone(&rules.acl));
@@ -474,7 +474,7 @@ impl Running {
             self.shared.mesh.post_one(shard, Mail::UsersChanged);
         }
         if let Some(plane) = &self.plane {
-            plane.has_other_config(&self.config, self.policy.key_set());
+            plane.has_other_config(&self.config, waiting, self.policy.key_set());
         }
     }
 

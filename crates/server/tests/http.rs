@@ -267,6 +267,30 @@ fn names_metrics_tokens_and_the_interval_of_sys_are_taken_by_a_reload() {
     until(|| call(at, "GET", "/retained?filter=$SYS/%23", &[], "").1["items"] != serde_json::json!([]));
 }
 
+#[test]
+fn the_configuration_in_force_is_told_with_who_said_it() {
+    let here = format!("http.url=127.0.0.1:{}", columba_check::load::free_port().unwrap());
+    let mut broker = Server::start(configured(&[&here, "limits.inflight=7", "runtime.shards=2"])).unwrap();
+    let at = broker.http_addrs()[0];
+    let told = |key: &str| {
+        let (status, told) = call(at, "GET", "/config", &[], "");
+        assert_eq!(status, 200);
+        let item = told["items"].as_array().unwrap().iter().find(|item| item["key"] == key).unwrap().clone();
+        (item["value"].to_string(), item["origin"].as_str().unwrap().to_owned(), told["waits_for_start"].to_string())
+    };
+    let is = |value: &str, origin: &str, waits: &str| (value.to_owned(), origin.to_owned(), waits.to_owned());
+
+    assert_eq!(told("limits.inflight"), is("7", "--set limits.inflight=7", "[]"));
+    assert_eq!(told("limits.max_qos"), is("2", "default", "[]"));
+    assert_eq!(told("listener[0].url"), is("\"127.0.0.1:0\"", "--listen 127.0.0.1:0", "[]"));
+    broker.reload(configured(&[&here, "limits.max_qos=1", "runtime.shards=3"])).unwrap();
+
+    let waits = "[\"runtime\"]";
+    assert_eq!(told("limits.inflight"), is("100", "default", waits));
+    assert_eq!(told("limits.max_qos"), is("1", "--set limits.max_qos=1", waits));
+    assert_eq!(told("runtime.shards"), is("2", "--set runtime.shards=2", waits));
+}
+
 fn durable(directory: &Path, set: &[&str]) -> (Running, SocketAddr) {
     let set = [&["http.url=127.0.0.1:0"], set].concat();
     let broker = Server::start(Config { data: Data::Directory(directory.into()), ..config(&set) }).unwrap();

@@ -71,9 +71,9 @@ impl Plane {
         self.outside.set_live(live);
     }
 
-    /// Another configuration is in force.
-    pub(crate) fn has_other_config(&self, config: &Config, key_set: Option<Arc<Fetched>>) {
-        self.outside.set_config(config, key_set);
+    /// Another configuration is in force, but for these keys, which wait for the next start.
+    pub(crate) fn has_other_config(&self, config: &Config, waiting: &[&'static str], key_set: Option<Arc<Fetched>>) {
+        self.outside.set_config(config, waiting, key_set);
         self.interval.send_if_modified(|now| std::mem::replace(now, config.sys_interval) != config.sys_interval);
     }
 

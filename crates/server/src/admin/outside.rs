@@ -83,15 +83,21 @@ pub(super) struct InForce {
     pub(super) hosts: Vec<Box<str>>,
     /// Whether there is `/metrics`.
     pub(super) has_metrics: bool,
+    /// All of it, with who said it.
+    pub(super) items: Vec<serde_json::Value>,
+    /// Keys that say something else by now, and wait for the next start.
+    pub(super) waiting: Vec<&'static str>,
 }
 
 impl InForce {
-    fn of(config: &Config) -> Self {
+    fn of(config: &Config, waiting: Vec<&'static str>) -> Self {
         Self {
             has_rules: config.access == Access::Users || config.password_file.is_some() || config.acl_file.is_some(),
             password_file: config.password_file.clone(),
             hosts: config.http.hosts.clone(),
             has_metrics: config.http.metrics,
+            items: config.provenance.shown(config),
+            waiting,
         }
     }
 }
@@ -109,7 +115,7 @@ impl Outside {
     pub(super) fn new(config: &Config, key_set: Option<Arc<Fetched>>) -> Self {
         Self {
             keys: Keys::new(tokens_file(config)),
-            in_force: RwLock::new(Arc::new(InForce::of(config))),
+            in_force: RwLock::new(Arc::new(InForce::of(config, Vec::new()))),
             is_asked: Notify::new(),
             key_set: watch::Sender::new(key_set),
             users_file: tokio::sync::Mutex::default(),
@@ -122,9 +128,9 @@ impl Outside {
     }
 
     /// Another configuration is in force.
-    pub(super) fn set_config(&self, config: &Config, key_set: Option<Arc<Fetched>>) {
+    pub(super) fn set_config(&self, config: &Config, waiting: &[&'static str], key_set: Option<Arc<Fetched>>) {
         self.keys.stand_in(tokens_file(config));
-        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(InForce::of(config));
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(InForce::of(config, waiting.to_vec()));
         self.key_set.send_if_modified(|now| {
             let is_same = now.as_ref().map(Arc::as_ptr) == key_set.as_ref().map(Arc::as_ptr);
             *now = key_set;

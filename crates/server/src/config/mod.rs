@@ -9,6 +9,7 @@ mod listener;
 pub mod mosquitto;
 mod network;
 mod print;
+mod provenance;
 mod source;
 mod suggest;
 mod value;
@@ -32,6 +33,7 @@ pub use listener::{
 };
 pub use network::{Network, NetworkError};
 pub use print::{Origins, print};
+pub use provenance::Provenance;
 pub use source::{ConfigError, Place, Problem, Sources};
 use tracing_subscriber::filter::Targets;
 
@@ -82,6 +84,8 @@ pub struct Config {
     pub notes: Vec<String>,
     /// It was written for mosquitto, which gives up what root may as soon as it has its files and ports.
     pub is_mosquittos: bool,
+    /// Who said what stands here, as far as it was read somewhere.
+    pub provenance: Provenance,
 }
 
 /// That of mosquitto: there are clients that call themselves not ready when `$SYS/broker/uptime` falls silent for longer than this.
@@ -252,6 +256,7 @@ impl Default for Config {
             runtime: Runtime::default(),
             notes: Vec::new(),
             is_mosquittos: false,
+            provenance: Provenance::default(),
         }
     }
 }

@@ -169,7 +169,9 @@ impl Config {
         let mut config = Self::default();
         if let Some(path) = &sources.file {
             if is_mosquittos(path) {
-                Import::read(path)?.apply(&mut config)?;
+                let import = Import::read(path)?;
+                import.apply(&mut config)?;
+                config.provenance.read(&import.to_toml(), |_| path.display().to_string());
             } else {
                 config.read_files(path)?;
             }
@@ -204,6 +206,7 @@ impl Config {
         if sources.allow_anonymous {
             config.access = Access::Anyone;
         }
+        config.provenance.hear(sources);
         Ok(config)
     }
 
@@ -240,7 +243,9 @@ impl Config {
         let at = |offset: usize, problem| ConfigError { place: place(path, text, offset), problem };
         let table = DeTable::parse(text)
             .map_err(|error| at(error.span().map_or(0, |span| span.start), Problem::Syntax(error.message().into())))?;
-        self.read_table("", table.get_ref()).map_err(|(offset, problem)| at(offset, problem))
+        self.read_table("", table.get_ref()).map_err(|(offset, problem)| at(offset, problem))?;
+        self.provenance.read(text, |offset| place(path, text, offset).to_string());
+        Ok(())
     }
 
     fn read_table(&mut self, section: &str, table: &DeTable<'_>) -> Result<(), (usize, Problem)> {

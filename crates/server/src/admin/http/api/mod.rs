@@ -49,6 +49,7 @@ fn routes() -> Vec<Route> {
         ("/retained", &["get"], get(messages::list_retained)),
         ("/retained/{*topic}", &["get", "delete"], get(messages::show_retained).delete(messages::clear_retained)),
         ("/listeners", &["get"], get(overview::listeners)),
+        ("/config", &["get"], get(overview::config)),
         ("/users", &["get", "post"], get(users::list).post(users::add)),
         ("/users/{name}", &["put", "delete"], put(users::change).delete(users::remove)),
         ("/stream", &["get"], get(stream::show)),

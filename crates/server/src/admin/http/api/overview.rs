@@ -31,6 +31,12 @@ pub(super) async fn reload(_: Admin, State(outside): State<Arc<Outside>>) -> Res
     }
 }
 
+/// The configuration in force, with who said what.
+pub(super) async fn config(_: Admin, State(outside): State<Arc<Outside>>) -> Json<Value> {
+    let in_force = outside.in_force();
+    Json(json!({ "items": in_force.items, "waits_for_start": in_force.waiting }))
+}
+
 pub(super) async fn show(_: Viewer, State(outside): State<Arc<Outside>>) -> Result<Json<Value>, Problem> {
     let live = live(&outside)?;
     Ok(Json(shown(&outside, live, &live.shards.status().await?)))
