@@ -132,9 +132,9 @@ fn who_asks_over_the_http_port_that_is_moved_hears_what_came_of_it() {
 fn sighup_does_the_same_and_the_log_tells_more_from_then_on() {
     let mut house = House::start("");
 
-    house.write("[log]\nfilter = \"debug\"\n[runtime]\nshards = 7\n");
+    house.write("[log]\nfilter = \"debug\"\nformat = \"json\"\n[runtime]\nshards = 7\n");
     assert!(Command::new("kill").args(["-s", "HUP", &house.program.id().to_string()]).status().unwrap().success());
-    house.program.until_has("these keys wait for the next start");
+    house.program.until_has("\"event\":\"configuration read again; these keys wait for the next start\"");
 
     house.write("log = 5\n");
     assert!(Command::new("kill").args(["-s", "HUP", &house.program.id().to_string()]).status().unwrap().success());

@@ -8,6 +8,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::Ordering::Relaxed,
         mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError},
     },
     thread::{self, JoinHandle},
@@ -391,15 +392,13 @@ impl Following {
 pub(crate) struct Marks {
     watch: Watch,
     shared: Arc<Shared>,
-    /// Bytes of retained messages that stay in memory.
-    retained_bytes: usize,
     /// Not told yet, by commit.
     open: VecDeque<(Commit, MessageId)>,
 }
 
 impl Marks {
-    pub(crate) fn new(watch: Watch, shared: Arc<Shared>, retained_bytes: usize) -> Self {
-        Self { watch, shared, retained_bytes, open: VecDeque::new() }
+    pub(crate) fn new(watch: Watch, shared: Arc<Shared>) -> Self {
+        Self { watch, shared, open: VecDeque::new() }
     }
 
     fn take(&mut self) {
@@ -421,9 +420,10 @@ impl Marks {
             self.open.pop_front();
         }
         if let Some(up_to) = reached {
+            let stays = self.shared.retained_cache.load(Relaxed);
             let mut more = true;
             while more {
-                let leave = |retained: &mut RetainedStore| retained.stored(up_to, self.retained_bytes, LEFT_AT_ONCE_MAX);
+                let leave = |retained: &mut RetainedStore| retained.stored(up_to, stays, LEFT_AT_ONCE_MAX);
                 self.shared.commons.write_retained(&mut |retained| more = leave(retained));
                 // Shards that waited come first.
                 thread::yield_now();

@@ -9,7 +9,7 @@ use std::sync::{
 use columba_broker::{limits, seam::Commons as _};
 
 use crate::{
-    config::{Config, Durability, Log},
+    config::{Config, Durability},
     core::{Bounds, Mail, Shared},
     listeners::Listeners,
     log,
@@ -79,7 +79,6 @@ pub(crate) fn apply(
         login: limits.login.clone(),
         written_listeners: listeners.written().to_vec(),
         listeners: listeners.terms().to_vec(),
-        retained_bytes: limits.retained_bytes,
         ..next.limits.clone()
     });
     for shard in 0..shared.mesh.len() {
@@ -87,8 +86,9 @@ pub(crate) fn apply(
     }
     shared.commons.write_index(&mut |index| index.set_strategies(next.shared.clone()));
     now.listeners = next.listeners;
-    log::set_filter(&next.log.filter);
-    now.limits = limits::Config { retained_bytes: now.limits.retained_bytes, ..next.limits };
+    log::change(&next.log);
+    shared.retained_cache.store(next.limits.retained_bytes, Ordering::Relaxed);
+    now.limits = next.limits;
     now.shared = next.shared;
     now.max_connections = next.max_connections;
     now.connections_per_address = next.connections_per_address;
@@ -103,7 +103,8 @@ pub(crate) fn apply(
     now.sys_interval = next.sys_interval;
     now.http = next.http;
     now.provenance = now.provenance.followed_by(&next.provenance, &waiting);
-    now.log = Log { format: now.log.format, ..next.log };
+    now.log = next.log;
+    now.disk = next.disk;
     now.durability = Durability { on_failure: next.durability.on_failure, ..now.durability };
     waiting
 }
@@ -113,9 +114,7 @@ fn wait_for_start(now: &Config, next: &Config) -> Vec<&'static str> {
     let durability = Durability { on_failure: now.durability.on_failure, ..next.durability };
     let differs = [
         ("data_dir", now.data != next.data),
-        ("limits.retained_cache", now.limits.retained_bytes != next.limits.retained_bytes),
-        ("durability", (now.durability, now.disk) != (durability, next.disk)),
-        ("log.format", now.log.format != next.log.format),
+        ("durability", now.durability != durability),
         ("runtime", now.runtime != next.runtime),
     ];
     differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
@@ -135,11 +134,12 @@ mod tests {
         for (text, expected) in [
             ("[limits]\ninflight = 5\n[log]\nfilter = \"debug\"\n[durability]\non_failure = \"exit\"\n", &[][..]),
             ("[[listener]]\nurl = \"localhost:1883\"\nmax_connections = 5\n", &[]),
-            ("data_dir = \"/elsewhere\"\n[log]\nformat = \"json\"\n", &["data_dir", "log.format"]),
+            ("data_dir = \"/elsewhere\"\n[log]\nformat = \"json\"\n", &["data_dir"]),
             ("[auth.jwt]\nissuer = \"us\"\n", &[]),
             ("[[listener]]\nurl = \"localhost:1884\"\n[auth]\nanonymous = true\n", &[]),
             ("[acl]\nfile = \"other.toml\"\ndenied_publish = \"disconnect\"\n", &[]),
-            ("[durability]\nsync = \"none\"\n[limits]\nretained_cache = 0\n", &["limits.retained_cache", "durability"]),
+            ("[durability]\nsync = \"none\"\n[limits]\nretained_cache = 0\n", &["durability"]),
+            ("[durability]\ndisk_quota = \"90%\"\ndisk_reserve = \"64MiB\"\n", &[]),
         ] {
             assert_eq!(wait_for_start(&now, &config(text)), expected, "{text}");
         }

@@ -61,8 +61,8 @@ impl Space {
 /// The running thread.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// Dropped to stop it.
-    running: Sender<()>,
+    /// Other limits; dropped to stop it.
+    orders: Sender<DiskLimits>,
     thread: JoinHandle<()>,
 }
 
@@ -91,15 +91,21 @@ struct Seen {
 impl Watch {
     /// Watches the data directory `dir`.
     pub(crate) fn start(dir: &Path, limits: DiskLimits, log: LogHandle<RealDisk>, shared: &Arc<Shared>) -> io::Result<Self> {
-        let (running, orders) = mpsc::channel();
+        let (orders, heard) = mpsc::channel();
         let watching =
             Watching { dir: dir.to_owned(), limits, log, shared: Arc::clone(shared), room: Room::Ample, disk: Room::Ample };
-        let thread = thread::Builder::new().name("room".into()).spawn(move || watching.run(&orders))?;
-        Ok(Self { running, thread })
+        let thread = thread::Builder::new().name("room".into()).spawn(move || watching.run(&heard))?;
+        Ok(Self { orders, thread })
+    }
+
+    /// From now on these limits hold.
+    pub(crate) fn has_limits(&self, limits: DiskLimits) {
+        // A thread that has ended by itself is told of where it is stopped.
+        self.orders.send(limits).unwrap_or_default();
     }
 
     pub(crate) fn stop(self) {
-        drop(self.running);
+        drop(self.orders);
         if self.thread.join().is_err() {
             tracing::error!("the thread that watches the disk has ended by itself");
         }
@@ -107,7 +113,7 @@ impl Watch {
 }
 
 impl Watching {
-    fn run(mut self, orders: &Receiver<()>) {
+    fn run(mut self, orders: &Receiver<DiskLimits>) {
         loop {
             let mut interval = INTERVAL;
             match self.look() {
@@ -118,8 +124,10 @@ impl Watching {
                 // Writes will say the same more loudly.
                 Err(error) => tracing::debug!(%error, "cannot see how much room the disk has"),
             }
-            if orders.recv_timeout(interval) == Err(RecvTimeoutError::Disconnected) {
-                return;
+            match orders.recv_timeout(interval) {
+                Ok(limits) => self.limits = limits,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }

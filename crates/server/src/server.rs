@@ -8,6 +8,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     sync::{
         Arc, Mutex,
+        atomic::AtomicUsize,
         mpsc::{self, Receiver, Sender},
     },
     time::Instant,
@@ -192,6 +193,7 @@ impl Server {
             loader,
             progress: Progress::new(usize::from(shards)),
             space: Space::default(),
+            retained_cache: AtomicUsize::new(config.limits.retained_bytes),
             checkpoints,
             judges: Court::default(),
             attempts: Arc::clone(&attempts),
@@ -398,6 +400,9 @@ impl Running {
         // Who may come in is known everywhere before the first one comes through a new listener.
         if let Some(judges) = judges {
             self.shared.judges.seat(judges);
+        }
+        if let Some(store) = &self.store {
+            store.has_limits(next.disk);
         }
         let waiting = reload::apply(&self.shared, &mut self.config, &mut self.limits, &self.listeners, next);
         self.tell_policy(&before, &waiting);

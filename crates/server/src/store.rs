@@ -18,7 +18,7 @@ use columba_store::{
 use crate::{
     checkpoint::{Follower, Marks, Order},
     cold::ColdKeys,
-    config::{Config, OnDamage},
+    config::{Config, DiskLimits, OnDamage},
     control::Control,
     core::Shared,
     damage,
@@ -48,7 +48,6 @@ pub(crate) struct Idle {
     cold: FjallCold,
     log: Log<RealDisk>,
     from: Position,
-    retained_bytes: usize,
 }
 
 /// A store in use.
@@ -92,7 +91,7 @@ impl Opened {
         if limits.limits_queues() {
             state.measure_queues(&ColdKeys(&cold)).map_err(RecoverError::from)?;
         }
-        let store = Some(Idle { dir, cold, log, from: recovered.from, retained_bytes });
+        let store = Some(Idle { dir, cold, log, from: recovered.from });
         Ok(Self { placement_key, lanes, state, store })
     }
 }
@@ -153,7 +152,7 @@ impl Idle {
         orders: Receiver<Order>,
     ) -> Result<Store, StartError> {
         let release = config.durability.release;
-        let Self { dir, cold, log, from, retained_bytes } = self;
+        let Self { dir, cold, log, from } = self;
         let system = |error| StartError::System { what: "the journal", error };
         if release != Release::AfterSync {
             tracing::warn!("acknowledgements leave before they are true: this broker loses messages in a crash");
@@ -173,7 +172,7 @@ impl Idle {
         let journal = Journal::start(log, &options, wakes).map_err(system)?;
         let watch = Watch::start(dir.path(), config.disk, handle.clone(), shared).map_err(system)?;
         let reader = cold.reader();
-        let marks = Marks::new(journal.watch(), Arc::clone(shared), retained_bytes);
+        let marks = Marks::new(journal.watch(), Arc::clone(shared));
         let follower = Follower::start(handle, cold, from, journal.shrinker(), marks, orders).map_err(system)?;
         let probe = honesty::probe(dir.path().to_owned());
         let control = Control::start(dir.path(), dir.identity().id, Arc::clone(shared));
@@ -185,6 +184,11 @@ impl Idle {
 impl Store {
     pub(crate) fn appender(&self, shard: u16) -> Appender {
         self.journal.appender(shard)
+    }
+
+    /// From now on these limits hold for what the disk may take.
+    pub(crate) fn has_limits(&self, limits: DiskLimits) {
+        self.watch.has_limits(limits);
     }
 
     /// The journal, for those who look at it.

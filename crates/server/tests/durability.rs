@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use columba_server::Running;
-use common::{Keep, Raw, address, connect, durable, frame, publish, subscribe};
+use columba_server::{Config, Running, config::Data};
+use common::{Keep, Raw, address, config, connect, durable, frame, publish, subscribe};
 
 /// Much longer than it takes.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -55,6 +55,19 @@ fn fill(publisher: &mut Raw, payload: &[u8]) -> u16 {
         assert!(begun.elapsed() < PATIENCE, "never refused");
     }
     unreachable!("there are more identifiers than the quota has room for")
+}
+
+/// Publishes until the broker takes it.
+fn until_taken(publisher: &mut Raw, payload: &[u8]) {
+    let begun = Instant::now();
+    loop {
+        publisher.send(&publish(5, 2, "backlog", payload));
+        if publisher.expect(0x40).get(2).is_none_or(|&reason| reason < 0x80) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "never resumed");
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn with_quota() -> (tempfile::TempDir, Running) {
@@ -107,16 +120,23 @@ fn at_the_quota_nothing_more_is_stored_and_everything_else_goes_on() {
     reader.ping();
 
     // And then there is room again, by itself.
-    let begun = Instant::now();
-    loop {
-        publisher.send(&publish(5, 2, "backlog", b"again"));
-        if publisher.expect(0x40).get(2).is_none_or(|&reason| reason < 0x80) {
-            break;
-        }
-        assert!(begun.elapsed() < PATIENCE, "never resumed");
-        thread::sleep(Duration::from_millis(100));
-    }
+    until_taken(&mut publisher, b"again");
     assert!(reader.expect(0x32).ends_with(b"again"));
     let (mut new, _) = Raw::connected(at, &connect(5, "new", Keep::Session));
     new.subscribe(5, "more", 1);
+}
+
+#[test]
+fn a_quota_that_a_reload_raises_makes_room_at_once() {
+    let (directory, mut broker) = with_quota();
+    let (mut publisher, _) = Raw::connected(address(&broker), &connect(5, "writer", Keep::Nothing));
+    fill(&mut publisher, &vec![7; 50_000]);
+
+    let more = Config { data: Data::Directory(directory.path().into()), ..config(&["durability.disk_quota=none"]) };
+    assert_eq!(broker.reload(more).unwrap(), Vec::<&str>::new(), "nothing waits for a start");
+
+    until_taken(&mut publisher, b"there is room");
+    let less = Config { data: Data::Directory(directory.path().into()), ..config(&["durability.disk_quota=32MiB"]) };
+    broker.reload(less).unwrap();
+    fill(&mut publisher, b"and now there is none");
 }

@@ -135,8 +135,8 @@ fn lines_of<'t>(table: &'t Table, facts: &[Fact]) -> Vec<Line<'t>> {
 fn waits(key: &str, waiting: &[&str]) -> bool {
     let named = match key {
         "ephemeral" => "data_dir",
-        // It is taken at once.
-        "durability.on_failure" => return false,
+        // They are taken at once.
+        "durability.on_failure" | "durability.disk_quota" | "durability.disk_reserve" => return false,
         key => key,
     };
     waiting.iter().any(|name| named.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
@@ -296,18 +296,18 @@ mod tests {
         let of = |text: &str| Config::parse("columba.toml", text).unwrap();
         let now = of("data_dir = \"/now\"\n[runtime]\nshards = 2\n[durability]\non_failure = \"stay\"\n");
         let next = of(
-            "ephemeral = true\n[limits]\ninflight = 5\nretained_cache = 1\n[durability]\nsync = \"none\"\non_failure = \"exit\"\n",
+            "ephemeral = true\n[limits]\ninflight = 5\n[durability]\nsync = \"none\"\non_failure = \"exit\"\ndisk_quota = \"90%\"\n",
         );
 
-        let both = now.provenance.followed_by(&next.provenance, &["data_dir", "limits.retained_cache", "durability", "runtime"]);
+        let both = now.provenance.followed_by(&next.provenance, &["data_dir", "durability", "runtime"]);
 
         let items = both.shown(&now);
         assert_eq!(item(&items, "data_dir"), (&json!("/now"), "columba.toml:1:1"));
         assert_eq!(item(&items, "ephemeral"), (&json!(false), DEFAULT));
         assert_eq!(item(&items, "runtime.shards"), (&json!(2), "columba.toml:3:1"));
         assert_eq!(item(&items, "durability.sync"), (&json!("group"), DEFAULT));
-        assert_eq!(item(&items, "durability.on_failure"), (&json!("exit"), "columba.toml:7:1"));
+        assert_eq!(item(&items, "durability.on_failure"), (&json!("exit"), "columba.toml:6:1"));
+        assert_eq!(item(&items, "durability.disk_quota"), (&json!("90%"), "columba.toml:7:1"));
         assert_eq!(item(&items, "limits.inflight"), (&json!(5), "columba.toml:3:1"));
-        assert_eq!(item(&items, "limits.retained_cache"), (&json!("16MiB"), DEFAULT));
     }
 }

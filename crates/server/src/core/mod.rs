@@ -18,7 +18,7 @@ mod worker;
 
 use std::{
     io,
-    sync::{Arc, Mutex, Weak, mpsc::Sender},
+    sync::{Arc, Mutex, Weak, atomic::AtomicUsize, mpsc::Sender},
 };
 
 use mio::{Poll, Waker};
@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) loader: Loader,
     pub(crate) progress: Progress,
     pub(crate) space: Space,
+    /// Bytes of retained messages that stay in memory where they are on disk, too.
+    pub(crate) retained_cache: AtomicUsize,
     pub(crate) checkpoints: Checkpoints,
     /// Who looks at passwords.
     pub(crate) judges: Court,

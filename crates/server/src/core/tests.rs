@@ -59,6 +59,7 @@ fn house(shards: u16) -> House {
         loader: loader::channel().0,
         progress: Progress::new(usize::from(shards)),
         space: Space::default(),
+        retained_cache: std::sync::atomic::AtomicUsize::new(0),
         checkpoints: checkpoint::channel().0,
         judges: crate::users::Court::default(),
         attempts: Arc::default(),

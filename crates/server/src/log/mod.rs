@@ -6,7 +6,10 @@
 mod line;
 mod writer;
 
-use std::sync::OnceLock;
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use tracing::Subscriber;
 use tracing_subscriber::{
@@ -21,6 +24,9 @@ use crate::config::{Log, LogFormat};
 
 static WRITER: OnceLock<Writer> = OnceLock::new();
 
+/// In which form lines are written.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
 /// Which modules tell how much, where our lines are written.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
@@ -29,19 +35,20 @@ pub fn start(log: &Log) {
     if WRITER.set(Writer::start()).is_err() {
         return;
     }
-    let lines = Lines { format: log.format };
+    IS_JSON.store(log.format == LogFormat::Json, Relaxed);
     let (filter, handle) = reload::Layer::new(log.filter.clone());
     FILTER.set(handle).unwrap_or_default();
-    let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
+    let subscriber = tracing_subscriber::registry().with(Lines.with_filter(filter));
     // Fails where somebody else already listens to the events of this process; then they have them.
     tracing::subscriber::set_global_default(subscriber).unwrap_or_default();
 }
 
-/// Tells more or less from now on.
-pub(crate) fn set_filter(filter: &Targets) {
+/// Tells more or less from now on, or in another form.
+pub(crate) fn change(log: &Log) {
+    IS_JSON.store(log.format == LogFormat::Json, Relaxed);
     if let Some(handle) = FILTER.get() {
         // Fails where nothing listens to us any more.
-        handle.reload(filter.clone()).unwrap_or_default();
+        handle.reload(log.filter.clone()).unwrap_or_default();
     }
 }
 
@@ -53,14 +60,13 @@ pub fn flush() {
 }
 
 /// Makes a line of each event.
-struct Lines {
-    format: LogFormat,
-}
+struct Lines;
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         if let Some(writer) = WRITER.get() {
-            writer.write(line::format(self.format, event));
+            let format = if IS_JSON.load(Relaxed) { LogFormat::Json } else { LogFormat::Text };
+            writer.write(line::format(format, event));
         }
     }
 }
