@@ -373,6 +373,14 @@ impl Bench {
         told
     }
 
+    /// What a client gets that comes back to its lasting session.
+    pub(super) fn collect(&mut self, client_id: &str) -> Vec<String> {
+        let client = self.open(client_id, &persistent());
+        let mut told = self.told(client);
+        assert!(told.remove(0).starts_with("connack"));
+        told
+    }
+
     pub(super) fn outputs(&mut self) -> Vec<Output> {
         let mut outputs = Vec::new();
         while let Some(output) = self.shard.pop_output() {

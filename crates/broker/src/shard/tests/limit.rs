@@ -31,14 +31,6 @@ fn is_rejected(ack: &str) -> bool {
     ack.contains("97") || ack.contains("151") || ack.contains("Quota")
 }
 
-/// What `s` gets when it is back.
-fn collect(bench: &mut Bench) -> Vec<String> {
-    let subscriber = bench.open("s", &persistent());
-    let mut told = bench.told(subscriber);
-    assert!(told.remove(0).starts_with("connack"));
-    told
-}
-
 #[test]
 fn a_full_queue_rejects_its_publishers_and_loses_nothing_acknowledged() {
     let mut bench = full(QueueFull::Reject);
@@ -53,14 +45,14 @@ fn a_full_queue_rejects_its_publishers_and_loses_nothing_acknowledged() {
     assert_eq!(bench.told(publisher).len(), 1);
     bench.ack(publisher, AckKind::Pubrel, 1);
     bench.crash();
-    assert_eq!(collect(&mut bench), ["publish q1 id1 t 1", "publish q1 id2 t 2"]);
+    assert_eq!(bench.collect("s"), ["publish q1 id1 t 1", "publish q1 id2 t 2"]);
 }
 
 #[test]
 fn there_is_room_again_when_the_session_has_taken_something() {
     let mut bench = full(QueueFull::Reject);
     publish_five(&mut bench);
-    collect(&mut bench);
+    bench.collect("s");
 
     let told = publish_five(&mut bench);
 
@@ -77,7 +69,7 @@ fn drop_newest_keeps_what_came_first_and_tells_of_every_drop() {
     assert!(bench.events.iter().any(|event| event.contains("QueueFull, count: 3")), "{:?}", bench.events);
     bench.crash();
 
-    assert_eq!(collect(&mut bench), ["publish q1 id1 t 1", "publish q1 id2 t 2"]);
+    assert_eq!(bench.collect("s"), ["publish q1 id1 t 1", "publish q1 id2 t 2"]);
 }
 
 #[test]
@@ -90,7 +82,7 @@ fn drop_oldest_keeps_what_came_last_and_tells_of_every_drop() {
     assert!(bench.events.iter().any(|event| event.contains("QueueFull, count: 3")), "{:?}", bench.events);
     bench.crash();
 
-    assert_eq!(collect(&mut bench), ["publish q1 id1 t 4", "publish q1 id2 t 5"]);
+    assert_eq!(bench.collect("s"), ["publish q1 id1 t 4", "publish q1 id2 t 5"]);
 }
 
 #[test]
@@ -124,7 +116,7 @@ fn bytes_count_and_so_does_what_was_stored_before_a_restart() {
 
     let told = bench.told(publisher);
     assert_eq!(told.iter().map(|it| is_rejected(it)).collect::<Vec<_>>(), [true, false], "{told:?}");
-    assert_eq!(collect(&mut bench), ["publish q1 id1 t nine byte"]);
+    assert_eq!(bench.collect("s"), ["publish q1 id1 t nine byte"]);
 }
 
 #[test]
@@ -139,7 +131,7 @@ fn a_message_waits_no_longer_than_the_limit() {
     bench.publish(publisher, "t", QoS::AtLeastOnce, 2, "young");
     bench.pass(2_000);
 
-    assert_eq!(collect(&mut bench), ["publish q1 id1 t young"]);
+    assert_eq!(bench.collect("s"), ["publish q1 id1 t young"]);
     bench.pass(1_000);
     bench.outputs();
     assert!(bench.events.iter().any(|event| event.contains("Expired, count: 1")), "{:?}", bench.events);

@@ -21,14 +21,6 @@ fn away(config: Config, qos: QoS) -> (Bench, Client) {
     (bench, publisher)
 }
 
-/// What `s` gets when it is back.
-fn collect(bench: &mut Bench) -> Vec<String> {
-    let subscriber = bench.open("s", &persistent());
-    let mut told = bench.told(subscriber);
-    assert!(told.remove(0).starts_with("connack"));
-    told
-}
-
 #[test]
 fn they_wait_in_their_order_and_come_once() {
     let (mut bench, publisher) = away(keeping(), QoS::ExactlyOnce);
@@ -36,8 +28,8 @@ fn they_wait_in_their_order_and_come_once() {
         bench.publish(publisher, "t", QoS::AtMostOnce, 0, &format!("{number}"));
     }
 
-    assert_eq!(collect(&mut bench), ["publish q0 id0 t 1", "publish q0 id0 t 2", "publish q0 id0 t 3"]);
-    assert_eq!(collect(&mut bench), Vec::<String>::new());
+    assert_eq!(bench.collect("s"), ["publish q0 id0 t 1", "publish q0 id0 t 2", "publish q0 id0 t 3"]);
+    assert_eq!(bench.collect("s"), Vec::<String>::new());
 }
 
 #[test]
@@ -45,7 +37,7 @@ fn so_does_what_only_the_subscription_takes_to_qos_0() {
     let (mut bench, publisher) = away(keeping(), QoS::AtMostOnce);
     bench.publish(publisher, "t", QoS::AtLeastOnce, 1, "one");
 
-    assert_eq!(collect(&mut bench), ["publish q0 id0 t one"]);
+    assert_eq!(bench.collect("s"), ["publish q0 id0 t one"]);
 }
 
 #[test]
@@ -53,7 +45,7 @@ fn nothing_waits_where_nobody_asked_for_it() {
     let (mut bench, publisher) = away(Config::default(), QoS::ExactlyOnce);
     bench.publish(publisher, "t", QoS::AtMostOnce, 0, "one");
 
-    assert_eq!(collect(&mut bench), Vec::<String>::new());
+    assert_eq!(bench.collect("s"), Vec::<String>::new());
 }
 
 #[test]
@@ -89,7 +81,7 @@ fn there_is_an_end_to_how_much_waits_and_the_rest_is_counted() {
         }
         assert_eq!(bench.shard.counters().dropped[DropReason::QueueFull as usize], 3);
 
-        assert_eq!(collect(&mut bench), ["publish q0 id0 t 1", "publish q0 id0 t 2"]);
+        assert_eq!(bench.collect("s"), ["publish q0 id0 t 1", "publish q0 id0 t 2"]);
     }
 }
 
@@ -101,7 +93,7 @@ fn nothing_more_is_kept_while_memory_is_short() {
     let (other, _) = bench.connect("q", &v5(0));
     bench.publish(other, "t", QoS::AtMostOnce, 0, "two");
 
-    assert_eq!(collect(&mut bench), ["publish q0 id0 t one"]);
+    assert_eq!(bench.collect("s"), ["publish q0 id0 t one"]);
 }
 
 #[test]
@@ -109,7 +101,7 @@ fn they_are_gone_with_the_process_and_with_their_session_and_when_they_expire() 
     let (mut bench, publisher) = away(keeping(), QoS::ExactlyOnce);
     bench.publish(publisher, "t", QoS::AtMostOnce, 0, "one");
     bench.crash();
-    assert_eq!(collect(&mut bench), Vec::<String>::new());
+    assert_eq!(bench.collect("s"), Vec::<String>::new());
 
     let (mut bench, publisher) = away(keeping(), QoS::ExactlyOnce);
     bench.publish(publisher, "t", QoS::AtMostOnce, 0, "one");
@@ -126,5 +118,5 @@ fn administrators_see_them_and_can_drop_them() {
 
     assert_eq!(bench.act(|shard, cx| shard.purge(cx, "s")), Some(2));
     assert_eq!(bench.shard.counters().dropped[DropReason::Purged as usize], 2);
-    assert_eq!(collect(&mut bench), Vec::<String>::new());
+    assert_eq!(bench.collect("s"), Vec::<String>::new());
 }
