@@ -19,13 +19,15 @@ impl Shard {
         }
     }
 
-    /// Sends away those who hold most, until so many bytes are given back or nobody holds much. They hear 0x97. The answer is how many went.
+    /// Sends away those who hold most, until so many bytes are given back or nobody holds much. They hear 0x97. The answer is how many went. What waits at QoS 0 for
+    /// clients that are away goes before anybody.
     pub fn shed(&mut self, cx: &Cx<'_>, bytes: usize) -> usize {
+        let freed = self.drop_missed(cx, bytes);
         let ids: Vec<_> = self.connections.ids().collect();
         let mut holders: Vec<(usize, ConnectionId)> = ids.into_iter().map(|id| (self.bytes_held_for(id), id)).collect();
         holders.retain(|(held, _)| *held >= SHED_BYTES_MIN);
         holders.sort_unstable_by_key(|(held, id)| (core::cmp::Reverse(*held), id.slot));
-        let (mut freed, mut gone) = (0, 0);
+        let (mut freed, mut gone) = (freed, 0);
         for (held, id) in holders {
             if freed >= bytes {
                 break;

@@ -1,15 +1,17 @@
 //! QoS 0 messages for clients that are away: kept in memory where the configuration wants that, else nobody's (docs/adr/0035).
 
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
+use core::cmp::Reverse;
 
 use columba_proto::QoS;
 
 use super::{Pressure, Shard, handing_on::Publication};
 use crate::{
     event::DropReason,
+    limits::MissedQos0,
     route::{Receiver, UNCLAIMED},
     seam::{Cx, SubscriptionIds},
-    session::missed::AtMostOnce,
+    session::{Session, missed::AtMostOnce},
 };
 
 impl Shard {
@@ -43,16 +45,36 @@ impl Shard {
         self.write_at_most_once(cx, receiver, &mut Publication::of(&message));
     }
 
-    /// Drops all of them, at an administrator's word.
-    pub(super) fn purge_missed(&mut self, cx: &Cx<'_>, slot: u32) {
-        let session = &mut self.sessions[slot as usize];
+    /// Drops those of the sessions that have most of them, until so many bytes are given back. The answer is how many bytes they had.
+    pub(super) fn drop_missed(&mut self, cx: &Cx<'_>, bytes: usize) -> usize {
+        if self.config.missed_qos0 == MissedQos0::Lost {
+            return 0;
+        }
+        let held = |slot: usize, session: &Session| Some((session.missed()?.stock().bytes, slot));
+        let holders = self.sessions.iter().filter_map(|(slot, session)| held(slot, session));
+        let mut holders: Vec<(u64, usize)> = holders.collect();
+        holders.sort_unstable_by_key(|&(held, slot)| (Reverse(held), slot));
+        let mut freed = 0;
+        for (held, slot) in holders {
+            if freed >= bytes {
+                break;
+            }
+            self.forget_missed(cx, slot, DropReason::QueueFull);
+            freed += usize::try_from(held).unwrap_or(usize::MAX);
+        }
+        freed
+    }
+
+    /// Drops all of one session.
+    pub(super) fn forget_missed(&mut self, cx: &Cx<'_>, slot: usize, reason: DropReason) {
+        let session = &mut self.sessions[slot];
         let mut gone = 0;
         while session.take_missed().is_some() {
             gone += 1;
         }
         if gone > 0 {
             let client_id = Arc::clone(&session.client_id);
-            self.count_drop(cx, client_id, DropReason::Purged, gone);
+            self.count_drop(cx, client_id, reason, gone);
         }
     }
 }

@@ -21,7 +21,7 @@ impl Shard {
         let session = &mut self.sessions[slot as usize];
         let (no, waiting) = (session.no, session.waiting().messages);
         session.rare().purged_to = Some(cx.commons.clock().latest());
-        self.purge_missed(cx, slot);
+        self.forget_missed(cx, slot as usize, DropReason::Purged);
         self.purge_on(cx, slot, no);
         self.end_call(cx);
         Some(waiting)

@@ -97,6 +97,17 @@ fn nothing_more_is_kept_while_memory_is_short() {
 }
 
 #[test]
+fn they_go_before_anybody_is_sent_away_where_there_is_no_memory_left() {
+    let (mut bench, publisher) = away(keeping(), QoS::AtMostOnce);
+    bench.publish(publisher, "t", QoS::AtMostOnce, 0, "one");
+
+    assert_eq!(bench.act(|shard, cx| shard.shed(cx, 1)), 0, "nobody is sent away");
+
+    assert_eq!(bench.shard.counters().dropped[DropReason::QueueFull as usize], 1);
+    assert_eq!(bench.collect("s"), Vec::<String>::new());
+}
+
+#[test]
 fn they_are_gone_with_the_process_and_with_their_session_and_when_they_expire() {
     let (mut bench, publisher) = away(keeping(), QoS::ExactlyOnce);
     bench.publish(publisher, "t", QoS::AtMostOnce, 0, "one");
